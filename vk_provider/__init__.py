@@ -1,0 +1,16 @@
+"""vk-provider: many Kubernetes clusters as one; each member cluster is a virtual node of the parent.
+
+The map, in reading order; a pod passes through it from left to right:
+
+    sync/pods -> translate/decide -> translate/pod -> kube/client -> sync/status
+
+    cli/        one file per command
+    app         the process: watches MemberClusters, supervises a Member for each
+    member      one member wired end to end
+    sync/       control loops of one member
+    translate/  pure functions between parent and member
+    kube/       any API server: credentials, requests, informers, the work queue
+    api/        MemberCluster, and every label, annotation and condition of ours
+"""
+
+__version__ = "0.1.0"

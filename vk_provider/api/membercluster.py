@@ -1,0 +1,100 @@
+"""MemberCluster: a cluster that runs the containers of the pods bound to its virtual node.
+
+The schema with its validation and defaults is manifests/crds/memberclusters.yaml; these structs are what this program
+reads of it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from vk_provider.errors import ConfigError
+from vk_provider.kube.objects import Condition, Metadata, Object
+from vk_provider.kube.resources import Resource
+
+MEMBER_CLUSTERS = Resource("vk-provider.io", "v1alpha1", "memberclusters", "MemberCluster", namespaced=False)
+
+
+class ApiAccess(StrEnum):
+    """Which API server a pod that uses its service account talks to."""
+
+    PARENT = "Parent"
+    MEMBER = "Member"
+    NONE = "None"
+
+
+class SecretRef(msgspec.Struct, frozen=True):
+    """A key of a Secret of the parent."""
+
+    name: str
+    namespace: str
+    key: str = "kubeconfig"
+
+
+class Taint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """As in a Node's spec."""
+
+    key: str
+    effect: str
+    value: str = ""
+
+
+class NamespaceMapping(msgspec.Struct, frozen=True):
+    """How namespaces of the parent are called in the member."""
+
+    prefix: str = ""
+
+
+class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
+    """The wish."""
+
+    kubeconfig_secret_ref: SecretRef
+    node_name: str = ""
+    labels: dict[str, str] = {}
+    taints: list[Taint] = []
+    capacity: dict[str, str | int] = {}
+    namespace_mapping: NamespaceMapping = NamespaceMapping()
+    api_access: ApiAccess = ApiAccess.PARENT
+
+
+class MemberClusterStatus(msgspec.Struct, rename="camel", omit_defaults=True):
+    """What is."""
+
+    observed_generation: int = 0
+    node_name: str = ""
+    version: str = ""
+    cluster_uid: str = ""
+    conditions: list[Condition] = []
+
+    def condition(self, type: str) -> Condition | None:
+        """The condition of that type, if it was ever set."""
+        return next((c for c in self.conditions if c.type == type), None)
+
+
+class MemberCluster(msgspec.Struct):
+    """A MemberCluster as the parent's API server holds it."""
+
+    metadata: Metadata
+    spec: MemberClusterSpec
+    status: MemberClusterStatus = msgspec.field(default_factory=MemberClusterStatus)
+
+    @property
+    def node_name(self) -> str:
+        """Name of its virtual node."""
+        return self.spec.node_name or self.metadata.name
+
+
+def decode(raw: Object) -> MemberCluster:
+    """A MemberCluster from its raw parts.
+
+    Raises ConfigError (InvalidMemberCluster) with the path of what does not fit: an object that an older or edited CRD
+    let through must not disturb the others.
+    """
+    try:
+        spec = msgspec.json.decode(raw.spec, type=MemberClusterSpec)
+        status = msgspec.json.decode(raw.status, type=MemberClusterStatus)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"membercluster {raw.metadata.name}: {error}", reason="InvalidMemberCluster") from error
+    return MemberCluster(raw.metadata, spec, status)

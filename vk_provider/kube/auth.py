@@ -1,0 +1,367 @@
+"""Where credentials come from: kubeconfig files, kubeconfigs in Secrets, and the pod that this process runs in.
+
+The official client parses kubeconfigs and finds in-cluster credentials; nothing else of it is used. It is not asked
+to run exec plugins (it only logs when one fails, and is then unauthenticated), nor to refresh OIDC tokens (it does so
+without verifying TLS). Private keys reach the ssl module through files of mode 0600 that vanish at exit: Python has no
+other way. No credential is ever logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import copy
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from kubernetes import config as kubernetes_config
+from kubernetes.client import Configuration
+from kubernetes.config import kube_config
+
+from vk_provider.errors import ConfigError
+
+_INLINE = (  # kubeconfig fields that name a file -> the field that holds the same as base64
+    ("cluster", "certificate-authority", "certificate-authority-data"),
+    ("user", "client-certificate", "client-certificate-data"),
+    ("user", "client-key", "client-key-data"),
+)
+_TOKEN_FILE_READ_EVERY = timedelta(minutes=1)  # bound service account tokens rotate within their file
+_EXEC_DEADLINE = 60.0  # seconds; a plugin may ask a cloud, and a person may have to touch a key
+
+
+@dataclass(frozen=True)
+class Kubeconfig:
+    """One context of a kubeconfig, certificates inline. `source` names where it came from, for messages."""
+
+    cluster: Mapping[str, Any]
+    user: Mapping[str, Any]
+    context: str
+    source: str
+
+    @classmethod
+    def from_files(cls, path: str | None = None, context: str | None = None) -> Kubeconfig:
+        """Reads as kubectl does: `path`, else $KUBECONFIG (several files merge), else ~/.kube/config.
+
+        Raises ConfigError: nothing there, not a kubeconfig, no such context, or a file it names cannot be read.
+        """
+        source = path or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+        files = [Path(part).expanduser() for part in ([path] if path else source.split(os.pathsep)) if part]
+        if not any(file.exists() for file in files):
+            raise ConfigError(f"kubeconfig {source}: no such file", reason="KubeconfigInvalid")
+        try:
+            merged = kube_config.KubeConfigMerger(os.pathsep.join(map(str, files))).config
+        except (kubernetes_config.ConfigException, yaml.YAMLError, OSError, UnicodeDecodeError, TypeError) as error:
+            raise ConfigError(f"kubeconfig {source}: {_one_line(error)}", reason="KubeconfigInvalid") from error
+        return cls._select(merged, context, source, files_allowed=True)
+
+    @classmethod
+    def from_secret(cls, data: bytes, source: str) -> Kubeconfig:
+        """Reads the kubeconfig of a member, which is data of somebody else: it may not name files or programs here.
+
+        Raises ConfigError: not a kubeconfig, or one that needs a file or a plugin of this machine.
+        """
+        try:
+            document = yaml.safe_load(data)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{source}: not YAML: {_one_line(error)}", reason="KubeconfigInvalid") from error
+        if not isinstance(document, dict):
+            raise ConfigError(f"{source}: not a kubeconfig", reason="KubeconfigInvalid")
+        return cls._select(kube_config.ConfigNode("kubeconfig", document), None, source, files_allowed=False)
+
+    @classmethod
+    def _select(cls, merged: Any, context: str | None, source: str, *, files_allowed: bool) -> Kubeconfig:
+        try:
+            if merged is None:
+                raise ConfigError(f"kubeconfig {source} is empty", reason="KubeconfigInvalid")
+            name = context or str(merged["current-context"])
+            chosen = merged["contexts"].get_with_name(name)["context"]
+            cluster_node = merged["clusters"].get_with_name(chosen["cluster"])
+            cluster = dict(cluster_node["cluster"].value)
+            user_node = merged["users"].get_with_name(chosen["user"])
+            user = dict(user_node["user"].value)
+        except (kubernetes_config.ConfigException, TypeError, AttributeError, KeyError, ValueError) as error:
+            raise ConfigError(f"kubeconfig {source}: {_one_line(error)}", reason="KubeconfigInvalid") from error
+        if not isinstance(cluster.get("server"), str):
+            raise ConfigError(f"kubeconfig {source}: context {name} names no server", reason="KubeconfigInvalid")
+        if "auth-provider" in user:
+            raise ConfigError(
+                f"kubeconfig {source}: auth-provider is not supported",
+                reason="KubeconfigInvalid",
+                remedy="use a token, a client certificate or an exec plugin",
+            )
+        parts = {"cluster": (cluster, cluster_node.path), "user": (user, user_node.path)}
+        for part, file_field, data_field in _INLINE:
+            entry, origin = parts[part]
+            if entry.get(file_field) and not entry.get(data_field):
+                entry[data_field] = base64.b64encode(
+                    _read(entry[file_field], origin, source, file_field, allowed=files_allowed)
+                ).decode()
+            entry.pop(file_field, None)
+        if "tokenFile" in user:
+            token = _read(user["tokenFile"], user_node.path, source, "tokenFile", allowed=files_allowed)
+            user["tokenFile"] = str(_resolve(user["tokenFile"], user_node.path))
+            user["token"] = token.decode().strip()
+        if "exec" in user and not files_allowed:
+            raise ConfigError(
+                f"{source}: uses the exec plugin {user['exec'].get('command')!r}, which is not run for a member",
+                reason="KubeconfigInvalid",
+                remedy="use the token of a ServiceAccount of the member, or a client certificate",
+            )
+        return cls(cluster=cluster, user=user, context=name, source=source)
+
+    def self_contained(self) -> bytes:
+        """The kubeconfig as YAML that works on any machine, for a Secret.
+
+        Raises ConfigError where the credential is an exec plugin or a file that changes.
+        """
+        for field, what in (("exec", "an exec plugin"), ("tokenFile", "a token file")):
+            if field in self.user:
+                raise ConfigError(
+                    f"kubeconfig {self.source}: context {self.context} authenticates by {what} of this machine",
+                    reason="KubeconfigInvalid",
+                    remedy="use the token of a ServiceAccount of the member, or a client certificate",
+                )
+        return yaml.safe_dump(self._document()).encode()
+
+    def _document(self) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "cluster", "cluster": copy.deepcopy(dict(self.cluster))}],
+            "users": [{"name": "user", "user": copy.deepcopy(dict(self.user))}],
+            "contexts": [{"name": self.context, "context": {"cluster": "cluster", "user": "user"}}],
+            "current-context": self.context,
+        }
+
+    def credentials(self) -> Credentials:
+        """Credentials that keep themselves fresh. Raises ConfigError where a certificate or key is not one."""
+        document = self._document()
+        user = document["users"][0]["user"]
+        plugin = user.pop("exec", None)
+        user.pop("tokenFile", None)
+        settings = Configuration()
+        try:
+            kubernetes_config.load_kube_config_from_dict(document, client_configuration=settings, persist_config=False)
+        except (kubernetes_config.ConfigException, binascii.Error, ValueError, TypeError) as error:
+            raise ConfigError(f"kubeconfig {self.source}: {_one_line(error)}", reason="KubeconfigInvalid") from error
+        source: _Source = _Fixed(settings.api_key.get("BearerToken"))
+        if plugin is not None:
+            source = _ExecPlugin(plugin, self.cluster, self.source)
+        elif "tokenFile" in self.user:
+            source = _TokenFile(Path(self.user["tokenFile"]))
+        return Credentials(settings, source, self.source)
+
+
+def in_cluster() -> Credentials | None:
+    """The service account of the pod that this process runs in; None outside of a pod."""
+    settings = Configuration()
+    try:
+        kubernetes_config.load_incluster_config(client_configuration=settings)
+    except kubernetes_config.ConfigException:
+        return None
+    token = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+    return Credentials(settings, _TokenFile(token), "in-cluster")
+
+
+def find_credentials(path: str | None = None, context: str | None = None) -> Credentials:
+    """As kubectl finds them: the kubeconfig named, $KUBECONFIG, ~/.kube/config, and inside a pod its service account.
+
+    Raises ConfigError with what to set when there is none.
+    """
+    explicit = path or context or os.environ.get("KUBECONFIG")
+    if not explicit and not (Path.home() / ".kube" / "config").exists():
+        if found := in_cluster():
+            return found
+        raise ConfigError("no parent cluster is configured", remedy="set KUBECONFIG or pass --kubeconfig")
+    return Kubeconfig.from_files(path, context).credentials()
+
+
+class Credentials:
+    """How to reach and convince one API server. `ssl` is updated in place when a client certificate is renewed."""
+
+    def __init__(self, settings: Configuration, source: _Source, name: str) -> None:
+        self.name = name
+        self.server: str = settings.host.rstrip("/")
+        self.tls_server_name: str | None = settings.tls_server_name or None
+        self.proxy: str | None = settings.proxy or None
+        self.ssl = _ssl_context(settings, name)
+        self._source = source
+
+    async def authorization(self) -> str | None:
+        """The Authorization header, or None where the client certificate is the credential.
+
+        Raises ConfigError when an exec plugin or a token file fails.
+        """
+        return await self._source.authorization(self.ssl)
+
+    def renew(self) -> bool:
+        """Called after a 401. True where the next `authorization` may be another one."""
+        return self._source.renew()
+
+
+class _Source:
+    """Gives the Authorization header. Owner of the cached credential."""
+
+    async def authorization(self, context: ssl.SSLContext) -> str | None:
+        raise NotImplementedError
+
+    def renew(self) -> bool:
+        return False
+
+
+class _Fixed(_Source):
+    def __init__(self, value: str | None) -> None:
+        self._value = value
+
+    async def authorization(self, context: ssl.SSLContext) -> str | None:
+        return self._value
+
+
+class _TokenFile(_Source):
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._token = ""
+        self._stale_at = datetime.min.replace(tzinfo=UTC)
+
+    async def authorization(self, context: ssl.SSLContext) -> str | None:
+        now = datetime.now(UTC)
+        if now >= self._stale_at:
+            try:
+                self._token = self._path.read_text().strip()
+            except OSError as error:
+                raise ConfigError(f"token file {self._path}: {error.strerror}", reason="KubeconfigInvalid") from error
+            self._stale_at = now + _TOKEN_FILE_READ_EVERY
+        return f"Bearer {self._token}"
+
+    def renew(self) -> bool:
+        self._stale_at = datetime.min.replace(tzinfo=UTC)
+        return True
+
+
+class _ExecStatus(msgspec.Struct, rename="camel"):
+    token: str = ""
+    client_certificate_data: str = ""
+    client_key_data: str = ""
+    expiration_timestamp: datetime | None = None
+
+
+class _ExecCredential(msgspec.Struct, rename="camel"):
+    """https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins"""
+
+    api_version: str
+    kind: str
+    status: _ExecStatus
+
+
+class _ExecPlugin(_Source):
+    def __init__(self, plugin: Mapping[str, Any], cluster: Mapping[str, Any], source: str) -> None:
+        self._plugin, self._cluster, self._origin = plugin, cluster, source
+        self._status: _ExecStatus | None = None
+        self._lock = asyncio.Lock()
+
+    async def authorization(self, context: ssl.SSLContext) -> str | None:
+        async with self._lock:
+            status = self._status
+            expiry = status.expiration_timestamp if status else None
+            if status is None or (expiry and expiry <= datetime.now(UTC) + timedelta(seconds=10)):
+                status = self._status = await self._run()
+                if status.client_certificate_data:
+                    _load_pair(context, status.client_certificate_data, status.client_key_data, self._name)
+        return f"Bearer {status.token}" if status.token else None
+
+    def renew(self) -> bool:
+        self._status = None
+        return True
+
+    @property
+    def _name(self) -> str:
+        return f"kubeconfig {self._origin}: exec plugin {self._plugin.get('command')!r}"
+
+    async def _run(self) -> _ExecStatus:
+        info: dict[str, Any] = {"interactive": False}
+        if self._plugin.get("provideClusterInfo"):
+            info["cluster"] = dict(self._cluster)
+        request = {
+            "apiVersion": self._plugin.get("apiVersion"),
+            "kind": "ExecCredential",
+            "spec": info,
+        }
+        added = {entry["name"]: entry["value"] for entry in self._plugin.get("env") or []}
+        env = {**os.environ, **added, "KUBERNETES_EXEC_INFO": msgspec.json.encode(request).decode()}
+        argv = [str(self._plugin.get("command")), *(self._plugin.get("args") or [])]
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=None
+            )
+            async with asyncio.timeout(_EXEC_DEADLINE):
+                output, _ = await process.communicate()
+        except FileNotFoundError as error:
+            hint = self._plugin.get("installHint") or "install it, or use another credential"
+            raise ConfigError(f"{self._name} is not installed", reason="Unauthorized", remedy=hint) from error
+        except TimeoutError as error:
+            process.kill()
+            raise ConfigError(
+                f"{self._name} did not finish in {_EXEC_DEADLINE:.0f} s", reason="Unauthorized"
+            ) from error
+        if process.returncode:
+            raise ConfigError(f"{self._name} failed with exit code {process.returncode}", reason="Unauthorized")
+        try:
+            return msgspec.json.decode(output, type=_ExecCredential).status
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{self._name} printed no ExecCredential: {error}", reason="Unauthorized") from error
+
+
+def _ssl_context(settings: Configuration, name: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+        if settings.cert_file:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+    except (ssl.SSLError, OSError) as error:
+        what = "certificate or key cannot be used" if isinstance(error, ssl.SSLError) else _one_line(error)
+        raise ConfigError(f"kubeconfig {name}: {what}", reason="KubeconfigInvalid") from error
+    # Python 3.13 made RFC 5280 strictness the default; the CAs of real clusters are often not that strict.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not settings.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, certificate: str, key: str, name: str) -> None:
+    path = kube_config._create_temp_file_with_content(f"{certificate}\n{key}")
+    try:
+        context.load_cert_chain(path)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{name} printed a certificate that cannot be used", reason="Unauthorized") from error
+
+
+def _resolve(file: str, origin: str | None) -> Path:
+    base = Path(origin).parent if origin else Path.cwd()
+    return (base / Path(file).expanduser()).absolute()
+
+
+def _read(file: str, origin: str | None, source: str, field: str, *, allowed: bool) -> bytes:
+    if not allowed:
+        raise ConfigError(
+            f"{source}: {field} names a file ({file})",
+            reason="KubeconfigInvalid",
+            remedy="a kubeconfig in a Secret must hold its data inline (kubectl config view --flatten)",
+        )
+    try:
+        return _resolve(file, origin).read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"kubeconfig {source}: {field} {file}: {error.strerror}", reason="KubeconfigInvalid"
+        ) from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,276 @@
+"""Requests to one API server: bytes out, lean structs or bytes in, typed errors.
+
+There is no client-side rate limit: API Priority and Fairness on the server governs, and a 429 is waited for as long as
+its Retry-After says. Every request has a deadline; a watch has an inactivity deadline instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from vk_provider.errors import ApiError, UnauthorizedError, UnreachableError, VkError, api_error
+from vk_provider.kube.auth import Credentials
+from vk_provider.kube.objects import encode
+from vk_provider.kube.resources import Resource
+
+T = TypeVar("T")
+
+JSON: Final = "application/json"
+DEADLINE: Final = 30.0  # seconds for one request, answer included
+_PATIENCE: Final = 60.0  # seconds that a request goes on waiting where the server answers 429
+
+
+class PatchType(StrEnum):
+    """How the server reads a patch body."""
+
+    MERGE = "application/merge-patch+json"
+    STRATEGIC = "application/strategic-merge-patch+json"
+    JSON = "application/json-patch+json"
+
+
+class ListPage(msgspec.Struct, Generic[T]):
+    """One page of a list. `metadata.continue` is the token of the next page."""
+
+    metadata: _ListMetadata
+    items: list[T]
+
+
+class _ListMetadata(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+
+
+class Client:
+    """One API server. Use as an async context manager, or call `close`."""
+
+    def __init__(self, credentials: Credentials, *, connections: int = 100) -> None:
+        self.credentials = credentials
+        # The limit is on parallel requests; watches come on top through a connector of their own, so that many
+        # watches can never starve the requests.
+        self._requests = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=credentials.ssl, limit=connections, keepalive_timeout=60),
+            skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        self._streams = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=credentials.ssl, limit=0, force_close=True),
+            skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=2**18,
+        )
+
+    @property
+    def server(self) -> str:
+        """Base URL."""
+        return self.credentials.server
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._requests.close()
+        await self._streams.close()
+
+    async def get(self, resource: Resource, name: str, namespace: str = "", *, type: type[T]) -> T:
+        """Reads one object, as fresh as etcd. Raises NotFoundError."""
+        return _decode(await self.request("GET", resource.path(name, namespace)), type)
+
+    async def list(
+        self, resource: Resource, namespace: str = "", *, type: type[T], query: Mapping[str, str] | None = None
+    ) -> list[T]:
+        """All pages of a list."""
+        items: list[T] = []
+        async for page in self.pages(resource, namespace, type=type, query=query):
+            items += page.items
+        return items
+
+    async def pages(
+        self, resource: Resource, namespace: str = "", *, type: type[T], query: Mapping[str, str] | None = None
+    ) -> AsyncIterator[ListPage[T]]:
+        """The pages of one consistent list, 500 objects each."""
+        token = ""
+        while True:
+            asked = {**(query or {}), "limit": "500"} | ({"continue": token} if token else {})
+            body = await self.request("GET", resource.path(namespace=namespace), query=asked)
+            page = _decode(body, ListPage[type])  # type: ignore[valid-type]  # a generic made at run time
+            yield page
+            token = page.metadata.continue_
+            if not token:
+                return
+
+    async def create(
+        self,
+        resource: Resource,
+        body: Any,
+        namespace: str = "",
+        *,
+        type: type[T],
+        name: str = "",
+        subresource: str = "",
+    ) -> T:
+        """Creates an object (or POSTs to a subresource). Raises ConflictError where the name is taken."""
+        path = resource.path(name, namespace, subresource)
+        return _decode(await self.request("POST", path, body=encode(body)), type)
+
+    async def patch(
+        self,
+        resource: Resource,
+        name: str,
+        body: Any,
+        namespace: str = "",
+        *,
+        type: type[T],
+        patch_type: PatchType = PatchType.MERGE,
+        subresource: str = "",
+    ) -> T:
+        """Patches an object. With `metadata.uid` in the body a ConflictError tells of another incarnation."""
+        path = resource.path(name, namespace, subresource)
+        return _decode(await self.request("PATCH", path, body=encode(body), content_type=patch_type), type)
+
+    async def delete(
+        self, resource: Resource, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
+    ) -> None:
+        """Deletes an object; with `uid` only that incarnation (ConflictError for another). Raises NotFoundError."""
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        await self.request("DELETE", resource.path(name, namespace), body=encode(options))
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = JSON,
+        deadline: float = DEADLINE,
+    ) -> bytes:
+        """One request and its answer. Raises ApiError, or UnreachableError where none came in time."""
+        timeout = aiohttp.ClientTimeout(total=deadline)
+        waited = 0.0
+        renewed = False
+        while True:
+            try:
+                headers = await self._headers(content_type if body is not None else None)
+                async with self._requests.request(
+                    method, self._url(path, query), data=body, headers=headers, timeout=timeout, **self._connect()
+                ) as response:
+                    answer = await response.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise self._unreachable(error) from error
+            if response.status < 300:
+                return answer
+            failure = _failure(response, answer)
+            if isinstance(failure, UnauthorizedError) and not renewed and self.credentials.renew():
+                renewed = True
+            elif failure.status == 429 and waited < _PATIENCE:
+                pause = failure.retry_after or 1.0
+                waited += pause
+                await asyncio.sleep(pause)
+            else:
+                raise failure
+
+    async def stream(self, path: str, query: Mapping[str, str], *, inactivity: float) -> AsyncIterator[bytes]:
+        """Lines of a watch, as they come, until the server ends it.
+
+        Raises UnreachableError also after `inactivity` seconds without a byte: a half-open connection is silent.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=inactivity)
+        try:
+            async with self._streams.get(
+                self._url(path, query), headers=await self._headers(None), timeout=timeout, **self._connect()
+            ) as response:
+                if response.status != 200:
+                    failure = _failure(response, await response.read())
+                    if isinstance(failure, UnauthorizedError):
+                        self.credentials.renew()
+                    raise failure
+                async for line in _lines(response.content):
+                    yield line
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    def _url(self, path: str, query: Mapping[str, str] | None) -> URL:
+        return URL(self.server + path + ("?" + urlencode(query) if query else ""), encoded=True)
+
+    async def _headers(self, content_type: str | None) -> dict[str, str]:
+        headers = {"Accept": JSON, "User-Agent": "vk-provider"}
+        if content_type:
+            headers["Content-Type"] = content_type
+        if authorization := await self.credentials.authorization():
+            headers["Authorization"] = authorization
+        return headers
+
+    def _connect(self) -> dict[str, Any]:
+        return {"server_hostname": self.credentials.tls_server_name, "proxy": self.credentials.proxy}
+
+    def _unreachable(self, error: BaseException) -> UnreachableError:
+        if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+            cause: BaseException = getattr(error, "certificate_error", error)
+            return UnreachableError(
+                f"{self.server}: its certificate is not trusted: {getattr(cause, 'verify_message', cause)}",
+                reason="CertificateInvalid",
+                remedy="check certificate-authority-data of the kubeconfig",
+            )
+        if isinstance(error, TimeoutError):
+            return UnreachableError(f"{self.server}: no answer in time")
+        text = " ".join(str(error).split()) or type(error).__name__
+        return UnreachableError(f"{self.server}: {text}")
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Splits at newlines; a line may be of any length (an object may be larger than any buffer)."""
+    parts: list[bytes] = []
+    async for chunk in content.iter_any():
+        if b"\n" not in chunk:
+            parts.append(chunk)
+            continue
+        head, *lines = chunk.split(b"\n")
+        yield b"".join([*parts, head])
+        parts = [lines.pop()]
+        for line in lines:
+            yield line
+
+
+def _decode(body: bytes, type: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=type)
+    except msgspec.DecodeError as error:
+        raise VkError(f"the API server's answer is not a Kubernetes object: {error}", reason="NotKubernetes") from error
+
+
+def _failure(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
+    try:
+        status = msgspec.json.decode(body, type=_Status)
+    except msgspec.DecodeError:
+        status = _Status(message=body[:200].decode(errors="replace").strip())
+    message = status.message or f"HTTP {response.status} {response.reason}"
+    retry_after = response.headers.get("Retry-After", "")
+    seconds = float(retry_after) if retry_after.isdigit() else None
+    return api_error(response.status, status.reason or str(response.reason), message, seconds)

@@ -1,0 +1,124 @@
+"""What this program decodes of Kubernetes objects: typed metadata, the rest kept as the bytes that came.
+
+A Raw field costs nothing until somebody decodes it, survives with fields that this code has never heard of, and is
+invisible to the garbage collector. Structs are decoded once and then shared: nobody changes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+EMPTY = msgspec.Raw(b"{}")
+
+_encoder = msgspec.json.Encoder()
+
+
+class Metadata(msgspec.Struct, rename="camel", gc=False):
+    """ObjectMeta without managedFields. Times are RFC 3339 strings as sent by the server."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    deletion_grace_period_seconds: int | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    finalizers: list[str] = []
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, or the name alone for a cluster-scoped object."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+class Described(Protocol):
+    """Anything with metadata."""
+
+    metadata: Metadata
+
+
+ObjectT = TypeVar("ObjectT", bound=Described)
+
+
+class Object(msgspec.Struct, gc=False):
+    """Any object with the usual three parts; spec and status own their bytes."""
+
+    metadata: Metadata
+    spec: msgspec.Raw = EMPTY
+    status: msgspec.Raw = EMPTY
+
+    def __post_init__(self) -> None:
+        # A Raw is a view into the whole response: without the copy one cached pod would keep a list of 5 MB alive.
+        self.spec = self.spec.copy()
+        self.status = self.status.copy()
+
+
+class Pod(Object, gc=False):
+    """A Pod."""
+
+
+class Node(Object, gc=False):
+    """A Node."""
+
+
+class Named(msgspec.Struct, gc=False):
+    """An object of which only the metadata matters."""
+
+    metadata: Metadata
+
+
+class Payload(msgspec.Struct, rename="camel", gc=False):
+    """A ConfigMap or a Secret. `data` values of a Secret are base64; `kind` tells which (absent within lists)."""
+
+    metadata: Metadata
+    data: dict[str, str] = {}
+    binary_data: dict[str, str] = {}
+    type: str = ""
+    immutable: bool = False
+
+
+class Condition(msgspec.Struct, rename="camel", gc=False, omit_defaults=True):
+    """A condition of a pod, a node or an object of ours."""
+
+    type: str
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+    last_transition_time: str | None = None
+    last_heartbeat_time: str | None = None
+    observed_generation: int = 0
+
+
+class PodPhase(msgspec.Struct, gc=False):
+    """The part of a pod's status that decisions rest on."""
+
+    phase: str = ""
+    conditions: list[Condition] = []
+
+    def has(self, condition: str) -> bool:
+        """Whether a condition is there with status True."""
+        return any(c.type == condition and c.status == "True" for c in self.conditions)
+
+
+_pod_phase = msgspec.json.Decoder(PodPhase)
+
+
+def pod_phase(pod: Pod) -> PodPhase:
+    """Decodes phase and conditions only."""
+    return _pod_phase.decode(pod.status)
+
+
+def fields(raw: msgspec.Raw) -> dict[str, Any]:
+    """A fresh dict of a Raw part, the caller's to change: decoding again is the cheap deep copy."""
+    decoded: dict[str, Any] = msgspec.json.decode(raw)
+    return decoded
+
+
+def encode(body: Any) -> bytes:
+    """JSON of a dict or struct."""
+    return _encoder.encode(body)

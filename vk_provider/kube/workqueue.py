@@ -1,0 +1,127 @@
+"""A level-triggered work queue: *that* something changed is queued, never *what*.
+
+Guarantees: at most one worker is at a key at any time; any number of `add`s before a worker starts are one run; an
+`add` during a run causes one more run after it; a key that fails comes back after an exponential back-off with full
+jitter, for ever. Ends when `run` is cancelled. The queue owns when a key runs; `reconcile` owns what happens then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+from vk_provider.errors import ApiError, VkError
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+
+# Returns None when the key is settled, or the seconds after which to look at it again.
+Reconcile = Callable[[K], Awaitable[float | None]]
+
+
+def full_jitter(attempt: int, *, base: float, cap: float, rng: random.Random) -> float:
+    """Seconds to wait before attempt number `attempt` (from 1): uniform in (0, min(cap, base * 2^(attempt-1)))."""
+    return rng.uniform(0, min(cap, base * 2.0 ** min(attempt - 1, 30)))
+
+
+class WorkQueue(Generic[K]):
+    """See the module's text. Not thread-safe: used from one event loop."""
+
+    def __init__(
+        self,
+        name: str,
+        reconcile: Reconcile[K],
+        *,
+        workers: int,
+        rng: random.Random | None = None,
+        base: float = 0.1,
+        cap: float = 30.0,
+    ) -> None:
+        self.name = name
+        self._reconcile = reconcile
+        self._workers = workers
+        self._rng = rng or random.Random()
+        self._base, self._cap = base, cap
+        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._queued: set[K] = set()
+        self._running: set[K] = set()
+        self._again: set[K] = set()
+        self._failures: dict[K, int] = {}
+        self._timers: dict[K, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        return len(self._queued) + len(self._running)
+
+    def add(self, key: K) -> None:
+        """Runs the key as soon as a worker is free; a pending delay is overtaken."""
+        if timer := self._timers.pop(key, None):
+            timer.cancel()
+        if key in self._running:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._ready.put_nowait(key)
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """Runs the key in that time, unless it runs before; of two delays the sooner counts."""
+        if key in self._queued:
+            return
+        loop = asyncio.get_running_loop()
+        if timer := self._timers.get(key):
+            if timer.when() <= loop.time() + seconds:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_later(seconds, self.add, key)
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._workers):
+                    group.create_task(self._work())
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+            self._timers.clear()
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._ready.get()
+            self._queued.discard(key)
+            self._running.add(key)
+            delay: float | None
+            try:
+                delay = await self._reconcile(key)
+                self._failures.pop(key, None)
+            except asyncio.CancelledError as error:
+                # Somebody else's cancellation, leaked from a task that was awaited, must not end this worker.
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
+                delay = self._back_off(key, error)
+            except Exception as error:
+                delay = self._back_off(key, error)
+            finally:
+                self._running.discard(key)
+            if key in self._again:
+                self._again.discard(key)
+                self.add(key)
+            elif delay is not None:
+                self.add_after(key, delay)
+
+    def _back_off(self, key: K, error: BaseException) -> float:
+        attempt = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = full_jitter(attempt, base=self._base, cap=self._cap, rng=self._rng)
+        if isinstance(error, ApiError) and error.retry_after is not None:
+            delay = max(delay, error.retry_after)
+        # A defect of ours deserves its traceback; the world's troubles one line, and only once they persist.
+        if not isinstance(error, VkError):
+            log.exception("reconcile failed", extra={"queue": self.name, "key": key, "attempt": attempt})
+        elif attempt >= 3:
+            log.warning(
+                "reconcile failed", extra={"queue": self.name, "key": key, "attempt": attempt, "error": str(error)}
+            )
+        return delay

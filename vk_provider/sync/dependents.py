@@ -1,0 +1,324 @@
+"""ConfigMaps, Secrets and service account tokens that pods name, kept in the member as long as a pod there needs them.
+
+Level-triggered by item: an item that has users and exists in the parent is in the member with the same contents; any
+other copy of ours goes. What a pod names is watched in the parent by name, one watch per object, as a kubelet does;
+nothing else of a namespace's Secrets is ever read. Tokens are minted by the parent, bound to the parent pod, and
+renewed at 80 % of their life. Owns: who uses what, and the watches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, Literal
+
+import msgspec
+
+from vk_provider.api import words
+from vk_provider.api.membercluster import ApiAccess
+from vk_provider.errors import ConflictError, InvalidError, NameTakenError, NotFoundError, UnreachableError
+from vk_provider.kube.client import Client, PatchType
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Metadata, Payload, Pod
+from vk_provider.kube.resources import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, Resource
+from vk_provider.kube.workqueue import WorkQueue
+from vk_provider.translate.dependents import (
+    Copy,
+    Kind,
+    Needs,
+    TokenSource,
+    copy_of,
+    digest,
+    member_payload,
+    needs,
+    token_manifest,
+)
+from vk_provider.translate.pod import Target
+
+log = logging.getLogger(__name__)
+
+_RESOURCES: Final[dict[Kind, Resource]] = {"ConfigMap": CONFIG_MAPS, "Secret": SECRETS}
+_FIRST_ANSWER: Final = 15.0  # seconds for the first look at an object of the parent
+_RENEW_AT: Final = 0.8  # of a token's life, as a kubelet
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object in the member: a copy of the parent's `kind` `name`, or the tokens of the pod `name` with `uid`."""
+
+    kind: Kind | Literal["Tokens"]
+    namespace: str  # of the parent
+    name: str
+    uid: str = ""
+
+
+@dataclass(frozen=True)
+class _Watch:
+    informer: Informer[Payload]
+    task: asyncio.Task[None]
+
+
+class _TokenStatus(msgspec.Struct, rename="camel"):
+    token: str
+    expiration_timestamp: datetime
+
+
+class _TokenRequest(msgspec.Struct):
+    status: _TokenStatus
+
+
+def copies(client: Client, selector: str) -> dict[Kind, Informer[Copy]]:
+    """Informers of what this virtual node made in the member."""
+    return {
+        kind: Informer(client, resource, Payload, labels=selector, keep=copy_of)
+        for kind, resource in _RESOURCES.items()
+    }
+
+
+class DependentLoop:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        target: Target,
+        parent: Client,
+        member: Client,
+        copies: dict[Kind, Informer[Copy]],
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._target, self._names = target, target.names
+        self._parent, self._member, self._copies = parent, member, copies
+        self._now = now
+        self._users: dict[Item, set[str]] = {}  # item -> UIDs of parent pods
+        self._used: dict[str, tuple[Item, ...]] = {}  # UID of a parent pod -> its items
+        self._tokens: dict[Item, tuple[Metadata, Needs]] = {}  # item -> its parent pod and what that asks for
+        self._watches: dict[Item, _Watch] = {}
+        self._locks: dict[Item, asyncio.Lock] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._queue: WorkQueue[Item] = WorkQueue("dependents", self._reconcile, workers=8)
+
+    async def run(self) -> None:
+        """Works until cancelled. The copies' informers must be synced and every living pod adopted."""
+        async with asyncio.TaskGroup() as self._group:
+            for kind, informer in self._copies.items():
+                informer.on_change(partial(self._copy_changed, kind))
+            self._group.create_task(self._queue.run())
+
+    def adopt(self, pod: Pod) -> None:
+        """Registers what a pod names, so that none of it counts as unused."""
+        found = self._items(pod)
+        for item in set(self._used.get(pod.metadata.uid, ())) - set(found):
+            self._drop(item, pod.metadata.uid)
+        self._used[pod.metadata.uid] = found
+        for item in found:
+            self._users.setdefault(item, set()).add(pod.metadata.uid)
+
+    async def bring(self, pod: Pod) -> None:
+        """Returns when everything that the pod names and that exists is in the member.
+
+        Raises NameTakenError where something in the member is in the way, and the errors of the API servers.
+        """
+        self.adopt(pod)
+        for item in self._used[pod.metadata.uid]:
+            await self._sync(item)
+
+    def release(self, pod_uid: str) -> None:
+        """The pod is gone: what nobody else uses goes too."""
+        for item in self._used.pop(pod_uid, ()):
+            self._drop(item, pod_uid)
+
+    def in_use(self, member_namespace: str) -> bool:
+        """Whether copies of ours are in a namespace of the member."""
+        return any(
+            copy.metadata.namespace == member_namespace
+            for informer in self._copies.values()
+            for copy in informer.items.values()
+        )
+
+    def _drop(self, item: Item, pod_uid: str) -> None:
+        users = self._users.get(item, set())
+        users.discard(pod_uid)
+        if not users:
+            self._users.pop(item, None)
+            self._queue.add(item)
+
+    def _items(self, pod: Pod) -> tuple[Item, ...]:
+        named = needs(pod)
+        namespace = pod.metadata.namespace
+        found = [Item(reference.kind, namespace, reference.name) for reference in sorted(named.references)]
+        if named.tokens and self._target.api_access is ApiAccess.PARENT:
+            item = Item("Tokens", namespace, pod.metadata.name, pod.metadata.uid)
+            self._tokens[item] = (pod.metadata, named)
+            found.append(item)
+        return tuple(found)
+
+    def _copy_changed(self, kind: Kind, before: Copy | None, after: Copy | None) -> None:
+        copy = after or before
+        if copy is None or not self._names.owns(copy.metadata.labels):
+            return
+        annotations = copy.metadata.annotations
+        namespace, name = self._names.parent_key(copy.metadata).split("/", 1)
+        if words.TOKEN_EXPIRES in annotations:
+            self._queue.add(Item("Tokens", namespace, name, annotations.get(words.PARENT_UID, "")))
+        else:
+            self._queue.add(Item(kind, namespace, name))
+
+    async def _reconcile(self, item: Item) -> float | None:
+        try:
+            return await self._sync(item)
+        except NameTakenError as error:
+            log.warning("dependent not copied", extra={"object": f"{item.namespace}/{item.name}", "error": str(error)})
+            return 30.0
+
+    async def _sync(self, item: Item) -> float | None:
+        """One item, by one task at a time. Returns seconds until it needs a look again."""
+        async with self._locks.setdefault(item, asyncio.Lock()):
+            if item not in self._users:
+                await self._remove(item)
+                self._locks.pop(item, None)
+                return None
+            if item.kind == "Tokens":
+                return await self._sync_tokens(item)
+            await self._sync_payload(item, item.kind)
+            return None
+
+    def _copy(self, item: Item) -> Copy | None:
+        kind: Kind = "Secret" if item.kind == "Tokens" else item.kind
+        name = item.name
+        if item.kind == "Tokens":
+            name = self._names.token_secret(item.name, item.uid)
+        elif item.kind == "ConfigMap":
+            name = self._names.config_map(item.name)
+        return self._copies[kind].items.get(f"{self._names.namespace(item.namespace)}/{name}")
+
+    async def _remove(self, item: Item) -> None:
+        if watch := self._watches.pop(item, None):
+            watch.task.cancel()
+        self._tokens.pop(item, None)
+        if copy := self._copy(item):
+            await self._delete(SECRETS if item.kind == "Tokens" else _RESOURCES[item.kind], copy.metadata)
+
+    async def _delete(self, resource: Resource, copy: Metadata) -> None:
+        try:
+            await self._member.delete(resource, copy.name, copy.namespace, uid=copy.uid)
+        except (NotFoundError, ConflictError):
+            pass
+
+    async def _sync_payload(self, item: Item, kind: Kind) -> None:
+        source = await self._source(item, kind)
+        copy = self._copy(item)
+        if source is None:  # may be optional, may appear later; the watch will tell
+            if copy is not None:
+                await self._delete(_RESOURCES[kind], copy.metadata)
+            return
+        if copy is None or copy.digest != digest(source.data, source.binary_data):
+            await self._write(kind, member_payload(kind, source, self._names), copy)
+
+    async def _source(self, item: Item, kind: Kind) -> Payload | None:
+        watch = self._watches.get(item)
+        if watch is None:
+            informer: Informer[Payload] = Informer(
+                self._parent,
+                _RESOURCES[kind],
+                Payload,
+                namespace=item.namespace,
+                fields=f"metadata.name={item.name}",
+            )
+            informer.on_change(lambda _before, _after: self._queue.add(item))
+            if self._group is None:
+                raise RuntimeError("bring() before run()")
+            watch = self._watches[item] = _Watch(informer, self._group.create_task(informer.run()))
+        try:
+            async with asyncio.timeout(_FIRST_ANSWER):
+                await watch.informer.synced.wait()
+        except TimeoutError as error:
+            what = f"{self._parent.server}: {kind} {item.namespace}/{item.name} could not be read in time"
+            raise UnreachableError(what) from error
+        return watch.informer.items.get(f"{item.namespace}/{item.name}")
+
+    async def _write(self, kind: Kind, manifest: dict[str, Any], copy: Copy | None) -> None:
+        resource, metadata = _RESOURCES[kind], manifest["metadata"]
+        name, namespace = metadata["name"], metadata["namespace"]
+        try:
+            if copy is None:
+                written = await self._member.create(resource, manifest, namespace, type=Payload)
+            else:
+                body = _replacement(manifest, copy)
+                written = await self._member.patch(
+                    resource, name, body, namespace, type=Payload, patch_type=PatchType.JSON
+                )
+        except InvalidError:
+            if copy is None:
+                raise
+            await self._delete(resource, copy.metadata)  # immutable, or another type: only a new one will do
+            written = await self._member.create(resource, manifest, namespace, type=Payload)
+        except ConflictError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            raise NameTakenError(
+                f"a {kind} {namespace}/{name} that is not managed by virtual node {self._names.node} exists in the "
+                "member cluster",
+            ) from error
+        self._copies[kind].observe(written)
+
+    async def _sync_tokens(self, item: Item) -> float:
+        pod, named = self._tokens[item]
+        copy = self._copy(item)
+        now = self._now()
+        if copy is not None:
+            renew = datetime.fromisoformat(copy.metadata.annotations[words.TOKEN_RENEW])
+            if renew > now:
+                return (renew - now).total_seconds()
+        minted = await asyncio.gather(*(self._mint(pod, named, source) for source in named.tokens))
+        expires = min(status.expiration_timestamp for status in minted)
+        renew = now + (expires - now) * _RENEW_AT
+        tokens = {source.key: status.token for source, status in zip(named.tokens, minted, strict=True)}
+        manifest = token_manifest(pod, tokens, _rfc3339(expires), _rfc3339(renew), self._names)
+        await self._write("Secret", manifest, copy)
+        return max(1.0, (renew - now).total_seconds())
+
+    async def _mint(self, pod: Metadata, named: Needs, source: TokenSource) -> _TokenStatus:
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {
+                "audiences": [source.audience] if source.audience else [],
+                "expirationSeconds": source.expiration_seconds,
+                "boundObjectRef": {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "name": pod.name,
+                    "uid": pod.uid,
+                },
+            },
+        }
+        answer = await self._parent.create(
+            SERVICE_ACCOUNTS,
+            body,
+            pod.namespace,
+            type=_TokenRequest,
+            name=named.service_account,
+            subresource="token",
+        )
+        return answer.status
+
+
+def _replacement(manifest: dict[str, Any], copy: Copy) -> list[dict[str, Any]]:
+    """A JSON patch of this very copy: whole maps are replaced, since a merge would keep keys that are gone."""
+    parts = ["data"] + (["binaryData"] if manifest["kind"] == "ConfigMap" else [])
+    immutable = [{"op": "add", "path": "/immutable", "value": True}] if manifest.get("immutable") else []
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": copy.metadata.uid},
+        {"op": "add", "path": "/metadata/annotations", "value": manifest["metadata"]["annotations"]},
+        *({"op": "add", "path": f"/{part}", "value": manifest.get(part) or {}} for part in parts),
+        *immutable,
+    ]
+
+
+def _rfc3339(moment: datetime) -> str:
+    return (moment - timedelta(microseconds=moment.microsecond)).isoformat().replace("+00:00", "Z")

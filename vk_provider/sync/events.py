@@ -1,0 +1,90 @@
+"""What the member says about our pods, said again about the parent pods.
+
+Warnings always, Normal events up to a kubelet's rate (50 a second), and none that is older than this process. The
+member scheduler's "Scheduled" is left out: the parent has one of its own. An Event is a hint: none is owed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from vk_provider.api import words
+from vk_provider.kube.client import Client
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Metadata, Pod
+from vk_provider.kube.recorder import Recorder
+from vk_provider.kube.resources import EVENTS, PODS
+from vk_provider.translate.names import Names
+
+_NORMAL_PER_SECOND: Final = 50.0
+_LEFT_OUT: Final = frozenset({"Scheduled"})
+
+
+class _Involved(msgspec.Struct, gc=False):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+
+
+class MemberEvent(msgspec.Struct, rename="camel", gc=False):
+    """An Event of the member about a pod."""
+
+    metadata: Metadata
+    involved_object: _Involved
+    type: str = "Normal"
+    reason: str = ""
+    message: str = ""
+    count: int = 1
+
+
+def member_events(client: Client) -> Informer[MemberEvent]:
+    """Informer of the member's Events about pods; keeps only what tells one from the next."""
+    return Informer(client, EVENTS, MemberEvent, fields="involvedObject.kind=Pod")
+
+
+class EventLoop:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        names: Names,
+        parent_pods: Informer[Pod],
+        member_pods: Informer[Pod],
+        events: Informer[MemberEvent],
+        recorder: Recorder,
+    ) -> None:
+        self._names, self._recorder = names, recorder
+        self._parent_pods, self._member_pods, self._events = parent_pods, member_pods, events
+        self._allowance = _NORMAL_PER_SECOND
+        self._refilled = 0.0
+
+    async def run(self) -> None:
+        """Listens until cancelled."""
+        self._events.on_change(self._changed)
+        await self._events.run()
+
+    def _changed(self, before: MemberEvent | None, after: MemberEvent | None) -> None:
+        if after is None or not self._events.synced.is_set() or after.reason in _LEFT_OUT:
+            return
+        about = after.involved_object
+        member = self._member_pods.items.get(f"{about.namespace}/{about.name}")
+        if member is None or member.metadata.uid != about.uid:
+            return
+        parent = self._parent_pods.items.get(self._names.parent_key(member.metadata))
+        if parent is None or parent.metadata.uid != member.metadata.annotations.get(words.PARENT_UID):
+            return
+        if after.type == "Normal" and not self._allowed():
+            return
+        self._recorder.event(PODS, parent.metadata, after.type, after.reason, after.message)
+
+    def _allowed(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        self._allowance = min(_NORMAL_PER_SECOND, self._allowance + (now - self._refilled) * _NORMAL_PER_SECOND)
+        self._refilled = now
+        if self._allowance < 1:
+            return False
+        self._allowance -= 1
+        return True

@@ -1,0 +1,102 @@
+"""Namespaces of the member: made when a pod needs one, removed when the parent's is gone and nothing of ours is left.
+
+Owns which namespaces of the member are known to exist. Only a namespace that carries our label is ever deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from vk_provider.api import words
+from vk_provider.errors import ConflictError, NotFoundError
+from vk_provider.kube.client import Client
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Metadata, Named
+from vk_provider.kube.resources import NAMESPACES
+from vk_provider.kube.workqueue import WorkQueue
+from vk_provider.translate.names import Names
+
+log = logging.getLogger(__name__)
+
+_LOOK_AGAIN: Final = 5.0  # seconds, while something of ours is still in a namespace whose parent is gone
+
+
+class NamespaceLoop:
+    """See the module's text. Keys of its queue are namespaces of the parent."""
+
+    def __init__(
+        self,
+        names: Names,
+        parent: Client,
+        member: Client,
+        parent_namespaces: Informer[Named],
+        ours: Informer[Named],
+        *,
+        in_use: Callable[[str], bool],
+    ) -> None:
+        """`in_use` tells whether anything that matters is left in a namespace of the member."""
+        self._names, self._parent, self._member = names, parent, member
+        self._parent_namespaces, self._ours = parent_namespaces, ours
+        self._in_use = in_use
+        self._foreign: set[str] = set()  # namespaces of the member that exist and are not ours
+        self.queue: WorkQueue[str] = WorkQueue("namespaces", self._reconcile, workers=2)
+
+    async def run(self) -> None:
+        """Works until cancelled. Both informers must be synced."""
+        self._parent_namespaces.on_change(self._parent_changed)
+        for namespace in self._ours.items.values():
+            self.queue.add(_parent_name(namespace.metadata))
+        await self.queue.run()
+
+    def _parent_changed(self, before: Named | None, after: Named | None) -> None:
+        if before is not None and after is None:
+            self.queue.add(before.metadata.name)
+
+    async def ensure(self, parent_namespace: str) -> None:
+        """Makes sure that the member's namespace for this one exists; makes and labels it where it is missing."""
+        name = self._names.namespace(parent_namespace)
+        if name in self._ours.items or name in self._foreign:
+            return
+        body = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {
+                "name": name,
+                "labels": self._names.labels,
+                "annotations": {words.PARENT_NAME: parent_namespace},
+            },
+        }
+        try:
+            self._ours.observe(await self._member.create(NAMESPACES, body, type=Named))
+        except ConflictError:
+            self._foreign.add(name)
+
+    def forget(self, parent_namespace: str) -> None:
+        """Called when the member says that a namespace is not there after all."""
+        self._foreign.discard(self._names.namespace(parent_namespace))
+
+    async def _reconcile(self, parent_namespace: str) -> float | None:
+        ours = self._ours.items.get(self._names.namespace(parent_namespace))
+        if ours is None or ours.metadata.deletion_timestamp is not None:
+            return None
+        if parent_namespace in self._parent_namespaces.items:
+            return None
+        if self._in_use(ours.metadata.name):
+            return _LOOK_AGAIN
+        try:
+            await self._parent.get(NAMESPACES, parent_namespace, type=Named)
+            return _LOOK_AGAIN  # the cache is behind
+        except NotFoundError:
+            pass
+        log.info("namespace removed from member", extra={"namespace": ours.metadata.name, "node": self._names.node})
+        try:
+            await self._member.delete(NAMESPACES, ours.metadata.name, uid=ours.metadata.uid)
+        except (NotFoundError, ConflictError):
+            pass
+        return None
+
+
+def _parent_name(metadata: Metadata) -> str:
+    return metadata.annotations.get(words.PARENT_NAME, metadata.name)

@@ -1,0 +1,349 @@
+"""The pods of one virtual node: reads both caches, asks `decide`, and carries out what it says.
+
+Who owns what: the informers own what is known of either side; the queue sees to it that a pod is worked on by one
+worker at a time; this loop owns the memory that is not in any object (see `_PodState`), all of which may be lost at
+any time without harm. It runs once both caches are complete, so that "not in the cache" means "is not there", with two
+exceptions that it looks after: a write whose outcome is unknown, and a name taken by something outside of the cache.
+Ends when cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from vk_provider.api import words
+from vk_provider.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NameTakenError,
+    NotFoundError,
+    UnreachableError,
+)
+from vk_provider.kube.client import Client, PatchType
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Pod
+from vk_provider.kube.recorder import Recorder
+from vk_provider.kube.resources import PODS
+from vk_provider.kube.workqueue import WorkQueue
+from vk_provider.translate.change import changes
+from vk_provider.translate.decide import (
+    AwaitGone,
+    Conflict,
+    Create,
+    Delete,
+    Fail,
+    Finish,
+    Keep,
+    Nothing,
+    Orphan,
+    Reflect,
+    decide,
+)
+from vk_provider.translate.pod import Target, member_pod
+from vk_provider.translate.status import restarts
+
+log = logging.getLogger(__name__)
+
+_CONFLICT_RETRY: Final = 15.0  # seconds until a taken name is tried again
+_ORPHAN_RETRY: Final = 5.0  # seconds until the parent is asked again about a pod that only its own cache misses
+_ACCOUNT_RETRY: Final = 0.2  # seconds; a new namespace gets its default service account a moment later
+_CRASH_BASE, _CRASH_CAP, _CRASH_RESET = 10.0, 300.0, 600.0  # seconds: the kubelet's back-off of crashing containers
+
+
+class Dependents(Protocol):
+    """Port: what pods need beside them."""
+
+    async def bring(self, pod: Pod) -> None: ...
+
+    def release(self, pod_uid: str) -> None: ...
+
+
+class Namespaces(Protocol):
+    """Port: the member's namespaces."""
+
+    async def ensure(self, parent_namespace: str) -> None: ...
+
+    def forget(self, parent_namespace: str) -> None: ...
+
+
+class Statuses(Protocol):
+    """Port: the parent pods' status."""
+
+    async def reflect(self, parent: Pod, member: Pod) -> None: ...
+
+    async def wait(self, parent: Pod, reason: str, message: str) -> None: ...
+
+    async def fail(self, parent: Pod, reason: str, message: str) -> None: ...
+
+    def forget(self, key: str) -> None: ...
+
+
+@dataclass(slots=True)
+class _PodState:
+    """Memory about one pod beyond the caches; may be lost at any time."""
+
+    applied: int = 0  # hash of (parent, member) for which no change was left to apply
+    last: Pod | None = None  # the member pod as it was when it went
+    foreign: Pod | None = None  # what has the pod's name in the member and is not ours
+    unsure: bool = False  # a create was sent and its outcome is unknown
+    deleting: tuple[str, int | None] | None = None  # UID and grace of the delete that was sent
+    recreated: int = 0  # how often a lost member pod was made again
+    recreated_at: float = 0.0  # loop time
+
+
+class PodLoop:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        target: Target,
+        parent: Client,
+        member: Client,
+        parent_pods: Informer[Pod],
+        member_pods: Informer[Pod],
+        *,
+        dependents: Dependents,
+        namespaces: Namespaces,
+        statuses: Statuses,
+        recorder: Recorder,
+        workers: int,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._target, self._names = target, target.names
+        self._parent, self._member = parent, member
+        self._parent_pods, self._member_pods = parent_pods, member_pods
+        self._dependents, self._namespaces, self._statuses = dependents, namespaces, statuses
+        self._recorder = recorder
+        self._now = now
+        self._states: dict[str, _PodState] = {}
+        self.queue: WorkQueue[str] = WorkQueue("pods", self._reconcile, workers=workers)
+
+    async def run(self) -> None:
+        """Works until cancelled. Both informers must be synced."""
+        self._parent_pods.on_change(self._parent_changed)
+        self._member_pods.on_change(self._member_changed)
+        await self.queue.run()
+
+    def _parent_changed(self, before: Pod | None, after: Pod | None) -> None:
+        pod = after or before
+        if pod is None:
+            return
+        if after is None:
+            self._dependents.release(pod.metadata.uid)
+        self.queue.add(pod.metadata.key)
+
+    def _member_changed(self, before: Pod | None, after: Pod | None) -> None:
+        pod = after or before
+        if pod is None or not self._names.owns(pod.metadata.labels):
+            return
+        key = self._names.parent_key(pod.metadata)
+        if after is None:
+            state = self._state(key)
+            state.last, state.deleting = before, None
+        self.queue.add(key)
+
+    def _state(self, key: str) -> _PodState:
+        return self._states.setdefault(key, _PodState())
+
+    def _member_key(self, key: str) -> str:
+        namespace, name = key.split("/", 1)
+        return f"{self._names.namespace(namespace)}/{name}"
+
+    async def _reconcile(self, key: str) -> float | None:
+        parent = self._parent_pods.items.get(key)
+        state = self._state(key)
+        member = self._member_pods.items.get(self._member_key(key)) or state.foreign
+        action = decide(parent, member, self._names, now=self._now())
+        match action:
+            case Reflect() if parent and member:
+                await self._reflect(parent, member, state)
+            case Create() if parent:
+                return await self._create(parent, state, again=action.again)
+            case AwaitGone() if parent and member:
+                await self._statuses.reflect(parent, member)
+            case Delete() if member:
+                await self._delete(member, action, state)
+                if parent and parent.metadata.uid == member.metadata.annotations.get(words.PARENT_UID):
+                    await self._statuses.reflect(parent, member)
+            case Finish() if parent:
+                await self._finish(parent, state)
+            case Fail() if parent:
+                self._event(parent, "Warning", action.reason, action.message)
+                await self._statuses.fail(parent, action.reason, action.message)
+            case Conflict() if parent:
+                state.foreign = None  # look again: it may have gone
+                return await self._conflict(parent, action.message)
+            case Orphan() if member:
+                return await self._orphan(key, member)
+            case Keep() | Nothing():
+                pass
+        if parent is None and member is None:
+            self._statuses.forget(key)
+            self._states.pop(key, None)
+        return None
+
+    async def _reflect(self, parent: Pod, member: Pod, state: _PodState) -> None:
+        signature = _applied_signature(parent, member)
+        if state.applied != signature:
+            await self._dependents.bring(parent)
+            for change in changes(parent, member, self._target):
+                try:
+                    member = await self._member.patch(
+                        PODS,
+                        member.metadata.name,
+                        change.patch,
+                        member.metadata.namespace,
+                        type=Pod,
+                        patch_type=PatchType.STRATEGIC,
+                        subresource=change.subresource,
+                    )
+                except (ForbiddenError, InvalidError) as error:
+                    where = f"pods/{change.subresource}" if change.subresource else "pods"
+                    self._event(parent, "Warning", words.MEMBER_REFUSED, f"update of {where}: {error.message}")
+                else:
+                    self._member_pods.observe(member)
+            state.applied = _applied_signature(parent, member)
+        await self._statuses.reflect(parent, member)
+
+    async def _create(self, parent: Pod, state: _PodState, *, again: bool) -> float | None:
+        if again:
+            counts = restarts(parent)
+            if delay := self._restart_delay(state):
+                await self._statuses.wait(parent, "CrashLoopBackOff", f"back-off {delay:.0f}s: the member pod was lost")
+                return delay
+        else:
+            counts = {}
+        namespace = parent.metadata.namespace
+        try:
+            await self._namespaces.ensure(namespace)
+            await self._dependents.bring(parent)
+            manifest = member_pod(parent, self._target, restarts=counts)
+            created = await self._member.create(PODS, manifest, self._names.namespace(namespace), type=Pod)
+        except NameTakenError as error:
+            return await self._conflict(parent, error.message)
+        except ConflictError:
+            return await self._name_exists(parent, state)
+        except NotFoundError:
+            self._namespaces.forget(namespace)  # it went behind our back; the next attempt makes it again
+            raise
+        except (ForbiddenError, InvalidError) as error:
+            if "serviceaccount" in error.message and "not found" in error.message:
+                return _ACCOUNT_RETRY
+            self._event(parent, "Warning", words.MEMBER_REFUSED, error.message)
+            await self._statuses.wait(parent, words.MEMBER_REFUSED, error.message)
+            raise
+        except UnreachableError:
+            state.unsure = True
+            raise
+        state.unsure = False
+        if again:
+            state.recreated, state.recreated_at = state.recreated + 1, asyncio.get_running_loop().time()
+            self._event(parent, "Normal", "MemberPodRecreated", "the member pod was lost; a new one was created")
+        log.debug("member pod created", extra={"pod": parent.metadata.key, "node": self._names.node})
+        state.applied = _applied_signature(parent, created)
+        self._member_pods.observe(created)
+        await self._statuses.reflect(parent, created)
+        return None
+
+    def _restart_delay(self, state: _PodState) -> float:
+        """Seconds that are left of the back-off: none for the first loss, then 10 s, doubling to 5 min."""
+        if not state.recreated:
+            return 0.0
+        since = asyncio.get_running_loop().time() - state.recreated_at
+        if since > _CRASH_RESET:
+            state.recreated = 0
+            return 0.0
+        return max(0.0, min(_CRASH_CAP, _CRASH_BASE * 2.0 ** (state.recreated - 1)) - since)
+
+    async def _name_exists(self, parent: Pod, state: _PodState) -> float | None:
+        """A create met a name that is taken: by ours, unknown until now, or by something that is not ours."""
+        key = self._member_key(parent.metadata.key)
+        namespace, name = key.split("/", 1)
+        try:
+            found = await self._member.get(PODS, name, namespace, type=Pod)
+        except NotFoundError:
+            return 0.0
+        if self._names.owns(found.metadata.labels):
+            self._member_pods.observe(found)
+        else:
+            state.foreign = found
+        state.unsure = False
+        return 0.0
+
+    async def _conflict(self, parent: Pod, message: str) -> float:
+        self._event(parent, "Warning", words.NAME_CONFLICT, message)
+        await self._statuses.wait(parent, words.NAME_CONFLICT, message)
+        return _CONFLICT_RETRY
+
+    async def _delete(self, member: Pod, action: Delete, state: _PodState) -> None:
+        asked = (action.uid, action.grace_seconds)
+        if state.deleting == asked:
+            return
+        try:
+            await self._member.delete(
+                PODS,
+                member.metadata.name,
+                member.metadata.namespace,
+                uid=action.uid,
+                grace_seconds=action.grace_seconds,
+            )
+        except NotFoundError:
+            pass  # the watch will say so
+        state.deleting = asked
+
+    async def _finish(self, parent: Pod, state: _PodState) -> None:
+        """The member pod is gone: writes its last words, then lets the parent pod go."""
+        if state.unsure:
+            await self._name_exists(parent, state)
+            if self._member_pods.items.get(self._member_key(parent.metadata.key)) is not None:
+                self.queue.add(parent.metadata.key)
+                return
+        last = state.last
+        if last is not None and last.metadata.annotations.get(words.PARENT_UID) == parent.metadata.uid:
+            await self._statuses.reflect(parent, last)
+        try:
+            await self._parent.delete(
+                PODS, parent.metadata.name, parent.metadata.namespace, uid=parent.metadata.uid, grace_seconds=0
+            )
+        except (NotFoundError, ConflictError):
+            pass
+
+    async def _orphan(self, key: str, member: Pod) -> float | None:
+        """Deletes a member pod whose parent pod is gone, if the parent itself, asked now, says so."""
+        namespace, name = key.split("/", 1)
+        uid = member.metadata.annotations.get(words.PARENT_UID)
+        try:
+            living = await self._parent.get(PODS, name, namespace, type=Pod)
+            if living.metadata.uid == uid:
+                return _ORPHAN_RETRY
+        except NotFoundError:
+            pass
+        log.info("member pod is an orphan", extra={"pod": key, "node": self._names.node})
+        try:
+            await self._member.delete(PODS, member.metadata.name, member.metadata.namespace, uid=member.metadata.uid)
+        except NotFoundError:
+            pass
+        return None
+
+    def _event(self, parent: Pod, type: str, reason: str, message: str) -> None:
+        self._recorder.event(PODS, parent.metadata, type, reason, message)
+
+
+def _applied_signature(parent: Pod, member: Pod) -> int:
+    """Of everything that `changes` reads on the parent, and of what a person may change on the member pod."""
+    return hash(
+        (
+            bytes(parent.spec),
+            tuple(parent.metadata.labels.items()),
+            tuple(parent.metadata.annotations.items()),
+            member.metadata.uid,
+            tuple(member.metadata.labels.items()),
+            tuple(member.metadata.annotations.items()),
+        )
+    )

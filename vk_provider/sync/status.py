@@ -1,0 +1,95 @@
+"""Writes the status of parent pods: only what changed, and only once.
+
+The writer owns the memory of what it last brought into agreement, as hashes of the bytes on both sides: an event that
+changes neither costs no decoding. `PodLoop` calls it, never twice at a time for one pod.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from vk_provider.errors import ConflictError, NotFoundError
+from vk_provider.kube.client import Client, PatchType
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Pod
+from vk_provider.kube.resources import PODS
+from vk_provider.translate import status as translate
+
+log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    """The wall clock, for times that go into objects."""
+    return datetime.now(UTC)
+
+
+class StatusWriter:
+    """See the module's text."""
+
+    def __init__(self, parent: Client, parent_pods: Informer[Pod], *, now: Callable[[], datetime] = utc_now) -> None:
+        self._parent, self._parent_pods = parent, parent_pods
+        self._now = now
+        self._agreed: dict[str, int] = {}  # parent key -> hash of both sides when they last agreed
+
+    async def reflect(self, parent: Pod, member: Pod) -> None:
+        """Brings the member pod's status to the parent pod."""
+        key = parent.metadata.key
+        if self._agreed.get(key) == _signature(parent, member):
+            return
+        wanted = translate.reflected(parent, member, now=self._timestamp())
+        written = await self._write(parent, wanted)
+        if written is not None:
+            self._agreed[key] = _signature(written, member)
+
+    async def wait(self, parent: Pod, reason: str, message: str) -> None:
+        """Shows that no container of the pod can start yet, and why."""
+        await self._write(parent, translate.waiting(parent, reason, message))
+
+    async def fail(self, parent: Pod, reason: str, message: str) -> None:
+        """Makes the pod Failed, for good."""
+        await self._write(parent, translate.failed(reason, message))
+
+    def forget(self, key: str) -> None:
+        """Called when the parent pod is gone."""
+        self._agreed.pop(key, None)
+
+    async def _write(self, parent: Pod, wanted: dict[str, Any]) -> Pod | None:
+        """The parent pod with its status as wanted; None where this incarnation of it is gone."""
+        patch = translate.status_patch(parent, wanted)
+        if patch is None:
+            return parent
+        try:
+            written = await self._parent.patch(
+                PODS,
+                parent.metadata.name,
+                patch,
+                parent.metadata.namespace,
+                type=Pod,
+                patch_type=PatchType.STRATEGIC,
+                subresource="status",
+            )
+        except (NotFoundError, ConflictError):
+            return None
+        self._parent_pods.observe(written)
+        return written
+
+    def _timestamp(self) -> str:
+        return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _signature(parent: Pod, member: Pod) -> int:
+    """Of everything that `translate.reflected` reads and that can change during a pod's life."""
+    return hash(
+        (
+            parent.metadata.uid,
+            parent.metadata.generation,
+            parent.metadata.deletion_timestamp,
+            bytes(parent.status),
+            member.metadata.uid,
+            member.metadata.deletion_timestamp,
+            bytes(member.status),
+        )
+    )

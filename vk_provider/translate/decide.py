@@ -1,0 +1,171 @@
+"""decide(parent pod, member pod): what to do next about one pod. The heart, and a pure function.
+
+A parent pod's life as this function sees it (member pod in brackets; times go down):
+
+    active        [none, never created]   Create ------------+
+       |          [none, created before]  Create again, or Fail where restartPolicy is Never
+       |          [ours]                  Reflect, patch what may change
+       |          [another parent UID]    Delete that, wait, then Create
+       |          [not ours]              Conflict
+    terminal      [ours]                  Keep (its logs) until the parent pod is deleted
+    deleting      [ours]                  Delete with the grace that is left; Reflect until it is gone
+       |          [none]                  Finish: the parent pod goes too
+    gone          [ours]                  Orphan: delete, once the parent itself confirms
+
+The caller sees to it that a member pod counts as `None` only where its absence is known, not merely unheard of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from vk_provider.api import words
+from vk_provider.kube.objects import Metadata, Pod, pod_phase
+from vk_provider.translate.names import Names
+
+TERMINAL: Final = frozenset({"Succeeded", "Failed"})
+_MIRROR: Final = "kubernetes.io/config.mirror"
+
+
+@dataclass(frozen=True)
+class Create:
+    """Bring the dependents, then create the member pod. `again`: an earlier one was lost, so count a restart."""
+
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Reflect:
+    """Bring the member pod up to date with the parent pod, and the parent pod's status with the member's."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The parent pod is final and stays as it is; the member pod stays too, for its logs."""
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete this incarnation of the member pod. `grace_seconds` None: what the pod itself says."""
+
+    uid: str
+    grace_seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class AwaitGone:
+    """The member pod is on its way out; reflect its status until it is gone."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The member pod is gone: delete the parent pod for good."""
+
+
+@dataclass(frozen=True)
+class Fail:
+    """The parent pod becomes Failed, as a kubelet fails a pod at admission."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """The name is taken in the member by something that is not ours: touch nothing, and say so."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """The member pod's parent pod is gone as far as is known; delete it after the parent confirms that."""
+
+    uid: str
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """There is nothing to do."""
+
+
+Action = Create | Reflect | Keep | Delete | AwaitGone | Finish | Fail | Conflict | Orphan | Nothing
+
+
+class _Spec(msgspec.Struct, rename="camel"):
+    restart_policy: str = "Always"
+    resource_claims: list[dict[str, Any]] | None = None
+
+
+_spec = msgspec.json.Decoder(_Spec)
+
+
+def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetime) -> Action:
+    """What to do about one pod. `now` only counts how much of a grace period is left."""
+    if parent is None:
+        return _parentless(member, names)
+    ours = member is not None and names.owns(member.metadata.labels)
+    if parent.metadata.deletion_timestamp is not None:
+        if member is None or not ours or _parent_uid(member) != parent.metadata.uid:
+            return Finish()  # whatever has that name in the member is not this pod
+        return _delete(parent.metadata, member.metadata, now)
+    phase = pod_phase(parent)
+    if phase.phase in TERMINAL:
+        return Keep()
+    if refusal := _refusal(parent):
+        return refusal
+    if member is None:
+        return _absent(parent, created=phase.has(words.CREATED_CONDITION))
+    if not ours:
+        return Conflict(
+            f"a pod {member.metadata.key} that is not managed by virtual node {names.node} exists in the member cluster"
+        )
+    if _parent_uid(member) != parent.metadata.uid:
+        return Delete(member.metadata.uid) if member.metadata.deletion_timestamp is None else Nothing()
+    return Reflect()
+
+
+def _parent_uid(member: Pod) -> str:
+    return member.metadata.annotations.get(words.PARENT_UID, "")
+
+
+def _parentless(member: Pod | None, names: Names) -> Action:
+    if member is None or not names.owns(member.metadata.labels) or member.metadata.deletion_timestamp is not None:
+        return Nothing()
+    return Orphan(member.metadata.uid)
+
+
+def _absent(parent: Pod, *, created: bool) -> Action:
+    if not created:
+        return Create()
+    if _spec.decode(parent.spec).restart_policy == "Never":
+        return Fail(
+            words.MEMBER_POD_LOST, "the pod was removed from the member cluster, and its restartPolicy is Never"
+        )
+    return Create(again=True)
+
+
+def _refusal(parent: Pod) -> Fail | None:
+    if _MIRROR in parent.metadata.annotations:
+        return Fail(words.NOT_SUPPORTED, "static (mirror) pods cannot run on a virtual node")
+    if _spec.decode(parent.spec).resource_claims:
+        return Fail(words.NOT_SUPPORTED, "spec.resourceClaims (dynamic resource allocation) cannot be honoured")
+    return None
+
+
+def _delete(parent: Metadata, member: Metadata, now: datetime) -> Action:
+    grace = parent.deletion_grace_period_seconds
+    grace = 30 if grace is None else grace
+    if member.deletion_timestamp is not None:
+        # A second delete with a shorter grace shortens it, as on a kubelet; a longer one changes nothing.
+        asked = member.deletion_grace_period_seconds
+        return AwaitGone() if asked is None or asked <= max(grace, 1) else Delete(member.uid, max(grace, 1))
+    if parent.deletion_timestamp is not None:
+        left = (datetime.fromisoformat(parent.deletion_timestamp) - now).total_seconds()
+        grace = min(grace, max(0, round(left)))
+    # Zero would remove the member's API object at once, with its containers still running.
+    return Delete(member.uid, max(grace, 1))

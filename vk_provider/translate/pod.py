@@ -1,0 +1,228 @@
+"""A parent pod as a pod of the member, and what may change on it later.
+
+Works on plain dicts decoded from the parent's bytes: every field that no rule here names passes through untouched,
+those that this code has never heard of included.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from vk_provider.api import words
+from vk_provider.api.membercluster import ApiAccess
+from vk_provider.kube.objects import Pod, fields
+from vk_provider.translate.dependents import CONTAINER_LISTS, token_key
+from vk_provider.translate.names import ROOT_CA, Names
+
+# Field of the parent's spec -> why it means nothing in the member.
+DROPPED: Final = {
+    "nodeName": "names the virtual node; the member's scheduler picks the real one",
+    "nodeSelector": "speaks of nodes of the parent, and has been honoured there",
+    "affinity": "speaks of nodes and pods of the parent (anti-affinity by hostname is kept as a preference)",
+    "schedulerName": "a scheduler of the parent",
+    "priority": "computed from the parent's PriorityClass; the parent has preempted already",
+    "priorityClassName": "a PriorityClass of the parent",
+    "preemptionPolicy": "the parent has preempted already",
+    "schedulingGates": "removed in the parent before it scheduled the pod",
+    "schedulingGroup": "a PodGroup of the parent, scheduled together there",
+    "workloadRef": "the older name of schedulingGroup (1.35)",
+    "overhead": "set by the RuntimeClass admission of the member",
+    "readinessGates": "their conditions live in the parent, which computes Ready with them",
+    "serviceAccountName": "an identity of the parent; its tokens come with the pod",
+    "serviceAccount": "the deprecated name of serviceAccountName",
+    "ephemeralContainers": "added to the running pod, which is the only way that the API allows",
+}
+_HOSTNAME: Final = "kubernetes.io/hostname"
+_SERVICE_ACCOUNT_DIR: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+_OWN: Final = f"{words.DOMAIN}/"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a translation depends on besides the pod."""
+
+    names: Names
+    api_access: ApiAccess = ApiAccess.PARENT
+    parent_host: str = ""  # of the parent's API server, as pods of the member reach it
+    parent_port: str = ""
+
+    @property
+    def field_refs(self) -> dict[str, str]:
+        """fieldPath in the parent -> fieldPath that gives the same value in the member."""
+        paths = {
+            "metadata.uid": f"metadata.annotations['{words.PARENT_UID}']",
+            "spec.nodeName": f"metadata.labels['{words.NODE_LABEL}']",
+            "spec.serviceAccountName": f"metadata.annotations['{words.PARENT_SERVICE_ACCOUNT}']",
+        }
+        if self.names.prefix:
+            paths["metadata.namespace"] = f"metadata.annotations['{words.PARENT_NAMESPACE}']"
+        return paths
+
+
+def member_pod(parent: Pod, target: Target, *, restarts: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The manifest to create in the member. `restarts`: container name -> restarts of earlier member pods."""
+    spec = fields(parent.spec)
+    service_account = spec.get("serviceAccountName", "default")
+    metadata = _metadata(parent, target.names, service_account)
+    if restarts:
+        metadata["annotations"][words.RESTARTS] = json.dumps(dict(restarts), sort_keys=True, separators=(",", ":"))
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": member_spec(spec, parent, target)}
+
+
+def member_spec(spec: dict[str, Any], parent: Pod, target: Target) -> dict[str, Any]:
+    """Changes `spec`, a parent pod's, into a member pod's; applied twice it is the same as once."""
+    soft = _soft_anti_affinity(spec.get("affinity"))
+    for field in DROPPED:
+        spec.pop(field, None)
+    if soft:
+        spec["affinity"] = soft
+    if "topologySpreadConstraints" in spec:
+        _soften_spread(spec)
+    spec["automountServiceAccountToken"] = False
+    _rewrite_field_refs(spec, target.field_refs)
+    if target.api_access is ApiAccess.PARENT:
+        _parent_api(spec, parent, target)
+    elif target.api_access is ApiAccess.NONE:
+        _no_api(spec)
+    _map_root_ca(spec, target)
+    return spec
+
+
+def _metadata(parent: Pod, names: Names, service_account: str) -> dict[str, Any]:
+    labels = {key: value for key, value in parent.metadata.labels.items() if not key.startswith(_OWN)}
+    annotations = {key: value for key, value in parent.metadata.annotations.items() if not key.startswith(_OWN)}
+    keys = json.dumps([sorted(labels), sorted(annotations)], separators=(",", ":"))
+    return {
+        "name": parent.metadata.name,
+        "namespace": names.namespace(parent.metadata.namespace),
+        "labels": labels | names.labels,
+        "annotations": annotations
+        | names.annotations(parent.metadata)
+        | {words.PARENT_SERVICE_ACCOUNT: service_account, words.METADATA_KEYS: keys},
+    }
+
+
+def containers(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """All containers of a spec, of every kind."""
+    for kind in CONTAINER_LISTS:
+        yield from spec.get(kind) or ()
+
+
+def _soft_anti_affinity(affinity: Any) -> dict[str, Any] | None:
+    """Only "not on the same host" means the same in the member; as a wish, since the parent counted it as one host."""
+    anti = (affinity or {}).get("podAntiAffinity") or {}
+    terms = [
+        {"weight": 100, "podAffinityTerm": term}
+        for term in anti.get("requiredDuringSchedulingIgnoredDuringExecution") or []
+        if term.get("topologyKey") == _HOSTNAME
+    ]
+    terms += [
+        entry
+        for entry in anti.get("preferredDuringSchedulingIgnoredDuringExecution") or []
+        if entry.get("podAffinityTerm", {}).get("topologyKey") == _HOSTNAME
+    ]
+    for entry in terms:
+        _drop_merged_keys(entry["podAffinityTerm"])
+    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}} if terms else None
+
+
+def _soften_spread(spec: dict[str, Any]) -> None:
+    kept = [entry for entry in spec.pop("topologySpreadConstraints") or [] if entry.get("topologyKey") == _HOSTNAME]
+    for entry in kept:
+        entry["whenUnsatisfiable"] = "ScheduleAnyway"
+        entry.pop("minDomains", None)  # valid with DoNotSchedule only
+        _drop_merged_keys(entry)
+    if kept:
+        spec["topologySpreadConstraints"] = kept
+
+
+def _drop_merged_keys(term: dict[str, Any]) -> None:
+    """Drops label keys that the parent's API server has merged into the selector: the member's would merge them again,
+    and then refuse the pod for naming a key twice."""
+    merged = {entry.get("key") for entry in (term.get("labelSelector") or {}).get("matchExpressions") or ()}
+    for field in ("matchLabelKeys", "mismatchLabelKeys"):
+        if field in term:
+            term[field] = [key for key in term[field] or () if key not in merged]
+            if not term[field]:
+                del term[field]
+
+
+def _rewrite_field_refs(spec: dict[str, Any], paths: Mapping[str, str]) -> None:
+    for container in containers(spec):
+        for entry in container.get("env") or ():
+            _rewrite(entry.get("valueFrom"), paths)
+    for volume in spec.get("volumes") or ():
+        sources = [volume, *(volume.get("projected", {}).get("sources") or ())]
+        for source in sources:
+            for item in source.get("downwardAPI", {}).get("items") or ():
+                _rewrite(item, paths)
+
+
+def _rewrite(holder: dict[str, Any] | None, paths: Mapping[str, str]) -> None:
+    reference = (holder or {}).get("fieldRef")
+    if reference and reference.get("fieldPath") in paths:
+        reference["fieldPath"] = paths[reference["fieldPath"]]
+
+
+def _parent_api(spec: dict[str, Any], parent: Pod, target: Target) -> None:
+    secret = target.names.token_secret(parent.metadata.name, parent.metadata.uid)
+    for volume in spec.get("volumes") or ():
+        for index, source in enumerate(volume.get("projected", {}).get("sources") or ()):
+            if token := source.pop("serviceAccountToken", None):
+                item = {"key": token_key(volume["name"], index), "path": token["path"]}
+                source["secret"] = {"name": secret, "items": [item]}
+    address = {"KUBERNETES_SERVICE_HOST": target.parent_host, "KUBERNETES_SERVICE_PORT": target.parent_port}
+    for container in containers(spec):
+        env = container.get("env") or []
+        named = {entry["name"] for entry in env}
+        added = [{"name": name, "value": value} for name, value in address.items() if name not in named and value]
+        if added:
+            container["env"] = added + env
+
+
+def _no_api(spec: dict[str, Any]) -> None:
+    mounted = {
+        mount["name"]
+        for container in containers(spec)
+        for mount in container.get("volumeMounts") or ()
+        if mount.get("mountPath") == _SERVICE_ACCOUNT_DIR
+    }
+    gone = {
+        volume["name"]
+        for volume in spec.get("volumes") or ()
+        if volume["name"] in mounted
+        and any("serviceAccountToken" in s for s in volume.get("projected", {}).get("sources") or ())
+    }
+    if gone:
+        spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] not in gone]
+        for container in containers(spec):
+            if mounts := container.get("volumeMounts"):
+                container["volumeMounts"] = [mount for mount in mounts if mount["name"] not in gone]
+    for volume in spec.get("volumes") or ():
+        if sources := volume.get("projected", {}).get("sources"):
+            volume["projected"]["sources"] = [s for s in sources if "serviceAccountToken" not in s]
+
+
+def _map_root_ca(spec: dict[str, Any], target: Target) -> None:
+    """The member has a kube-root-ca.crt of its own in every namespace: references mean the parent's."""
+    mapped = target.names.config_map(ROOT_CA)
+    for container in containers(spec):
+        for source in container.get("envFrom") or ():
+            _rename(source.get("configMapRef"), mapped)
+        for entry in container.get("env") or ():
+            _rename((entry.get("valueFrom") or {}).get("configMapKeyRef"), mapped)
+    for volume in spec.get("volumes") or ():
+        _rename(volume.get("configMap"), mapped)
+        sources = volume.get("projected", {}).get("sources") or ()
+        if any("serviceAccountToken" in source for source in sources):
+            continue  # a token of the member's own (apiAccess Member) goes with the CA of the member
+        for source in sources:
+            _rename(source.get("configMap"), mapped)
+
+
+def _rename(reference: dict[str, Any] | None, mapped: str) -> None:
+    if reference and reference.get("name") == ROOT_CA:
+        reference["name"] = mapped
