@@ -1,0 +1,274 @@
+"""`vk-provider join`: makes a cluster a member. Joining the same cluster again renews its kubeconfig and its spec."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from vk_provider.api.membercluster import MEMBER_CLUSTERS, ApiAccess, MemberCluster
+from vk_provider.api.words import CLUSTER_LABEL, READY, SYSTEM_NAMESPACE
+from vk_provider.cli import options
+from vk_provider.cli.install import apply, install
+from vk_provider.cli.members import is_fresh, list_members, renew_times
+from vk_provider.cli.parent import Parent, execute, pass_parent
+from vk_provider.cli.terminal import progress, say
+from vk_provider.cli.watching import until
+from vk_provider.errors import ConfigError, NotFoundError, UnreachableError, VkError
+from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.client import Client, PatchType
+from vk_provider.kube.objects import Named, Object, encode, fields
+from vk_provider.kube.resources import NAMESPACES, NODES, SECRETS
+from vk_provider.sync.access import Facts, examine
+
+_KEY: Final = "kubeconfig"
+_EXAMPLE: Final = """\b
+Example:
+  vk-provider join west --kubeconfig west.yaml \\
+      --label topology.kubernetes.io/region=eu-west --capacity cpu=64
+"""
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is asked for. `spec` has only the fields that options were given for."""
+
+    name: str
+    kubeconfig: bytes
+    spec: dict[str, Any]
+
+    @property
+    def secret(self) -> str:
+        return f"member-{self.name}"
+
+    def merged(self, present: dict[str, Any]) -> dict[str, Any]:
+        """The spec to write: a field that no option was given for stays as it is."""
+        reference = {"name": self.secret, "namespace": SYSTEM_NAMESPACE, "key": _KEY}
+        return {**present, **self.spec, "kubeconfigSecretRef": reference}
+
+
+@click.command(epilog=_EXAMPLE, short_help="Make a cluster a member.")
+@click.argument("name", type=options.DNS_LABEL)
+@click.option("--kubeconfig", required=True, metavar="FILE", help="Kubeconfig of the member.")
+@click.option("--context", metavar="NAME", help="Context of the member's kubeconfig (default: its current one).")
+@click.option("--node-name", type=options.NODE_NAME, help="Name of the virtual node (default: NAME).")
+@click.option("--label", "labels", multiple=True, type=options.LABEL, help="Label of the virtual node. Repeatable.")
+@click.option("--taint", "taints", multiple=True, type=options.TAINT, help="Taint of the virtual node. Repeatable.")
+@click.option(
+    "--capacity", multiple=True, type=options.CAPACITY, help="Offer at most this, such as cpu=64. Repeatable."
+)
+@click.option(
+    "--namespace-prefix",
+    metavar="PREFIX",
+    type=options.PREFIX,
+    help="Put before the names of namespaces in the member.",
+)
+@click.option(
+    "--api-access",
+    type=click.Choice([access.value for access in ApiAccess]),
+    help="Whose API the pods' service accounts are for (default: Parent).",
+)
+@click.option(
+    "--wait/--no-wait",
+    default=None,
+    help="Fail if it is not ready in time; do not wait. Default: wait, and only say how it stands.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    metavar="SECONDS",
+    help="For how long to wait. Default: 10.",
+)
+@pass_parent
+def join(
+    parent: Parent,
+    name: str,
+    kubeconfig: str,
+    context: str | None,
+    node_name: str | None,
+    labels: tuple[tuple[str, str], ...],
+    taints: tuple[dict[str, str], ...],
+    capacity: tuple[tuple[str, str], ...],
+    namespace_prefix: str | None,
+    api_access: str | None,
+    wait: bool | None,
+    timeout: float,
+) -> None:
+    """Make a cluster a member: a virtual node NAME of the parent that runs its pods there.
+
+    --kubeconfig and --context are those of the member; the parent's stand before `join`, or are found as kubectl finds
+    them. The kubeconfig is kept in a Secret of the parent.
+
+    Joining the same cluster again renews its kubeconfig; options that are not given keep their values.
+    """
+    given = {
+        "nodeName": node_name,
+        "labels": options.unique(labels, "--label"),
+        "taints": list(taints),
+        "capacity": options.unique(capacity, "--capacity"),
+        "namespaceMapping": {"prefix": namespace_prefix} if namespace_prefix else None,
+        "apiAccess": api_access,
+    }
+    member = Kubeconfig.from_files(kubeconfig, context)
+    request = _Request(name, member.self_contained(), {key: value for key, value in given.items() if value})
+    execute(_join(parent, request, member, wait, timeout))
+
+
+async def _join(parent: Parent, request: _Request, member: Kubeconfig, wait: bool | None, seconds: float) -> None:
+    facts = await _examine(request.name, member)
+    async with parent.connect() as client:
+        with progress("preparing the parent"):
+            present = await _check(client, request, facts)
+            await install(client)
+            cluster = await _write(client, request, facts, present)
+        done = "joined" if present is None else "updated"
+        say(f"{request.name} {done}: Kubernetes {facts.version}, virtual node {cluster.node_name}")
+        if wait is not False:
+            with progress(f"waiting until {request.name} is ready"):
+                problem = await _until_ready(client, cluster, seconds)
+            if problem and wait:
+                raise problem
+            say(f"{request.name} is ready" if problem is None else str(problem))
+
+
+async def _examine(name: str, member: Kubeconfig) -> Facts:
+    with progress(f"examining {member.cluster['server']}"):
+        async with Client(member.credentials()) as client:
+            try:
+                return await examine(client)
+            except UnreachableError as error:
+                remedy = error.remedy or "check that it runs and can be reached from here"
+                raise UnreachableError(f"member {name}: {error.message}", reason=error.reason, remedy=remedy) from error
+
+
+async def _check(client: Client, request: _Request, facts: Facts) -> MemberCluster | None:
+    """The member of that name as it is now. Raises ConfigError where the join would collide with something."""
+    name = request.name
+    system = await client.get(NAMESPACES, "kube-system", type=Named)
+    if system.metadata.uid == facts.cluster_uid:
+        raise ConfigError(
+            f"{name}: this kubeconfig leads to the parent itself",
+            reason="MemberIsParent",
+            remedy="pass the kubeconfig of another cluster",
+        )
+    members = {member.metadata.name: member for member in await list_members(client) or []}
+    present = members.pop(name, None)
+    for other in members.values():
+        if other.status.cluster_uid == facts.cluster_uid:
+            raise ConfigError(
+                f"{name}: this cluster is joined already, as {other.metadata.name}",
+                reason="AlreadyJoined",
+                remedy=f"update that one (vk-provider join {other.metadata.name} ...), or unjoin it first",
+            )
+    if present is not None and present.metadata.deletion_timestamp is not None:
+        raise ConfigError(
+            f"{name} is leaving", reason="Leaving", remedy=f"wait until it is gone: vk-provider unjoin {name}"
+        )
+    if present is not None and present.status.cluster_uid not in ("", facts.cluster_uid):
+        raise ConfigError(
+            f"{name} stands for another cluster (UID {present.status.cluster_uid}, not {facts.cluster_uid})",
+            reason="NameConflict",
+            remedy=f"choose another name, or first: vk-provider unjoin {name}",
+        )
+    await _check_node(
+        client, request.spec.get("nodeName") or (present.node_name if present else name), request, members
+    )
+    await _check_secret(client, request)
+    return present
+
+
+async def _check_node(client: Client, node: str, request: _Request, others: dict[str, MemberCluster]) -> None:
+    for other in others.values():
+        if other.node_name == node:
+            raise ConfigError(
+                f"virtual node {node} belongs to member {other.metadata.name}",
+                reason="NameConflict",
+                remedy="pass another --node-name",
+            )
+    try:
+        present = await client.get(NODES, node, type=Named)
+    except NotFoundError:
+        return
+    if present.metadata.labels.get(CLUSTER_LABEL) != request.name:
+        raise ConfigError(
+            f"the parent has a node {node} already, and it is not {request.name}'s virtual node",
+            reason="NameConflict",
+            remedy="pass another --node-name",
+        )
+
+
+async def _check_secret(client: Client, request: _Request) -> None:
+    try:
+        present = await client.get(SECRETS, request.secret, SYSTEM_NAMESPACE, type=Named)
+    except NotFoundError:
+        return
+    if present.metadata.labels.get(CLUSTER_LABEL) != request.name:
+        raise ConfigError(
+            f"secret {SYSTEM_NAMESPACE}/{request.secret} exists, without label {CLUSTER_LABEL}={request.name}",
+            reason="NameConflict",
+            remedy="delete it, or choose another name",
+        )
+
+
+async def _write(client: Client, request: _Request, facts: Facts, present: MemberCluster | None) -> MemberCluster:
+    """The Secret, then the MemberCluster, which the server has looked at before: it may not take it as it is."""
+    path = MEMBER_CLUSTERS.path(request.name)
+    query = {"fieldManager": "vk-provider-cli"}
+    if present is None:
+        method, path, content_type = "POST", MEMBER_CLUSTERS.path(), "application/json"
+        body: Any = {
+            "apiVersion": MEMBER_CLUSTERS.api_version,
+            "kind": MEMBER_CLUSTERS.kind,
+            "metadata": {"name": request.name},
+            "spec": request.merged({}),
+        }
+    else:
+        method, content_type = "PATCH", PatchType.JSON.value
+        spec = fields((await client.get(MEMBER_CLUSTERS, request.name, type=Object)).spec)
+        body = [
+            {"op": "test", "path": "/metadata/uid", "value": present.metadata.uid},
+            {"op": "replace", "path": "/spec", "value": request.merged(spec)},
+        ]
+    await client.request(method, path, query={**query, "dryRun": "All"}, body=encode(body), content_type=content_type)
+    secret = {
+        "metadata": {"name": request.secret, "namespace": SYSTEM_NAMESPACE, "labels": {CLUSTER_LABEL: request.name}},
+        "type": "Opaque",
+        "data": {_KEY: base64.b64encode(request.kubeconfig).decode()},
+    }
+    await apply(client, SECRETS, secret)
+    await client.request(method, path, query=query, body=encode(body), content_type=content_type)
+    # Known from now on, and not only when a provider has met the member: a second join must notice.
+    learned = {"status": {"clusterUid": facts.cluster_uid}}
+    return await client.patch(MEMBER_CLUSTERS, request.name, learned, type=MemberCluster, subresource="status")
+
+
+async def _until_ready(client: Client, cluster: MemberCluster, seconds: float) -> VkError | None:
+    """None once a provider serves the member and it is ready; what is in the way, after `seconds`."""
+    name, seen = cluster.metadata.name, cluster
+
+    def ready(state: MemberCluster | None) -> bool:
+        nonlocal seen
+        seen = state or seen
+        condition = seen.status.condition(READY)
+        # Written for the spec as it is now, and not before the update.
+        current = seen.status.observed_generation >= seen.metadata.generation
+        return condition is not None and condition.status == "True" and current
+
+    try:
+        async with asyncio.timeout(seconds):
+            await until(client, MEMBER_CLUSTERS, name, MemberCluster, ready, seconds)
+            # What a provider wrote before it was stopped says nothing: somebody has to renew the Lease now.
+            while True:
+                if is_fresh((await renew_times(client)).get(seen.node_name), datetime.now(UTC)):
+                    return None
+                await asyncio.sleep(0.5)
+    except TimeoutError:
+        condition = seen.status.condition(READY)
+    if condition is None or condition.status == "True" or seen.status.observed_generation < seen.metadata.generation:
+        return VkError(f"no provider serves {name} yet", reason="NotServed", remedy="start one: vk-provider run")
+    return VkError(f"{name} is not ready: {condition.reason}: {condition.message}", reason=condition.reason)

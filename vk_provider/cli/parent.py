@@ -1,0 +1,75 @@
+"""The parent cluster as the group's options name it, and the event loop in which commands talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from vk_provider.errors import ConfigError, UnauthorizedError, UnreachableError
+from vk_provider.kube.auth import Credentials, find_credentials
+from vk_provider.kube.client import Client
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The options of the group; None is found as kubectl finds it."""
+
+    kubeconfig: str | None
+    context: str | None
+    verbose: bool
+
+    def credentials(self) -> Credentials:
+        """Raises ConfigError."""
+        return find_credentials(self.kubeconfig, self.context)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Client]:
+        """A client for the parent; errors that leave the block are `explained`."""
+        credentials = self.credentials()
+        async with Client(credentials) as client:
+            with explained(credentials):
+                yield client
+
+
+@contextmanager
+def explained(credentials: Credentials) -> Iterator[None]:
+    """Errors that leave the block and mean that the parent cannot be used say that it is the parent."""
+    try:
+        yield
+    except UnreachableError as error:
+        raise UnreachableError(
+            f"parent cluster {error.message}",
+            reason=error.reason,
+            remedy=error.remedy or "check that it runs, and --kubeconfig and --context",
+        ) from error
+    except UnauthorizedError as error:
+        raise ConfigError(
+            f"the parent cluster {credentials.server} does not accept the credential of {credentials.name}:"
+            f" {error.message}",
+            reason="Unauthorized",
+            remedy="renew it",
+        ) from error
+
+
+pass_parent = click.make_pass_decorator(Parent)
+
+
+def execute(coroutine: Coroutine[Any, Any, T], *, long_running: bool = False) -> T:
+    """Runs a command's coroutine. What runs for long gets the faster event loop where it is installed."""
+    loop_factory = None
+    if long_running:
+        try:
+            import uvloop
+        except ImportError:
+            pass
+        else:
+            loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(coroutine)

@@ -1,0 +1,62 @@
+"""The group `vk-provider`: options that all commands share, and how errors end."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import click
+
+from vk_provider import telemetry
+from vk_provider.cli.join import join
+from vk_provider.cli.parent import Parent
+from vk_provider.cli.run import run
+from vk_provider.cli.status import status
+from vk_provider.cli.unjoin import unjoin
+from vk_provider.errors import VkError
+from vk_provider.telemetry import LogFormat
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class _Failure(click.ClickException):
+    """An error that the user can act on: one line, exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(click.style("error: ", fg="red", bold=True) + self.format_message(), err=True)
+
+
+class _Group(click.Group):
+    """Errors that are meant for a user end as one line; anything else is a bug of ours and shows its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VkError as error:
+            raise _Failure(" ".join(str(error).split())) from error
+        except (KeyboardInterrupt, click.Abort):
+            click.echo(err=True)  # the terminal shows ^C
+            raise click.exceptions.Exit(_INTERRUPTED) from None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--kubeconfig", metavar="FILE", help="Kubeconfig of the parent (default: $KUBECONFIG, ~/.kube/config).")
+@click.option("--context", metavar="NAME", help="Context of the parent's kubeconfig.")
+@click.option("-v", "--verbose", is_flag=True, help="Log what is done, in detail.")
+@click.version_option(package_name="vk-provider", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose: bool) -> None:
+    """Many Kubernetes clusters as one: each member cluster is a virtual node of the parent.
+
+    \b
+    vk-provider join west --kubeconfig west.yaml    make a cluster a member
+    vk-provider run                                 serve the members
+    vk-provider status                              see them
+    vk-provider unjoin west                         let it go
+    """
+    ctx.obj = Parent(kubeconfig, context, verbose)
+    telemetry.setup(LogFormat.TEXT, level=logging.WARNING, verbose=verbose)
+
+
+for command in (join, run, status, unjoin):
+    cli.add_command(command)

@@ -1,0 +1,204 @@
+"""`vk-provider status`: the members, and how they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+import msgspec
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from vk_provider.api.membercluster import MemberCluster
+from vk_provider.api.words import CLUSTER_LABEL, READY
+from vk_provider.cli import options, terminal
+from vk_provider.cli.members import HOW_TO_JOIN, is_fresh, list_members, renew_times, unknown
+from vk_provider.cli.parent import Parent, execute, pass_parent
+from vk_provider.cli.terminal import note, say
+from vk_provider.kube.client import Client
+from vk_provider.kube.objects import Metadata
+from vk_provider.kube.resources import NODES, PODS
+from vk_provider.translate import quantity
+
+_EVERY: Final = 2.0  # seconds; ages and pod counts change all the time, so --watch looks again, as `top` does
+
+
+class Pods(msgspec.Struct):
+    """Pods of a virtual node that have not ended."""
+
+    running: int
+    total: int
+
+
+class Row(msgspec.Struct, rename="camel"):
+    """One member, as `-o json` shows it."""
+
+    name: str
+    node: str
+    version: str
+    ready: bool
+    reason: str
+    message: str
+    pods: Pods
+    allocatable: Mapping[str, str]
+    created: str | None
+    cluster_uid: str
+    api_access: str
+
+
+class _NodeStatus(msgspec.Struct):
+    allocatable: dict[str, str] = {}
+
+
+class _Node(msgspec.Struct):
+    metadata: Metadata
+    status: _NodeStatus = msgspec.field(default_factory=_NodeStatus)
+
+
+class _PodStatus(msgspec.Struct):
+    phase: str = ""
+
+
+class _Pod(msgspec.Struct):
+    status: _PodStatus
+
+
+@click.command(short_help="Show the members.")
+@click.argument("name", required=False, type=options.DNS_LABEL)
+@click.option("-o", "--output", type=click.Choice(["table", "wide", "json"]), default="table", help="Default: table.")
+@click.option("-w", "--watch", is_flag=True, help="Show it again whenever it changes, until Ctrl-C.")
+@pass_parent
+def status(parent: Parent, name: str | None, output: str, watch: bool) -> None:
+    """Show the members: whether they are ready, their pods (running/all) and what they offer."""
+    execute(_watch(parent, name, output) if watch else _once(parent, name, output))
+
+
+async def _once(parent: Parent, name: str | None, output: str) -> None:
+    async with parent.connect() as client:
+        rows = await look(client, name)
+    _show(rows, output)
+
+
+async def _watch(parent: Parent, name: str | None, output: str) -> None:
+    console, before = terminal.stdout(), ""
+    async with parent.connect() as client:
+        if console.is_terminal and output != "json":
+            with Live(console=console, auto_refresh=False) as live:
+                while True:
+                    rows = await look(client, name)
+                    live.update(table(rows, output == "wide") if rows else Text(_nothing()), refresh=True)
+                    await asyncio.sleep(_EVERY)
+        while True:
+            rows = await look(client, name)
+            if (now := msgspec.json.encode(rows).decode()) != before:
+                say(now) if output == "json" else _show(rows, output)
+            before = now
+            await asyncio.sleep(_EVERY)
+
+
+async def look(client: Client, name: str | None) -> list[Row]:
+    """The facts of all members, or of one. Raises VkError where there is none of that name."""
+    members = await list_members(client) or []
+    if name is not None:
+        chosen = [member for member in members if member.metadata.name == name]
+        if not chosen:
+            raise unknown(name, members)
+        members = chosen
+    if not members:
+        return []
+    nodes, renewed, pods = await asyncio.gather(
+        client.list(NODES, type=_Node, query={"labelSelector": CLUSTER_LABEL}),
+        renew_times(client),
+        asyncio.gather(*(_count_pods(client, member.node_name) for member in members)),
+    )
+    ours = {(node.metadata.labels[CLUSTER_LABEL], node.metadata.name): node for node in nodes}
+    now = datetime.now(UTC)
+    return [
+        row(member, ours.get((member.metadata.name, member.node_name)), counted, renewed.get(member.node_name), now)
+        for member, counted in zip(members, pods, strict=True)
+    ]
+
+
+def row(member: MemberCluster, node: _Node | None, pods: Pods, renewed: datetime | None, now: datetime) -> Row:
+    """What there is to say of one member. A Ready condition counts for as long as somebody serves the node."""
+    condition = member.status.condition(READY)
+    ready = condition is not None and condition.status == "True"
+    reason, message = (condition.reason, condition.message) if condition else ("", "")
+    if condition is None or (ready and not is_fresh(renewed, now)):
+        ready, reason, message = False, "NotServed", "no provider serves it; start one: vk-provider run"
+    return Row(
+        name=member.metadata.name,
+        node=member.node_name,
+        version=member.status.version,
+        ready=ready,
+        reason=reason,
+        message=message,
+        pods=pods,
+        allocatable=node.status.allocatable if node else {},
+        created=member.metadata.creation_timestamp,
+        cluster_uid=member.status.cluster_uid,
+        api_access=member.spec.api_access,
+    )
+
+
+async def _count_pods(client: Client, node: str) -> Pods:
+    active = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
+    running = total = 0
+    async for page in client.pages(PODS, type=_Pod, query={"fieldSelector": active}):
+        total += len(page.items)
+        running += sum(pod.status.phase == "Running" for pod in page.items)
+    return Pods(running, total)
+
+
+def _show(rows: list[Row], output: str) -> None:
+    if output == "json":
+        say(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+    elif rows:
+        terminal.stdout().print(table(rows, output == "wide"))
+    else:
+        note(_nothing())
+
+
+def _nothing() -> str:
+    return f"no members; {HOW_TO_JOIN}"
+
+
+def table(rows: list[Row], wide: bool) -> Table:
+    """Fits 80 columns with names of 8 letters; longer ones fold on a terminal."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for header in ("NAME", "NODE"):
+        shown.add_column(header, overflow="fold")
+    shown.add_column("VERSION", no_wrap=True)
+    shown.add_column("READY", overflow="fold")
+    for header in ("PODS", "CPU", "MEMORY", "MAX PODS"):
+        shown.add_column(header, no_wrap=True, justify="right")
+    shown.add_column("AGE", no_wrap=True, justify="right")
+    for header in ("CLUSTER UID", "API ACCESS", "MESSAGE") if wide else ():
+        shown.add_column(header, overflow="fold")
+    now = datetime.now(UTC)
+    for one in rows:
+        shown.add_row(*_cells(one, now), *([one.cluster_uid, one.api_access, one.message] if wide else ()))
+    return shown
+
+
+def _cells(one: Row, now: datetime) -> list[str | Text]:
+    room = one.allocatable
+    return [
+        Text(one.name, style="bold"),
+        one.node,
+        one.version.partition("+")[0] or "-",
+        Text("yes", style="green") if one.ready else Text(one.reason, style="yellow" if _waits(one) else "red"),
+        f"{one.pods.running}/{one.pods.total}",
+        terminal.amount(quantity.parse(room["cpu"])) if "cpu" in room else "-",
+        terminal.memory(quantity.parse(room["memory"])) if "memory" in room else "-",
+        room.get("pods", "-"),
+        terminal.age(one.created, now),
+    ]
+
+
+def _waits(one: Row) -> bool:
+    return one.reason in ("NotServed", "Leaving")

@@ -1,0 +1,101 @@
+"""What a person sees: colour and progress on a terminal, plain and whole lines where output is piped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from fractions import Fraction
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+_PATIENCE: Final = 1.0  # seconds before a wait is worth a word
+_UNLIMITED: Final = 10_000  # columns: what is piped is not wrapped
+
+
+def stdout() -> Console:
+    """For tables; as wide as it takes where it is not a terminal."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_UNLIMITED)
+
+
+def say(text: str) -> None:
+    """A line of the command's result."""
+    click.echo(text)
+
+
+def note(text: str) -> None:
+    """A line for the person who waits, beside the result."""
+    click.echo(text, err=True)
+
+
+class Progress:
+    """What is being waited for now: a spinner on a terminal, and else one line per change."""
+
+    def __init__(self, status: Status | None) -> None:
+        self._status, self._shown = status, ""
+
+    def update(self, text: str) -> None:
+        """Changes what is shown."""
+        if self._status is not None:
+            self._status.update(Text(text))
+        elif text != self._shown:
+            note(text)
+        self._shown = text
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Progress]:
+    """Shows on stderr that something is under way, once it takes more than a second. Needs a running event loop."""
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        yield Progress(None)
+        return
+    status = Status(Text(text), console=console)
+    timer = asyncio.get_running_loop().call_later(_PATIENCE, status.start)
+    try:
+        yield Progress(status)
+    finally:
+        timer.cancel()
+        status.stop()
+
+
+def age(since: str | None, now: datetime) -> str:
+    """Time since an RFC 3339 instant, in its largest unit: 45s, 12m, 5h, 3d, 2y."""
+    if not since:
+        return "-"
+    seconds = max(0, int((now - datetime.fromisoformat(since)).total_seconds()))
+    for unit, size in (("y", 365 * 86400), ("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size or (unit == "m" and seconds >= 60):
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def amount(value: Fraction) -> str:
+    """A number with at most one decimal, and none from a hundred on; rounded down, as free room should be."""
+    if value >= 100 or value.denominator == 1:
+        return str(int(value))
+    return f"{int(value * 10) / 10:g}"
+
+
+def memory(value: Fraction) -> str:
+    """Bytes in the largest binary unit that leaves at least 1."""
+    for suffix, size in (("Ti", 1024**4), ("Gi", 1024**3), ("Mi", 1024**2), ("Ki", 1024)):
+        if value >= size:
+            return amount(value / size) + suffix
+    return amount(value)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 pod`, `2 pods`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message, in order."""
+    return ", ".join(sorted(names)) or "none"

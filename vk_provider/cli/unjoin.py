@@ -1,0 +1,153 @@
+"""`vk-provider unjoin`: ends a membership, and says what became of the pods."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import click
+import msgspec
+
+from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
+from vk_provider.api.words import READY
+from vk_provider.cli import options
+from vk_provider.cli.members import find_member, is_served
+from vk_provider.cli.parent import Parent, execute, pass_parent
+from vk_provider.cli.terminal import count, note, progress, say
+from vk_provider.cli.watching import until
+from vk_provider.errors import ConfigError, NotFoundError, VkError
+from vk_provider.kube.client import Client
+from vk_provider.kube.objects import Condition
+from vk_provider.kube.resources import PODS
+from vk_provider.sync.leave import Left, abandon
+
+_SHOWN = 10  # groups of pods
+
+
+class _Owner(msgspec.Struct):
+    kind: str
+    name: str
+    controller: bool = False
+
+
+class _PodMetadata(msgspec.Struct, rename="camel"):
+    namespace: str
+    owner_references: list[_Owner] = []
+
+
+class _Pod(msgspec.Struct):
+    metadata: _PodMetadata
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """Namespace and whose pod it is."""
+        owner = next((o for o in self.metadata.owner_references if o.controller), None)
+        return self.metadata.namespace, f"{owner.kind} {owner.name}" if owner else ""
+
+
+@click.command(short_help="End the membership of a cluster.")
+@click.argument("name", type=options.DNS_LABEL)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=120.0,
+    metavar="SECONDS",
+    help="How long to follow it. Default: 120.",
+)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
+@pass_parent
+def unjoin(parent: Parent, name: str, yes: bool, timeout: float, output: str) -> None:
+    """End the membership of a cluster: its pods leave, then its virtual node goes.
+
+    Controllers make their pods anew on other nodes. Where no provider runs, the parent is cleaned up from here, and
+    pods may keep running in the member.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise ConfigError(f"{name}: nobody is there to confirm", reason="NotConfirmed", remedy="pass --yes")
+    cluster, pods = execute(_look(parent, name))
+    _describe(cluster, pods)
+    if not yes and not click.confirm(f"Unjoin {name}?", err=True):
+        note("nothing was changed")
+        raise click.exceptions.Exit(1)
+    total = sum(pods.values())
+    left = execute(_unjoin(parent, cluster, total, timeout))
+    if output == "json":
+        say(msgspec.json.encode(_result(cluster, total, left)).decode())
+        return
+    say(f"{name} has left")
+    if left is not None:
+        say(left.message)
+
+
+async def _look(parent: Parent, name: str) -> tuple[MemberCluster, Counter[tuple[str, str]]]:
+    async with parent.connect() as client:
+        cluster = await find_member(client, name)
+        active = f"spec.nodeName={cluster.node_name},status.phase!=Succeeded,status.phase!=Failed"
+        pods = await client.list(PODS, type=_Pod, query={"fieldSelector": active})
+        return cluster, Counter(pod.group for pod in pods)
+
+
+def _describe(cluster: MemberCluster, pods: Counter[tuple[str, str]]) -> None:
+    total = sum(pods.values())
+    runs = "runs" if total == 1 else "run"
+    note(f"{count(total, 'pod') if total else 'no pod'} {runs} on {cluster.node_name}" + (":" if total else ""))
+    groups = sorted(pods.items(), key=lambda group: (-group[1], group[0]))
+    for (namespace, owner), number in groups[:_SHOWN]:
+        note(f"  {number:4} in {namespace}: {owner or 'without a controller, so not made anew elsewhere'}")
+    if len(groups) > _SHOWN:
+        note(f"  {sum(number for _, number in groups[_SHOWN:]):4} in {len(groups) - _SHOWN} more groups")
+
+
+async def _unjoin(parent: Parent, cluster: MemberCluster, pods: int, seconds: float) -> Left | None:
+    """What was left behind in the member, or None where a provider has seen to it that nothing was."""
+    name = cluster.metadata.name
+    async with parent.connect() as client:
+        with progress(f"finding out whether a provider serves {name}") as shown:
+            served = await is_served(client, cluster.node_name)
+            try:
+                await client.delete(MEMBER_CLUSTERS, name, uid=cluster.metadata.uid)
+            except NotFoundError:
+                pass
+            if not served:
+                shown.update(f"no provider serves {name}: cleaning up the parent")
+                return await abandon(client, cluster)
+            shown.update(f"{name} is leaving")
+            last = await _follow(client, cluster, seconds, shown.update)
+    if last is not None and last.status == "False" and last.reason not in ("Leaving", "Left"):
+        return Left(pods, f"the provider gave the member up ({last.reason}: {last.message}): pods may still run there")
+    return None
+
+
+async def _follow(
+    client: Client, cluster: MemberCluster, seconds: float, show: Callable[[str], None]
+) -> Condition | None:
+    """The last Ready condition that was seen before the MemberCluster was gone."""
+    name, last = cluster.metadata.name, cluster.status.condition(READY)
+
+    def gone(state: MemberCluster | None) -> bool:
+        nonlocal last
+        if state is None or state.metadata.uid != cluster.metadata.uid:
+            return True
+        last = state.status.condition(READY)
+        if last is not None and last.status == "False":
+            show(f"{name}: {last.message}")
+        return False
+
+    try:
+        await until(client, MEMBER_CLUSTERS, name, MemberCluster, gone, seconds)
+    except TimeoutError as error:
+        detail = f": {last.message}" if last else ""
+        raise VkError(
+            f"{name} is still leaving after {seconds:g} s{detail}",
+            reason="Timeout",
+            remedy=f"the provider goes on; follow it again with: vk-provider unjoin {name}",
+        ) from error
+    return last
+
+
+def _result(cluster: MemberCluster, pods: int, left: Left | None) -> dict[str, Any]:
+    behind = None if left is None else {"pods": left.pods, "message": left.message}
+    return {"name": cluster.metadata.name, "node": cluster.node_name, "pods": pods, "leftBehind": behind}
