@@ -1,0 +1,155 @@
+"""The clusters and the provider of a demo or a test: brought up, used with kubectl, taken down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import localkube
+from localkube import LocalkubeError, Progress
+
+ROOT = Path(__file__).resolve().parents[2]
+VK_PROVIDER = Path(sys.executable).parent / "vk-provider"
+_DEADLINE = 180.0  # seconds for anything that is waited for; containers start slowly on two busy cores
+_POLL = 0.2
+
+
+class ExpectationError(Exception):
+    """Something that a user relies on did not come true."""
+
+
+@dataclass
+class World:
+    """A parent and its members. `say` is told every kubectl command and what it printed."""
+
+    parent: Path
+    members: dict[str, Path]
+    kubectl_path: Path
+    real: bool
+    say: Callable[[Sequence[str], str], None] = lambda command, output: None
+    provider: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    log: Path = Path(os.devnull)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Runs kubectl in the parent as a user would, shows it, and gives what it printed."""
+        done = self._kubectl(self.parent, arguments, stdin)
+        output = done.stdout + done.stderr
+        self.say(["kubectl", *arguments], output)
+        if done.returncode:
+            raise ExpectationError(f"kubectl {' '.join(arguments)}: exit code {done.returncode}: {output.strip()}")
+        return output
+
+    def list(self, *arguments: str, cluster: str = "") -> list[dict[str, Any]]:
+        """Objects of a kind, without showing anything; of the parent, or of a member."""
+        found = self.get(*arguments, cluster=cluster)
+        return found["items"] if found else []
+
+    def get(self, *arguments: str, cluster: str = "") -> Any:
+        """One object, without showing anything; of the parent, or of a member. None where there is none."""
+        kubeconfig = self.members[cluster] if cluster else self.parent
+        done = self._kubectl(kubeconfig, ("get", *arguments, "-o", "json", "--ignore-not-found"), None)
+        if done.returncode:
+            raise ExpectationError(f"kubectl get {' '.join(arguments)}: {done.stderr.strip()}")
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def pods(self, selector: str = "", cluster: str = "", namespace: str = "default") -> list[dict[str, Any]]:
+        """Pods with these labels; of the parent, or of a member."""
+        chosen = ("-l", selector) if selector else ()
+        return self.list("pods", "-n", namespace, *chosen, cluster=cluster)
+
+    def running(self, selector: str = "", cluster: str = "") -> list[dict[str, Any]]:
+        """Pods that run and are not on their way out."""
+        return [
+            pod
+            for pod in self.pods(selector, cluster)
+            if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]
+        ]
+
+    def until(self, what: str, condition: Callable[[], bool], seconds: float = _DEADLINE) -> None:
+        """Returns when the condition holds. Raises ExpectationError, naming `what`, after that many seconds."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise ExpectationError(f"not within {seconds:.0f} s: {what}")
+            if self.provider is not None and self.provider.poll() is not None:
+                raise ExpectationError(f"the provider has ended; its log is {self.log}")
+            time.sleep(_POLL)
+
+    def start_provider(self) -> None:
+        """Runs `vk-provider run` in a session of its own, so that it may outlive the caller."""
+        with self.log.open("ab") as log:
+            self.provider = subprocess.Popen(
+                [VK_PROVIDER, "--kubeconfig", str(self.parent), "run"],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def stop_provider(self, number: int = signal.SIGTERM) -> None:
+        """Sends the signal and waits for the end."""
+        if self.provider is not None:
+            self.provider.send_signal(number)
+            self.provider.wait(timeout=30)
+            self.provider = None
+
+    def join(self, member: str) -> None:
+        """`vk-provider join`."""
+        arguments = ["join", member, "--kubeconfig", str(self.members[member])]
+        done = subprocess.run(
+            [VK_PROVIDER, "--kubeconfig", str(self.parent), *arguments, "--no-wait"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.say(["vk-provider", *arguments], done.stdout + done.stderr)
+        if done.returncode:
+            raise ExpectationError(f"vk-provider join {member}: {done.stderr.strip()}")
+
+    def ready(self) -> bool:
+        """Whether every member's virtual node is Ready."""
+        ready = {
+            node["metadata"]["name"]
+            for node in self.list("nodes")
+            for condition in node["status"].get("conditions", ())
+            if condition["type"] == "Ready" and condition["status"] == "True"
+        }
+        return ready >= self.members.keys()
+
+    def _kubectl(
+        self, kubeconfig: Path, arguments: Sequence[str], stdin: str | None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.kubectl_path, *arguments],
+            env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+            cwd=ROOT,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+def bring_up(*, real: bool, progress: Progress, root: Path | None = None, audit: bool = False) -> World:
+    """A parent and the members alpha and beta, with real nodes or with fake ones. Raises LocalkubeError."""
+    shape = "real" if real else "fake=3"
+    clusters = localkube.up(["parent", f"alpha:{shape}", f"beta:{shape}"], progress=progress, root=root, audit=audit)
+    parent = clusters.pop("parent")
+    return World(
+        parent=parent.kubeconfig,
+        members={name: info.kubeconfig for name, info in clusters.items()},
+        kubectl_path=localkube.program("kubectl", root=root),
+        real=real,
+        log=parent.directory / "vk-provider.log",
+    )
+
+
+__all__ = ["ROOT", "VK_PROVIDER", "ExpectationError", "LocalkubeError", "World", "bring_up"]
