@@ -47,7 +47,15 @@ class World:
             raise ExpectationError(f"kubectl {' '.join(arguments)}: exit code {done.returncode}: {output.strip()}")
         return output
 
-    def list(self, *arguments: str, cluster: str = "") -> list[dict[str, Any]]:
+    def create_in(self, cluster: str, *arguments: str, stdin: str | None = None) -> None:
+        """`kubectl create` in a member, as a stranger to the provider would."""
+        self._member(cluster, "create", *arguments, stdin=stdin)
+
+    def delete_in(self, cluster: str, *arguments: str) -> None:
+        """`kubectl delete` in a member, as a stranger to the provider would; does not wait for the end."""
+        self._member(cluster, "delete", "--wait=false", *arguments)
+
+    def objects(self, *arguments: str, cluster: str = "") -> list[dict[str, Any]]:
         """Objects of a kind, without showing anything; of the parent, or of a member."""
         found = self.get(*arguments, cluster=cluster)
         return found["items"] if found else []
@@ -63,7 +71,7 @@ class World:
     def pods(self, selector: str = "", cluster: str = "", namespace: str = "default") -> list[dict[str, Any]]:
         """Pods with these labels; of the parent, or of a member."""
         chosen = ("-l", selector) if selector else ()
-        return self.list("pods", "-n", namespace, *chosen, cluster=cluster)
+        return self.objects("pods", "-n", namespace, *chosen, cluster=cluster)
 
     def running(self, selector: str = "", cluster: str = "") -> list[dict[str, Any]]:
         """Pods that run and are not on their way out."""
@@ -118,11 +126,16 @@ class World:
         """Whether every member's virtual node is Ready."""
         ready = {
             node["metadata"]["name"]
-            for node in self.list("nodes")
+            for node in self.objects("nodes")
             for condition in node["status"].get("conditions", ())
             if condition["type"] == "Ready" and condition["status"] == "True"
         }
         return ready >= self.members.keys()
+
+    def _member(self, cluster: str, *arguments: str, stdin: str | None = None) -> None:
+        done = self._kubectl(self.members[cluster], arguments, stdin)
+        if done.returncode:
+            raise ExpectationError(f"kubectl {' '.join(arguments)} in {cluster}: {done.stderr.strip()}")
 
     def _kubectl(
         self, kubeconfig: Path, arguments: Sequence[str], stdin: str | None

@@ -1,0 +1,48 @@
+# make demo, make test: each sets up by itself whatever it needs (virtual environment, OS packages, binaries).
+SHELL := bash
+PYTHON := .venv/bin/python
+export PYTHONPATH := hack
+
+.PHONY: help setup system check test unit integration e2e demo bench lock clean
+
+help:  ## this text
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:
+	@hack/setup
+
+system:
+	@hack/setup --system
+
+demo: system  ## the main job: two member clusters, plain kubectl (ARGS: --json, --keep, --fake)
+	@$(PYTHON) -m demo $(ARGS)
+
+check: setup  ## lint, format, types, layers, unit tests; under a minute
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/pytest -q tests/unit
+
+test: system  ## everything: the checks, and tests on real API servers and real containers
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/pytest tests
+
+integration: system  ## tests against real API servers
+	.venv/bin/pytest tests/integration
+
+e2e: system  ## tests on real clusters with real containers
+	.venv/bin/pytest tests/e2e
+
+bench: system  ## what it costs, against the budget (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)
+	@$(PYTHON) -m bench $(ARGS)
+
+lock: setup  ## resolve the dependencies of pyproject.toml anew into requirements.lock
+	.venv/bin/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \
+		--no-header --no-annotate --no-emit-index-url -q -o requirements.lock
+
+clean:  ## stop and remove everything that local clusters have started
+	@hack/localkube/localkube down

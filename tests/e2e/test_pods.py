@@ -1,0 +1,248 @@
+"""Pods with real containers, through what users and members do to them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import pytest
+from demo.scenes import IMAGE
+from demo.world import World
+
+BUSYBOX = "busybox:1.36"
+
+
+def manifest(name: str, script: str, member: str = "alpha", **spec: Any) -> str:
+    """A pod of one busybox container, pinned to a member."""
+    container = {
+        "name": "main",
+        "image": BUSYBOX,
+        "command": ["sh", "-c", script],
+        **spec.pop("container", {}),
+    }
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name},
+            "spec": {
+                "nodeSelector": {"vk-provider.io/cluster": member},
+                "terminationGracePeriodSeconds": 2,
+                "containers": [container],
+                **spec,
+            },
+        }
+    )
+
+
+FOREVER = "trap exit TERM; while :; do sleep 1 & wait; done"
+
+
+class Pods:
+    """Short names for what the tests do in one namespace."""
+
+    def __init__(self, world: World, namespace: str) -> None:
+        self.world, self.namespace = world, namespace
+
+    def apply(self, text: str) -> None:
+        self.world.kubectl("apply", "-n", self.namespace, "-f", "-", stdin=text)
+
+    def get(self, name: str, cluster: str = "") -> dict[str, Any]:
+        found: dict[str, Any] | None = self.world.get("pod", name, "-n", self.namespace, cluster=cluster)
+        return found or {}
+
+    def uid(self, name: str, cluster: str = "") -> str:
+        return str(self.get(name, cluster).get("metadata", {}).get("uid", ""))
+
+    def phase(self, name: str, cluster: str = "") -> str:
+        return str(self.get(name, cluster).get("status", {}).get("phase", ""))
+
+    def container(self, name: str) -> dict[str, Any]:
+        statuses = self.get(name).get("status", {}).get("containerStatuses") or [{}]
+        status: dict[str, Any] = statuses[0]
+        return status
+
+    def until_running(self, name: str) -> None:
+        self.world.until(f"{name} runs", lambda: self.phase(name) == "Running")
+
+    def reasons(self, name: str) -> set[str]:
+        events = self.world.objects("events", "-n", self.namespace, "--field-selector", f"involvedObject.name={name}")
+        return {event["reason"] for event in events}
+
+
+@pytest.fixture
+def pods(world: World, namespace: str) -> Pods:
+    return Pods(world, namespace)
+
+
+def test_a_same_name_pod_created_within_the_grace_period_runs_as_itself(world: World, pods: Pods) -> None:
+    pods.apply(manifest("twin", FOREVER))
+    pods.until_running("twin")
+    first = pods.uid("twin")
+    world.kubectl("delete", "pod", "twin", "-n", pods.namespace, "--force", "--grace-period=0")
+    pods.apply(manifest("twin", FOREVER))
+    pods.until_running("twin")
+    second = pods.uid("twin")
+    assert second != first
+    annotations = pods.get("twin", "alpha")["metadata"]["annotations"]
+    assert annotations["vk-provider.io/parent-uid"] == second
+
+
+def test_a_pod_deleted_by_force_goes_in_the_member_too(world: World, pods: Pods) -> None:
+    pods.apply(manifest("forced", FOREVER))
+    pods.until_running("forced")
+    world.kubectl("delete", "pod", "forced", "-n", pods.namespace, "--force", "--grace-period=0")
+    world.until("the member pod is gone", lambda: not pods.get("forced", "alpha"))
+
+
+def test_a_member_pod_deleted_by_hand_comes_back_with_one_restart_more(world: World, pods: Pods) -> None:
+    pods.apply(manifest("back", FOREVER))
+    pods.until_running("back")
+    uid, old = pods.uid("back"), pods.uid("back", "alpha")
+    world.delete_in("alpha", "pod", "back", "-n", pods.namespace)
+    world.until("another member pod runs", lambda: pods.uid("back", "alpha") not in ("", old))
+    world.until("it is counted", lambda: pods.container("back").get("restartCount") == 1)
+    pods.until_running("back")
+    assert pods.uid("back") == uid
+
+
+def test_a_pod_that_never_restarts_fails_when_its_member_pod_is_deleted(world: World, pods: Pods) -> None:
+    pods.apply(manifest("once", FOREVER, restartPolicy="Never"))
+    pods.until_running("once")
+    world.delete_in("alpha", "pod", "once", "-n", pods.namespace)
+    world.until("the pod has failed", lambda: pods.phase("once") == "Failed")
+    assert pods.get("once")["status"]["reason"] == "MemberPodLost"
+    assert not pods.get("once", "alpha")
+
+
+def test_a_finished_pod_stays_finished_when_its_member_pod_is_deleted(world: World, pods: Pods) -> None:
+    pods.apply(manifest("done", "exit 0", restartPolicy="OnFailure"))
+    world.until("the pod has succeeded", lambda: pods.phase("done") == "Succeeded")
+    world.delete_in("alpha", "pod", "done", "-n", pods.namespace)
+    pods.apply(manifest("after", FOREVER))  # whatever could happen to `done` has happened when this one runs
+    pods.until_running("after")
+    assert pods.phase("done") == "Succeeded"
+    assert not pods.get("done", "alpha")
+
+
+def test_a_foreign_pod_keeps_its_name_and_the_conflict_is_said(world: World, pods: Pods) -> None:
+    world.create_in("alpha", "namespace", pods.namespace)
+    world.create_in(
+        "alpha",
+        "-f",
+        "-",
+        "-n",
+        pods.namespace,
+        stdin=manifest("taken", FOREVER).replace('"nodeSelector": {"vk-provider.io/cluster": "alpha"}, ', ""),
+    )
+    foreign = pods.uid("taken", "alpha")
+    pods.apply(manifest("taken", FOREVER))
+    world.until(
+        "the pod waits for its name",
+        lambda: pods.container("taken").get("state", {}).get("waiting", {}).get("reason") == "NameConflict",
+    )
+    assert "NameConflict" in pods.reasons("taken")
+    assert pods.uid("taken", "alpha") == foreign
+    world.kubectl("delete", "pod", "taken", "-n", pods.namespace)
+    assert pods.uid("taken", "alpha") == foreign
+
+
+def test_pods_come_back_when_their_member_namespace_is_deleted(world: World, pods: Pods) -> None:
+    pods.apply(manifest("rooted", FOREVER))
+    pods.until_running("rooted")
+    old = pods.uid("rooted", "alpha")
+    world.delete_in("alpha", "namespace", pods.namespace)
+    world.until("another member pod runs", lambda: pods.uid("rooted", "alpha") not in ("", old))
+    pods.until_running("rooted")
+
+
+def test_a_provider_killed_in_the_middle_of_a_rollout_makes_no_pod_twice(world: World, pods: Pods) -> None:
+    run = ("-n", pods.namespace)
+    world.kubectl("create", "deployment", "busy", f"--image={IMAGE}", "--replicas=6", *run)
+    world.kubectl("rollout", "status", "deployment/busy", "--timeout=180s", *run)
+    world.kubectl("rollout", "restart", "deployment/busy", *run)
+    world.until("the rollout is under way", lambda: len(pods.world.pods("app=busy", namespace=pods.namespace)) > 6)
+    world.stop_provider(signal.SIGKILL)
+    world.start_provider()
+    world.kubectl("rollout", "status", "deployment/busy", "--timeout=180s", *run)
+
+    def names(cluster: str) -> set[tuple[str, str]]:
+        found = world.pods("app=busy", cluster=cluster, namespace=pods.namespace)
+        return {(pod["metadata"]["name"], pod["metadata"]["annotations"]["vk-provider.io/parent-uid"]) for pod in found}
+
+    def parents() -> set[tuple[str, str]]:
+        found = world.pods("app=busy", namespace=pods.namespace)
+        return {(pod["metadata"]["name"], pod["metadata"]["uid"]) for pod in found}
+
+    world.until(
+        "both sides hold the same 6 pods", lambda: len(now := parents()) == 6 and names("alpha") | names("beta") == now
+    )
+    assert not names("alpha") & names("beta")
+
+
+def test_the_container_sees_what_the_parent_says(world: World, pods: Pods) -> None:
+    world.kubectl("create", "configmap", "settings", "--from-literal=colour=green", "-n", pods.namespace)
+    world.kubectl("create", "secret", "generic", "password", "--from-literal=word=sesame", "-n", pods.namespace)
+    script = "echo $UID_ $NODE_ $COLOUR $(cat /secret/word) > /dev/termination-log"
+    env = [
+        {"name": "UID_", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": "NODE_", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "COLOUR", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "colour"}}},
+    ]
+    mounts = [{"name": "password", "mountPath": "/secret"}]
+    pods.apply(
+        manifest(
+            "seen",
+            script,
+            restartPolicy="Never",
+            container={"env": env, "volumeMounts": mounts},
+            volumes=[{"name": "password", "secret": {"secretName": "password"}}],
+        )
+    )
+    world.until("the pod has succeeded", lambda: pods.phase("seen") == "Succeeded")
+    message = pods.container("seen")["state"]["terminated"]["message"]
+    assert message.split() == [pods.uid("seen"), "alpha", "green", "sesame"]
+
+
+def test_a_pod_that_calls_the_api_is_who_the_parent_says(world: World, pods: Pods) -> None:
+    script = (
+        "D=/var/run/secrets/kubernetes.io/serviceaccount; curl -sS --cacert $D/ca.crt"
+        ' -H "Authorization: Bearer $(cat $D/token)" -H "Content-Type: application/json" -X POST'
+        ' -d \'{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}\''
+        " https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        " > /dev/termination-log"
+    )
+    pods.apply(manifest("caller", script, restartPolicy="Never", container={"image": IMAGE}))
+    world.until("the pod has succeeded", lambda: pods.phase("caller") == "Succeeded")
+    answer = json.loads(pods.container("caller")["state"]["terminated"]["message"])
+    user = answer["status"]["userInfo"]
+    assert user["username"] == f"system:serviceaccount:{pods.namespace}:default"
+    assert user["extra"]["authentication.kubernetes.io/pod-uid"] == [pods.uid("caller")]
+
+
+def test_a_missing_config_map_is_said_in_the_kubelets_words_and_the_pod_starts_when_it_appears(
+    world: World, pods: Pods
+) -> None:
+    reference = [{"configMapRef": {"name": "late"}}]
+    pods.apply(manifest("patient", FOREVER, container={"envFrom": reference}))
+    world.until(
+        "the pod says what it waits for",
+        lambda: (
+            pods.container("patient").get("state", {}).get("waiting", {}).get("reason") == "CreateContainerConfigError"
+        ),
+    )
+    world.kubectl("create", "configmap", "late", "--from-literal=a=b", "-n", pods.namespace)
+    pods.until_running("patient")
+
+
+def test_a_member_that_cannot_schedule_a_pod_says_so_in_the_parent(world: World, pods: Pods) -> None:
+    # Bound by hand, past the parent's scheduler: no node of the member has that much.
+    text = json.loads(manifest("stuck", FOREVER, container={"resources": {"requests": {"memory": "900Ti"}}}))
+    text["spec"]["nodeName"] = "alpha"
+    pods.apply(json.dumps(text))
+    world.until(
+        "the pod waits, for the member's reason",
+        lambda: pods.container("stuck").get("state", {}).get("waiting", {}).get("reason") == "MemberUnschedulable",
+    )
+    assert "Insufficient memory" in pods.container("stuck")["state"]["waiting"]["message"]
