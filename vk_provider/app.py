@@ -31,7 +31,6 @@ from vk_provider.kube.workqueue import full_jitter
 from vk_provider.member import KubeconfigChangedError, Member, Parent
 from vk_provider.sync import leave
 from vk_provider.sync.report import Report
-from vk_provider.sync.status import utc_now
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +123,7 @@ class App:
     async def _supervise(self, raw: Object) -> None:
         """Tries to serve one MemberCluster, again and again, until cancelled or left."""
         loop = asyncio.get_running_loop()
-        report = Report(self._client, raw, self._parent.recorder, now=utc_now)
+        report = Report(self._client, raw, self._parent.recorder)
         attempt, failing_since = 0, None
         while True:
             started = loop.time()

@@ -15,12 +15,12 @@ import binascii
 import gc
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from vk_provider.api import words
 from vk_provider.api.membercluster import MemberCluster
 from vk_provider.config import Settings
-from vk_provider.errors import ConfigError, NotFoundError
+from vk_provider.errors import ConfigError, NotFoundError, UnreachableError
 from vk_provider.kube.auth import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
@@ -36,13 +36,15 @@ from vk_provider.sync.namespaces import NamespaceLoop
 from vk_provider.sync.node import NodeLoop
 from vk_provider.sync.pods import PodLoop
 from vk_provider.sync.report import Report
-from vk_provider.sync.status import StatusWriter, utc_now
+from vk_provider.sync.status import StatusWriter
 from vk_provider.translate.dependents import Copy, Kind
 from vk_provider.translate.names import Names
 from vk_provider.translate.node import MemberNode, Usage, member_node, usage
 from vk_provider.translate.pod import Target
 
 log = logging.getLogger(__name__)
+
+_FIRST_LISTS: Final = 120.0  # seconds for all caches to be complete
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,13 @@ class Member:
         caches = _Caches.of(self._parent.client, member, self._names)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(informer.run()) for informer in caches.all()]
-            for informer in caches.all():
-                await informer.synced.wait()
+            await caches.synced(member)
             tasks += [group.create_task(loop) for loop in await self._loops(member, facts, caches)]
             # What is cached now lives long; the collector need not walk it again and again.
             gc.collect()
             gc.freeze()
             if self._cluster.metadata.deletion_timestamp is None:
-                await self._report.say(True, "Serving", f"virtual node {self._names.node} is served")
+                await self._say_serving()
                 return
             await self._leave(caches)
             for task in tasks:
@@ -115,15 +116,17 @@ class Member:
     async def _loops(self, member: Client, facts: Facts, caches: _Caches) -> list[Any]:
         """Registers the virtual node and gives everything that has to run for it."""
         parent, names = self._parent.client, self._names
-        health = HealthLoop(member, every=self._settings.probe_seconds, changed=lambda: node.changed())
 
-        def ready() -> tuple[bool, str, str]:
-            if health.health.state is State.LOST:
-                return False, "MemberUnreachable", f"the member does not answer: {health.health.error}"
-            return True, "MemberReady", "the member answers"
+        async def changed() -> None:
+            node.changed()
+            if health.health.state is State.HEALTHY:
+                pods.resync()
+            await self._say_serving()
 
-        node = NodeLoop(self._cluster, facts.version, parent, caches.nodes, caches.others, ready=ready, now=utc_now)
-        dependents = DependentLoop(self._target, parent, member, caches.copies, now=utc_now)
+        health = HealthLoop(member, every=self._settings.probe_seconds, changed=changed)
+        self._health = health.health
+        node = NodeLoop(self._cluster, facts.version, parent, caches.nodes, caches.others, ready=self._ready)
+        dependents = DependentLoop(self._target, parent, member, caches.copies)
         for pod in caches.parent_pods.items.values():
             dependents.adopt(pod)
         namespaces = NamespaceLoop(
@@ -140,7 +143,6 @@ class Member:
             statuses=StatusWriter(parent, caches.parent_pods),
             recorder=self._parent.recorder,
             workers=self._settings.workers,
-            now=utc_now,
         )
         events = EventLoop(names, caches.parent_pods, caches.member_pods, member_events(member), self._parent.recorder)
         await node.register()
@@ -153,6 +155,19 @@ class Member:
             events.run(),
             self._watch_secret(),
         ]
+
+    def _ready(self) -> tuple[bool, str, str]:
+        """The Ready condition of the virtual node."""
+        if self._health.state is State.LOST:
+            return False, "MemberUnreachable", f"the member does not answer: {self._health.error}"
+        return True, "MemberReady", "the member answers"
+
+    async def _say_serving(self) -> None:
+        """The Ready condition of the MemberCluster, while it is served."""
+        if self._health.state is State.HEALTHY:
+            await self._report.say(True, "Serving", f"virtual node {self._names.node} is served")
+        elif self._health.state is State.LOST and (error := self._health.error):
+            await self._report.say(False, error.reason, str(error))
 
     async def _watch_secret(self) -> None:
         """Ends the run when the kubeconfig is another one."""
@@ -178,6 +193,8 @@ class Member:
 
     async def _leave(self, caches: _Caches) -> None:
         async def say(message: str) -> None:
+            if self._health.state is State.LOST:
+                raise UnreachableError(f"the member does not answer: {self._health.error}")
             await self._report.say(False, "Leaving", message)
 
         await leave.drain(self._parent.client, self._cluster, caches.parent_pods, caches.count_in_member, say)
@@ -211,6 +228,16 @@ class _Caches:
             namespaces=Informer(member, NAMESPACES, Named, labels=names.selector),
             copies=copies(member, names.selector),
         )
+
+    async def synced(self, member: Client) -> None:
+        """Returns when all of them are complete. Raises UnreachableError where that takes too long."""
+        try:
+            async with asyncio.timeout(_FIRST_LISTS):
+                for informer in self.all():
+                    await informer.synced.wait()
+        except TimeoutError as error:
+            missing = ", ".join(repr(informer) for informer in self.all() if not informer.synced.is_set())
+            raise UnreachableError(f"{member.server}: not listed in {_FIRST_LISTS:.0f} s: {missing}") from error
 
     def all(self) -> list[Informer[Any]]:
         return [

@@ -80,10 +80,9 @@ def _json(fields: dict[str, Any]) -> str:
 def _encodable(value: Any) -> Any:
     """The value itself where JSON has a form for it, and else its text: a log call must never fail for its fields."""
     try:
-        msgspec.json.encode(value, enc_hook=str)
+        return msgspec.Raw(msgspec.json.encode(value, enc_hook=str))
     except (TypeError, ValueError, msgspec.MsgspecError):
         return str(value).encode(errors="replace").decode()
-    return msgspec.to_builtins(value, enc_hook=str, str_keys=True)
 
 
 def _text(fields: dict[str, Any]) -> str:

@@ -79,7 +79,7 @@ def _is_established(crd: Object | None) -> bool:
 
 async def _until_served(client: Client, name: str) -> None:
     try:
-        await until(client, CRDS, name, Object, _is_established, _ESTABLISHED_WITHIN)
+        await until(client, CRDS, name, _is_established, _ESTABLISHED_WITHIN)
         async with asyncio.timeout(_ESTABLISHED_WITHIN):
             # The server that says Established starts to serve a moment later, and there is nothing to watch for that.
             while True:

@@ -17,7 +17,7 @@ from vk_provider.cli.install import apply, install
 from vk_provider.cli.members import is_fresh, list_members, renew_times
 from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.terminal import progress, say
-from vk_provider.cli.watching import until
+from vk_provider.cli.watching import until_member
 from vk_provider.errors import ConfigError, NotFoundError, UnreachableError, VkError
 from vk_provider.kube.auth import Kubeconfig
 from vk_provider.kube.client import Client, PatchType
@@ -52,19 +52,37 @@ class _Request:
 
 
 @click.command(epilog=_EXAMPLE, short_help="Make a cluster a member.")
-@click.argument("name", type=options.DNS_LABEL)
+@click.argument("name", type=options.dns_label, metavar="NAME")
 @click.option("--kubeconfig", required=True, metavar="FILE", help="Kubeconfig of the member.")
 @click.option("--context", metavar="NAME", help="Context of the member's kubeconfig (default: its current one).")
-@click.option("--node-name", type=options.NODE_NAME, help="Name of the virtual node (default: NAME).")
-@click.option("--label", "labels", multiple=True, type=options.LABEL, help="Label of the virtual node. Repeatable.")
-@click.option("--taint", "taints", multiple=True, type=options.TAINT, help="Taint of the virtual node. Repeatable.")
+@click.option("--node-name", metavar="NAME", type=options.node_name, help="Name of the virtual node (default: NAME).")
 @click.option(
-    "--capacity", multiple=True, type=options.CAPACITY, help="Offer at most this, such as cpu=64. Repeatable."
+    "--label",
+    "labels",
+    metavar="KEY=VALUE",
+    multiple=True,
+    type=options.label,
+    help="Label of the virtual node. Repeatable.",
+)
+@click.option(
+    "--taint",
+    "taints",
+    metavar="KEY=VALUE:EFFECT",
+    multiple=True,
+    type=options.taint,
+    help="Taint of the virtual node. Repeatable.",
+)
+@click.option(
+    "--capacity",
+    metavar="RESOURCE=QUANTITY",
+    multiple=True,
+    type=options.capacity,
+    help="Offer at most this, such as cpu=64. Repeatable.",
 )
 @click.option(
     "--namespace-prefix",
     metavar="PREFIX",
-    type=options.PREFIX,
+    type=options.namespace_prefix,
     help="Put before the names of namespaces in the member.",
 )
 @click.option(
@@ -261,7 +279,7 @@ async def _until_ready(client: Client, cluster: MemberCluster, seconds: float) -
 
     try:
         async with asyncio.timeout(seconds):
-            await until(client, MEMBER_CLUSTERS, name, MemberCluster, ready, seconds)
+            await until_member(client, name, ready, seconds)
             # What a provider wrote before it was stopped says nothing: somebody has to renew the Lease now.
             while True:
                 if is_fresh((await renew_times(client)).get(seen.node_name), datetime.now(UTC)):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -19,7 +19,8 @@ from vk_provider.kube.resources import LEASES
 LEASE_NAMESPACE: Final = "kube-node-lease"
 _LEASE_LIFE: Final = timedelta(seconds=40)  # as long as Kubernetes itself waits for a node
 _CLOCKS_DIFFER: Final = timedelta(minutes=10)  # at most, between this machine and the provider's
-_RENEWED_EVERY: Final = 10.0  # seconds
+_RENEWED_WITHIN: Final = 15.0  # seconds, by a provider that is alive (it does so every 10)
+_LOOK: Final = 2.0  # seconds between looks at a Lease
 HOW_TO_JOIN: Final = "join one: vk-provider join NAME --kubeconfig FILE"
 
 
@@ -69,22 +70,27 @@ def is_fresh(renewed: datetime | None, now: datetime) -> bool:
     return renewed is not None and now - renewed <= _LEASE_LIFE
 
 
-async def is_served(client: Client, node: str) -> bool:
-    """Whether a provider serves the node: its Lease is renewed.
+async def until_expired(client: Client, node: str, now: Callable[[], datetime]) -> None:
+    """Returns once it is certain that no provider serves the node: its Lease is missing, or is not renewed.
 
-    Not left to this machine's clock alone: a Lease that looks expired, but not by much, is watched for a renewal.
+    A Lease that was there and goes means that a provider is at work (it deletes the Node): then this never returns.
     """
-    renewed = await _renewed(client, node)
-    now = datetime.now(UTC)
-    if renewed is None or is_fresh(renewed, now):
-        return renewed is not None
-    if now - renewed > _CLOCKS_DIFFER:
-        return False
-    for _ in range(3):
-        await asyncio.sleep(_RENEWED_EVERY / 2)
-        if await _renewed(client, node) != renewed:
-            return True
-    return False
+    loop = asyncio.get_running_loop()
+    renewed, seen_at = await _renewed(client, node), loop.time()
+    if renewed is None:
+        return
+    patience = _patience(renewed, now())
+    while renewed is None or loop.time() - seen_at < patience:
+        await asyncio.sleep(_LOOK)
+        latest = await _renewed(client, node)
+        if latest != renewed:
+            renewed, seen_at, patience = latest, loop.time(), _patience(latest, now())
+
+
+def _patience(renewed: datetime | None, now: datetime) -> float:
+    """Seconds to watch a Lease for a renewal: clocks differ, so that it looks expired is not enough."""
+    age = now - renewed if renewed else timedelta(0)
+    return 0.0 if age > _CLOCKS_DIFFER else max(_RENEWED_WITHIN, (_LEASE_LIFE - age).total_seconds())
 
 
 async def _renewed(client: Client, node: str) -> datetime | None:

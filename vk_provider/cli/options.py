@@ -1,10 +1,13 @@
-"""Values that people write on the command line, checked before anything is asked of a cluster."""
+"""Values that people write on the command line, checked before anything is asked of a cluster.
+
+Each function is a click parameter type; BadParameter says what is wrong, and click adds the option.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 import click
 
@@ -18,77 +21,70 @@ _DOMAIN: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0
 _EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
-class Checked(click.ParamType[Any]):
-    """A parameter type out of a function that raises ValueError with what is wrong."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(f"{value!r}: {error}", param, ctx)
+def dns_label(text: str) -> str:
+    """The name of a member."""
+    return _matching(_DNS_LABEL, text, "up to 63 of a-z, 0-9 and '-', a letter or digit at both ends")
 
 
-def _name(pattern: re.Pattern[str], rule: str) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise ValueError(rule)
-        return text
+def node_name(text: str) -> str:
+    """The name of a virtual node, as the CRD allows it."""
+    return _matching(_NODE_NAME, text, "up to 63 of a-z, 0-9, '-' and '.', a letter or digit at both ends")
 
-    return check
+
+def namespace_prefix(text: str) -> str:
+    """What stands before the names of namespaces in the member."""
+    return _matching(_PREFIX, text, "up to 40 of a-z, 0-9 and '-', a letter or digit first")
+
+
+def label(text: str) -> tuple[str, str]:
+    """key=value."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!r}: a label is written key=value")
+    return _key(key), _value(value)
+
+
+def taint(text: str) -> dict[str, str]:
+    """key=value:Effect or key:Effect, as the CRD has it."""
+    head, colon, effect = text.rpartition(":")
+    if not colon or effect not in _EFFECTS:
+        raise click.BadParameter(
+            f"{text!r}: a taint is written key=value:Effect or key:Effect, the effect one of {', '.join(_EFFECTS)}"
+        )
+    key, _, value = head.partition("=")
+    return {"key": _key(key), "effect": effect} | ({"value": _value(value)} if value else {})
+
+
+def capacity(text: str) -> tuple[str, str]:
+    """resource=quantity."""
+    key, _, value = text.partition("=")
+    try:
+        valid = quantity.parse(value) >= 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise click.BadParameter(f"{text!r}: a capacity is written resource=quantity, as cpu=64 or memory=256Gi")
+    return _key(key), value
+
+
+def _matching(pattern: re.Pattern[str], text: str, rule: str) -> str:
+    if not pattern.fullmatch(text):
+        raise click.BadParameter(f"{text!r}: {rule}")
+    return text
 
 
 def _key(text: str) -> str:
     """A qualified name: NAME or DOMAIN/NAME."""
     domain, slash, name = text.rpartition("/")
     if not _WORD.fullmatch(name) or (slash and not _DOMAIN.fullmatch(domain)):
-        raise ValueError(f"the key {text!r} is not of the form NAME or DOMAIN/NAME")
+        raise click.BadParameter(f"the key {text!r} is not of the form NAME or DOMAIN/NAME")
     return text
 
 
 def _value(text: str) -> str:
     if text and not _WORD.fullmatch(text):
-        raise ValueError(f"the value {text!r} may have at most 63 of letters, digits, '-', '_' and '.'")
+        raise click.BadParameter(f"the value {text!r} may have at most 63 of letters, digits, '-', '_' and '.'")
     return text
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError("a label is written key=value")
-    return _key(key), _value(value)
-
-
-def _taint(text: str) -> dict[str, str]:
-    head, colon, effect = text.rpartition(":")
-    if not colon or effect not in _EFFECTS:
-        raise ValueError(f"a taint is written key=value:Effect or key:Effect, the effect one of {', '.join(_EFFECTS)}")
-    key, _, value = head.partition("=")
-    return {"key": _key(key), "effect": effect} | ({"value": _value(value)} if value else {})
-
-
-def _resource(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError("a capacity is written resource=quantity, such as cpu=64 or memory=256Gi")
-    if quantity.parse(value) < 0:
-        raise ValueError("a capacity cannot be negative")
-    return _key(key), value
-
-
-DNS_LABEL: Final = Checked("name", _name(_DNS_LABEL, "up to 63 of a-z, 0-9 and '-', a letter or digit at both ends"))
-NODE_NAME: Final = Checked(
-    "name", _name(_NODE_NAME, "up to 63 of a-z, 0-9, '-' and '.', a letter or digit at both ends")
-)
-PREFIX: Final = Checked("prefix", _name(_PREFIX, "up to 40 of a-z, 0-9 and '-', a letter or digit first"))
-LABEL: Final = Checked("key=value", _label)
-TAINT: Final = Checked("key=value:Effect", _taint)
-CAPACITY: Final = Checked("resource=quantity", _resource)
 
 
 def unique(pairs: Iterable[tuple[str, str]], option: str) -> dict[str, str]:

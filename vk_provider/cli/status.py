@@ -68,7 +68,7 @@ class _Pod(msgspec.Struct):
 
 
 @click.command(short_help="Show the members.")
-@click.argument("name", required=False, type=options.DNS_LABEL)
+@click.argument("name", required=False, type=options.dns_label, metavar="[NAME]")
 @click.option("-o", "--output", type=click.Choice(["table", "wide", "json"]), default="table", help="Default: table.")
 @click.option("-w", "--watch", is_flag=True, help="Show it again whenever it changes, until Ctrl-C.")
 @pass_parent

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -13,10 +15,10 @@ import msgspec
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.api.words import READY
 from vk_provider.cli import options
-from vk_provider.cli.members import find_member, is_served
+from vk_provider.cli.members import find_member, until_expired
 from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.terminal import count, note, progress, say
-from vk_provider.cli.watching import until
+from vk_provider.cli.watching import until_member
 from vk_provider.errors import ConfigError, NotFoundError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition
@@ -48,7 +50,7 @@ class _Pod(msgspec.Struct):
 
 
 @click.command(short_help="End the membership of a cluster.")
-@click.argument("name", type=options.DNS_LABEL)
+@click.argument("name", type=options.dns_label, metavar="NAME")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--timeout",
@@ -92,8 +94,8 @@ async def _look(parent: Parent, name: str) -> tuple[MemberCluster, Counter[tuple
 
 def _describe(cluster: MemberCluster, pods: Counter[tuple[str, str]]) -> None:
     total = sum(pods.values())
-    runs = "runs" if total == 1 else "run"
-    note(f"{count(total, 'pod') if total else 'no pod'} {runs} on {cluster.node_name}" + (":" if total else ""))
+    verb = "runs" if total == 1 else "run"
+    note(f"{count(total, 'pod')} {verb} on {cluster.node_name}:" if total else f"no pods run on {cluster.node_name}")
     groups = sorted(pods.items(), key=lambda group: (-group[1], group[0]))
     for (namespace, owner), number in groups[:_SHOWN]:
         note(f"  {number:4} in {namespace}: {owner or 'without a controller, so not made anew elsewhere'}")
@@ -105,17 +107,25 @@ async def _unjoin(parent: Parent, cluster: MemberCluster, pods: int, seconds: fl
     """What was left behind in the member, or None where a provider has seen to it that nothing was."""
     name = cluster.metadata.name
     async with parent.connect() as client:
-        with progress(f"finding out whether a provider serves {name}") as shown:
-            served = await is_served(client, cluster.node_name)
+        with progress(f"{name} is leaving") as shown:
             try:
                 await client.delete(MEMBER_CLUSTERS, name, uid=cluster.metadata.uid)
             except NotFoundError:
                 pass
-            if not served:
+            follow = asyncio.create_task(_follow(client, cluster, seconds, shown.update))
+            expired = asyncio.create_task(until_expired(client, cluster.node_name, lambda: datetime.now(UTC)))
+            try:
+                await asyncio.wait((follow, expired), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                unserved = not follow.done()
+                follow.cancel()
+                expired.cancel()
+                await asyncio.gather(follow, expired, return_exceptions=True)
+            if unserved:
+                expired.result()
                 shown.update(f"no provider serves {name}: cleaning up the parent")
                 return await abandon(client, cluster)
-            shown.update(f"{name} is leaving")
-            last = await _follow(client, cluster, seconds, shown.update)
+            last = follow.result()
     if last is not None and last.status == "False" and last.reason not in ("Leaving", "Left"):
         return Left(pods, f"the provider gave the member up ({last.reason}: {last.message}): pods may still run there")
     return None
@@ -137,7 +147,7 @@ async def _follow(
         return False
 
     try:
-        await until(client, MEMBER_CLUSTERS, name, MemberCluster, gone, seconds)
+        await until_member(client, name, gone, seconds)
     except TimeoutError as error:
         detail = f": {last.message}" if last else ""
         raise VkError(

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
@@ -61,6 +64,7 @@ class Client:
 
     def __init__(self, credentials: Credentials, *, connections: int = 100) -> None:
         self.credentials = credentials
+        self._date, self._date_at = "", 0.0  # Date header of the last answer, and when it came (monotonic)
         # The limit is on parallel requests; watches come on top through a connector of their own, so that many
         # watches can never starve the requests.
         self._requests = aiohttp.ClientSession(
@@ -80,6 +84,15 @@ class Client:
     def server(self) -> str:
         """Base URL."""
         return self.credentials.server
+
+    def server_time(self) -> datetime:
+        """The wall clock of the server, as of its last answer: times in its objects are compared with this one.
+
+        A clock of ours that is wrong would shorten grace periods and lengthen the life of tokens.
+        """
+        if not self._date:
+            return datetime.now(UTC)
+        return parsedate_to_datetime(self._date) + timedelta(seconds=time.monotonic() - self._date_at)
 
     async def __aenter__(self) -> Client:
         return self
@@ -182,6 +195,7 @@ class Client:
                     method, self._url(path, query), data=body, headers=headers, timeout=timeout, **self._connect()
                 ) as response:
                     answer = await response.read()
+                    self._date, self._date_at = response.headers.get("Date", ""), time.monotonic()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise self._unreachable(error) from error
             if response.status < 300:

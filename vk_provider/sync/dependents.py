@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -88,12 +87,9 @@ class DependentLoop:
         parent: Client,
         member: Client,
         copies: dict[Kind, Informer[Copy]],
-        *,
-        now: Callable[[], datetime],
     ) -> None:
         self._target, self._names = target, target.names
         self._parent, self._member, self._copies = parent, member, copies
-        self._now = now
         self._users: dict[Item, set[str]] = {}  # item -> UIDs of parent pods
         self._used: dict[str, tuple[Item, ...]] = {}  # UID of a parent pod -> its items
         self._tokens: dict[Item, tuple[Metadata, Needs]] = {}  # item -> its parent pod and what that asks for
@@ -269,7 +265,7 @@ class DependentLoop:
     async def _sync_tokens(self, item: Item) -> float:
         pod, named = self._tokens[item]
         copy = self._copy(item)
-        now = self._now()
+        now = self._parent.server_time()
         if copy is not None:
             renew = datetime.fromisoformat(copy.metadata.annotations[words.TOKEN_RENEW])
             if renew > now:

@@ -10,11 +10,11 @@ A probe is a real request with a short deadline: a frozen API server still accep
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Final
 
-from vk_provider.errors import ApiError, UnreachableError, VkError
+from vk_provider.errors import VkError
 from vk_provider.kube.client import Client
 
 SUSPECT_AFTER: Final = 3  # failed probes in a row
@@ -35,16 +35,16 @@ class Health:
 
     def __init__(self, now: float) -> None:
         self.state = State.HEALTHY
-        self.error = ""  # of the last probe that failed
+        self.error: VkError | None = None  # of the last probe that failed
         self._failures = 0
         self._last_answer = now
 
     def answered(self, now: float) -> None:
         """A probe came back."""
         self._failures, self._last_answer = 0, now
-        self.state, self.error = State.HEALTHY, ""
+        self.state, self.error = State.HEALTHY, None
 
-    def failed(self, now: float, error: str) -> None:
+    def failed(self, now: float, error: VkError) -> None:
         """A probe did not come back."""
         self._failures += 1
         self.error = error
@@ -55,9 +55,9 @@ class Health:
 
 
 class HealthLoop:
-    """Probes until cancelled, and calls `changed` after each change of state."""
+    """Probes until cancelled, and awaits `changed` after each change of state."""
 
-    def __init__(self, member: Client, *, every: float, changed: Callable[[], None]) -> None:
+    def __init__(self, member: Client, *, every: float, changed: Callable[[], Awaitable[None]]) -> None:
         self._member = member
         self._every = every
         self._changed = changed
@@ -71,11 +71,9 @@ class HealthLoop:
             try:
                 await self._member.request("GET", "/readyz", deadline=_DEADLINE)
                 self.health.answered(loop.time())
-            except ApiError as error:
-                # It answers, but not as a working API server: not ready (5xx), or it no longer knows us (401).
-                self.health.failed(loop.time(), str(error))
-            except (UnreachableError, VkError) as error:
-                self.health.failed(loop.time(), str(error))
+            except VkError as error:
+                # Also where it answers, but not as a working API server: not ready (5xx), or it does not know us (401).
+                self.health.failed(loop.time(), error)
             if self.health.state is not before:
-                self._changed()
+                await self._changed()
             await asyncio.sleep(max(0.0, started + self._every - loop.time()))

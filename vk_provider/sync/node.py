@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -54,7 +53,6 @@ class NodeLoop:
         others: Informer[Usage],
         *,
         ready: Callable[[], tuple[bool, str, str]],
-        now: Callable[[], datetime],
     ) -> None:
         """`others` are the pods of the member that are not ours; `ready` gives the Ready condition: whether, reason
         and message."""
@@ -62,7 +60,7 @@ class NodeLoop:
         self._name = cluster.node_name
         self._parent = parent
         self._nodes, self._others = nodes, others
-        self._ready, self._now = ready, now
+        self._ready = ready
         self._dirty = asyncio.Event()
         self._since: dict[str, tuple[str, str]] = {}  # condition -> status, and since when
         self._sent: Offer = Offer()
@@ -150,7 +148,7 @@ class NodeLoop:
         spec = {
             "holderIdentity": self._name,
             "leaseDurationSeconds": _LEASE_SECONDS,
-            "renewTime": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "renewTime": self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         }
         try:
             await self._parent.patch(LEASES, self._name, {"spec": spec}, _LEASE_NAMESPACE, type=Named)
@@ -204,7 +202,7 @@ class NodeLoop:
         self._sent = offer
 
     def _conditions(self, nodes: list[MemberNode]) -> list[dict[str, str]]:
-        now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
         ready, reason, message = self._ready()
         found = translate.conditions(nodes)
         found.append({"type": "Ready", "status": "True" if ready else "False", "reason": reason, "message": message})

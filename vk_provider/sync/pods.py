@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, Protocol
 
 from vk_provider.api import words
@@ -113,14 +111,12 @@ class PodLoop:
         statuses: Statuses,
         recorder: Recorder,
         workers: int,
-        now: Callable[[], datetime],
     ) -> None:
         self._target, self._names = target, target.names
         self._parent, self._member = parent, member
         self._parent_pods, self._member_pods = parent_pods, member_pods
         self._dependents, self._namespaces, self._statuses = dependents, namespaces, statuses
         self._recorder = recorder
-        self._now = now
         self._states: dict[str, _PodState] = {}
         self.queue: WorkQueue[str] = WorkQueue("pods", self._reconcile, workers=workers)
 
@@ -129,6 +125,11 @@ class PodLoop:
         self._parent_pods.on_change(self._parent_changed)
         self._member_pods.on_change(self._member_changed)
         await self.queue.run()
+
+    def resync(self) -> None:
+        """Looks at every pod again, and at those that failed at once: the member answers again."""
+        for pod in self._parent_pods.items.values():
+            self.queue.add(pod.metadata.key)
 
     def _parent_changed(self, before: Pod | None, after: Pod | None) -> None:
         pod = after or before
@@ -159,7 +160,7 @@ class PodLoop:
         parent = self._parent_pods.items.get(key)
         state = self._state(key)
         member = self._member_pods.items.get(self._member_key(key)) or state.foreign
-        action = decide(parent, member, self._names, now=self._now())
+        action = decide(parent, member, self._names, now=self._parent.server_time())
         match action:
             case Reflect() if parent and member:
                 await self._reflect(parent, member, state)

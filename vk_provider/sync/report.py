@@ -6,8 +6,6 @@ Owner of MemberCluster status; one Report per MemberCluster and process.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -30,10 +28,8 @@ class Report:
         parent: Client,
         cluster: Object,
         recorder: Recorder,
-        *,
-        now: Callable[[], datetime],
     ) -> None:
-        self._parent, self._metadata, self._recorder, self._now = parent, cluster.metadata, recorder, now
+        self._parent, self._metadata, self._recorder = parent, cluster.metadata, recorder
         try:
             condition = msgspec.json.decode(cluster.status, type=MemberClusterStatus).condition(words.READY)
         except msgspec.DecodeError:
@@ -51,7 +47,7 @@ class Report:
         if (status, reason, message) == self._said:
             return
         if status != self._said[0] or not self._since:
-            self._since = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._since = self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
         if reason != self._said[1]:
             level = logging.INFO if ready else logging.WARNING
             log.log(level, "member", extra={"member": self._metadata.name, "reason": reason, "detail": message})

@@ -7,8 +7,6 @@ changes neither costs no decoding. `PodLoop` calls it, never twice at a time for
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from vk_provider.errors import ConflictError, NotFoundError
@@ -21,17 +19,11 @@ from vk_provider.translate import status as translate
 log = logging.getLogger(__name__)
 
 
-def utc_now() -> datetime:
-    """The wall clock, for times that go into objects."""
-    return datetime.now(UTC)
-
-
 class StatusWriter:
     """See the module's text."""
 
-    def __init__(self, parent: Client, parent_pods: Informer[Pod], *, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, parent: Client, parent_pods: Informer[Pod]) -> None:
         self._parent, self._parent_pods = parent, parent_pods
-        self._now = now
         self._agreed: dict[str, int] = {}  # parent key -> hash of both sides when they last agreed
 
     async def reflect(self, parent: Pod, member: Pod) -> None:
@@ -77,7 +69,7 @@ class StatusWriter:
         return written
 
     def _timestamp(self) -> str:
-        return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _signature(parent: Pod, member: Pod) -> int:
