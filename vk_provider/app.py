@@ -12,6 +12,7 @@ import logging
 import random
 import resource
 import signal
+import socket
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -102,7 +103,15 @@ class App:
             ) from error
         host, port = await _address(self._client)
         namespaces: Informer[Named] = Informer(self._client, NAMESPACES, Named)
-        return Parent(self._client, system.metadata.uid, host, port, namespaces, Recorder(self._client))
+        return Parent(
+            client=self._client,
+            uid=system.metadata.uid,
+            host=host,
+            port=port,
+            kubelet_address=self._settings.kubelet_address or _own_address(self._client),
+            namespaces=namespaces,
+            recorder=Recorder(self._client),
+        )
 
     async def _follow(self, group: asyncio.TaskGroup) -> None:
         """Starts, restarts and stops supervision so that it fits the MemberClusters that there are."""
@@ -208,6 +217,14 @@ async def _address(client: Client) -> tuple[str, str]:
     raw = await client.request("GET", ENDPOINT_SLICES.path("kubernetes", "default"))
     slice_ = msgspec.json.decode(raw)
     return slice_["endpoints"][0]["addresses"][0], str(slice_["ports"][0]["port"])
+
+
+def _own_address(client: Client) -> str:
+    """The address of this machine from which packets go to the parent; asking the kernel sends none."""
+    url = urlsplit(client.server)
+    with socket.socket(socket.AF_INET6 if ":" in (url.hostname or "") else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((url.hostname, url.port or 443))
+        return str(probe.getsockname()[0])
 
 
 def _raise_file_limit() -> None:

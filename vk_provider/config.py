@@ -11,3 +11,4 @@ class Settings:
 
     workers: int = 32
     probe_seconds: float = 2.0
+    kubelet_address: str = ""  # where the kubelet API listens; empty: the address that reaches the parent

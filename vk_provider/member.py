@@ -27,6 +27,9 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Named, Node, Payload, Pod
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NAMESPACES, NODES, PODS, SECRETS
+from vk_provider.kubelet.backend import Backend
+from vk_provider.kubelet.metrics import MemberMetrics
+from vk_provider.kubelet.server import KubeletServer
 from vk_provider.sync import leave
 from vk_provider.sync.access import Facts, examine
 from vk_provider.sync.dependents import DependentLoop, copies
@@ -49,12 +52,17 @@ _FIRST_LISTS: Final = 120.0  # seconds for all caches to be complete
 
 @dataclass(frozen=True)
 class Parent:
-    """What all members share. `host` and `port` are those of its API server as pods in members reach it."""
+    """What all members share.
+
+    `host` and `port` are those of its API server as pods in members reach it; `kubelet_address` is the address of this
+    process that the API server can reach.
+    """
 
     client: Client
     uid: str
     host: str
     port: str
+    kubelet_address: str
     namespaces: Informer[Named]
     recorder: Recorder
 
@@ -125,7 +133,10 @@ class Member:
 
         health = HealthLoop(member, every=self._settings.probe_seconds, changed=changed)
         self._health = health.health
-        node = NodeLoop(self._cluster, facts.version, parent, caches.nodes, caches.others, ready=self._ready)
+        address = self._parent.kubelet_address
+        node = NodeLoop(
+            self._cluster, facts.version, parent, caches.nodes, caches.others, ready=self._ready, address=address
+        )
         dependents = DependentLoop(self._target, parent, member, caches.copies)
         for pod in caches.parent_pods.items.values():
             dependents.adopt(pod)
@@ -145,8 +156,18 @@ class Member:
             workers=self._settings.workers,
         )
         events = EventLoop(names, caches.parent_pods, caches.member_pods, member_events(member), self._parent.recorder)
+        backend = Backend(
+            names,
+            member,
+            lambda: caches.parent_pods.items,
+            lambda: caches.member_pods.items,
+            unreachable=lambda: str(self._health.error) if self._health.state is State.LOST else None,
+        )
+        metrics = MemberMetrics(member, names, lambda: list(caches.nodes.items), caches.member_pods)
+        kubelet = KubeletServer(parent, backend, metrics, address, published=node.serve_kubelet)
         await node.register()
         return [
+            kubelet.run(),
             health.run(),
             node.run(),
             dependents.run(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
@@ -282,7 +281,7 @@ async def _until_ready(client: Client, cluster: MemberCluster, seconds: float) -
             await until_member(client, name, ready, seconds)
             # What a provider wrote before it was stopped says nothing: somebody has to renew the Lease now.
             while True:
-                if is_fresh((await renew_times(client)).get(seen.node_name), datetime.now(UTC)):
+                if is_fresh((await renew_times(client)).get(seen.node_name), client.server_time()):
                     return None
                 await asyncio.sleep(0.5)
     except TimeoutError:

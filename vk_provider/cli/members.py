@@ -18,7 +18,7 @@ from vk_provider.kube.resources import LEASES
 
 LEASE_NAMESPACE: Final = "kube-node-lease"
 _LEASE_LIFE: Final = timedelta(seconds=40)  # as long as Kubernetes itself waits for a node
-_CLOCKS_DIFFER: Final = timedelta(minutes=10)  # at most, between this machine and the provider's
+_CLOCKS_DIFFER: Final = timedelta(minutes=10)  # at most, the parent's and the provider's
 _RENEWED_WITHIN: Final = 15.0  # seconds, by a provider that is alive (it does so every 10)
 _LOOK: Final = 2.0  # seconds between looks at a Lease
 HOW_TO_JOIN: Final = "join one: vk-provider join NAME --kubeconfig FILE"
@@ -66,23 +66,34 @@ async def renew_times(client: Client) -> Mapping[str, datetime]:
 
 
 def is_fresh(renewed: datetime | None, now: datetime) -> bool:
-    """Whether somebody serves the node, as far as the clock of this machine is right."""
+    """Whether somebody serves the node, as far as the clocks of parent and provider agree."""
     return renewed is not None and now - renewed <= _LEASE_LIFE
 
 
-async def until_expired(client: Client, node: str, now: Callable[[], datetime]) -> None:
-    """Returns once it is certain that no provider serves the node: its Lease is missing, or is not renewed.
+async def last_renewal(client: Client, node: str) -> datetime | None:
+    """When the Lease of one node was renewed; None where it is missing."""
+    try:
+        return (await client.get(LEASES, node, LEASE_NAMESPACE, type=_Lease)).spec.renew_time
+    except NotFoundError:
+        return None
 
-    A Lease that was there and goes means that a provider is at work (it deletes the Node): then this never returns.
+
+def may_be_served(renewed: datetime | None, now: datetime) -> bool:
+    """False where it is certain that no provider serves the node: no Lease, or one that was left long ago."""
+    return renewed is not None and now - renewed <= _CLOCKS_DIFFER
+
+
+async def until_expired(client: Client, node: str, now: Callable[[], datetime]) -> None:
+    """Returns once nobody has renewed the Lease of the node for as long as it holds.
+
+    A Lease that goes means that a provider is at work (it deletes the Node): then this never returns.
     """
     loop = asyncio.get_running_loop()
-    renewed, seen_at = await _renewed(client, node), loop.time()
-    if renewed is None:
-        return
+    renewed, seen_at = await last_renewal(client, node), loop.time()
     patience = _patience(renewed, now())
     while renewed is None or loop.time() - seen_at < patience:
         await asyncio.sleep(_LOOK)
-        latest = await _renewed(client, node)
+        latest = await last_renewal(client, node)
         if latest != renewed:
             renewed, seen_at, patience = latest, loop.time(), _patience(latest, now())
 
@@ -90,11 +101,4 @@ async def until_expired(client: Client, node: str, now: Callable[[], datetime]) 
 def _patience(renewed: datetime | None, now: datetime) -> float:
     """Seconds to watch a Lease for a renewal: clocks differ, so that it looks expired is not enough."""
     age = now - renewed if renewed else timedelta(0)
-    return 0.0 if age > _CLOCKS_DIFFER else max(_RENEWED_WITHIN, (_LEASE_LIFE - age).total_seconds())
-
-
-async def _renewed(client: Client, node: str) -> datetime | None:
-    try:
-        return (await client.get(LEASES, node, LEASE_NAMESPACE, type=_Lease)).spec.renew_time
-    except NotFoundError:
-        return None
+    return max(_RENEWED_WITHIN, (_LEASE_LIFE - age).total_seconds())

@@ -116,7 +116,7 @@ async def look(client: Client, name: str | None) -> list[Row]:
         asyncio.gather(*(_count_pods(client, member.node_name) for member in members)),
     )
     ours = {(node.metadata.labels[CLUSTER_LABEL], node.metadata.name): node for node in nodes}
-    now = datetime.now(UTC)
+    now = client.server_time()
     return [
         row(member, ours.get((member.metadata.name, member.node_name)), counted, renewed.get(member.node_name), now)
         for member, counted in zip(members, pods, strict=True)

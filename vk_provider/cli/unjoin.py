@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -113,7 +112,7 @@ async def _unjoin(parent: Parent, cluster: MemberCluster, pods: int, seconds: fl
             except NotFoundError:
                 pass
             follow = asyncio.create_task(_follow(client, cluster, seconds, shown.update))
-            expired = asyncio.create_task(until_expired(client, cluster.node_name, lambda: datetime.now(UTC)))
+            expired = asyncio.create_task(until_expired(client, cluster.node_name, client.server_time))
             try:
                 await asyncio.wait((follow, expired), return_when=asyncio.FIRST_COMPLETED)
             finally:

@@ -230,6 +230,23 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
 
+    async def open(self, method: str, path: str, *, headers: Mapping[str, str] | None = None) -> aiohttp.ClientResponse:
+        """An answer as it comes, for streams: status and headers are there, the body or the upgraded connection is not
+        read. `path` has its query, encoded. The caller closes the response. Raises UnreachableError.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        try:
+            return await self._streams.request(
+                method,
+                URL(self.server + path, encoded=True),
+                headers={**await self._headers(None), "Accept": "*/*", **(headers or {})},
+                timeout=timeout,
+                allow_redirects=False,
+                **self._connect(),
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(error) from error
+
     def _url(self, path: str, query: Mapping[str, str] | None) -> URL:
         return URL(self.server + path + ("?" + urlencode(query) if query else ""), encoded=True)
 

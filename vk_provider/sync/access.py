@@ -18,10 +18,15 @@ PERMISSIONS: Final = (
     ("", "pods", ("get", "list", "watch", "create", "patch", "delete")),
     ("", "pods/ephemeralcontainers", ("patch",)),
     ("", "pods/resize", ("patch",)),
+    ("", "pods/log", ("get",)),
+    ("", "pods/exec", ("get", "create")),
+    ("", "pods/attach", ("get", "create")),
+    ("", "pods/portforward", ("get", "create")),
     ("", "configmaps", ("get", "list", "watch", "create", "patch", "delete")),
     ("", "secrets", ("get", "list", "watch", "create", "patch", "delete")),
     ("", "namespaces", ("get", "list", "watch", "create", "delete")),
     ("", "nodes", ("list", "watch")),
+    ("", "nodes/proxy", ("get",)),
     ("", "events", ("list", "watch")),
 )
 

@@ -53,14 +53,16 @@ class NodeLoop:
         others: Informer[Usage],
         *,
         ready: Callable[[], tuple[bool, str, str]],
+        address: str,
     ) -> None:
         """`others` are the pods of the member that are not ours; `ready` gives the Ready condition: whether, reason
-        and message."""
+        and message. `address` is where the provider can be reached."""
         self._cluster, self._version = cluster, version
         self._name = cluster.node_name
         self._parent = parent
         self._nodes, self._others = nodes, others
         self._ready = ready
+        self._address, self._port = address, 0
         self._dirty = asyncio.Event()
         self._since: dict[str, tuple[str, str]] = {}  # condition -> status, and since when
         self._sent: Offer = Offer()
@@ -89,6 +91,11 @@ class NodeLoop:
         self._since = {c.type: (c.status, c.last_transition_time or "") for c in status.conditions}
         self._sent = Offer(status.capacity, status.allocatable)
         await self._own(node, labels)
+
+    def serve_kubelet(self, port: int) -> None:
+        """The kubelet API is served there now: tell the parent."""
+        self._port = port
+        self.changed()
 
     def changed(self) -> None:
         """Something that the status is made of has changed: write it soon."""
@@ -189,7 +196,12 @@ class NodeLoop:
             | {name: None for name in self._sent.allocatable if name not in offer.allocatable},
             "conditions": self._conditions(nodes),
             "nodeInfo": translate.node_info(nodes, self._version, __version__),
-            "addresses": [{"type": "Hostname", "address": self._name}],
+            "addresses": [
+                {"type": "InternalIP", "address": self._address},
+                {"type": "Hostname", "address": self._name},
+            ],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": self._port}} if self._port else None,
+            "declaredFeatures": translate.declared_features(self._version) if self._port else None,
         }
         await self._parent.patch(
             NODES,

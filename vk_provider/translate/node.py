@@ -7,6 +7,7 @@ drift, and one wrong pod would stay wrong for ever.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -234,6 +235,17 @@ def conditions(nodes: Iterable[MemberNode]) -> list[dict[str, str]]:
         message = "every usable node of the member reports it" if under else "the member has nodes without it"
         found.append({"type": kind, "status": "True" if under else "False", "reason": reason, "message": message})
     return found
+
+
+def declared_features(version: str) -> list[str]:
+    """`status.declaredFeatures`: what the kubelet API of a member of this version can do.
+
+    Declared, kube-apiserver hands WebSockets on as they are; members before 1.31 do not speak that protocol version.
+    """
+    match = re.match(r"v?(\d+)\.(\d+)", version)
+    if match is None or (int(match[1]), int(match[2])) < (1, 31):
+        return []
+    return ["ExtendWebSocketsToKubelet"]
 
 
 def node_info(nodes: Iterable[MemberNode], version: str, own_version: str) -> dict[str, str]:

@@ -1,0 +1,47 @@
+"""Real Kubernetes clusters on one machine, without Docker: `hack/localkube/localkube`, or this package as a library.
+
+    import localkube
+    clusters = localkube.up(["parent", "alpha:real", "beta:fake=10"])
+    clusters["parent"].kubeconfig
+
+In reading order:
+
+    spec          what a cluster should look like
+    clusters      the operations: up, down, status, cut, heal, stop, start
+    cluster       one cluster, step by step
+    state         the state directory
+    processes     daemons, found by a mark in their environment
+    network       namespaces and the switch, or the loopback (with addresses)
+    services      the daemons of a cluster, kept so that they can be stopped and started
+    pki, api      certificates and kubeconfigs; the few requests that are made here
+    controlplane  etcd, API server, controller-manager, scheduler
+    realnode      containerd, kubelet, kube-proxy (with cgroups, registry)
+    fakenode      kwok
+    binaries      where the programs come from (with download)
+    images        what real nodes have instead of a registry (with archive)
+    cli           the command line (with progress)
+"""
+
+from .clusters import ClusterInfo, ClusterStatus, cut, down, heal, info, program, start, status, stop, up
+from .errors import LocalkubeError
+from .progress import Progress, on_stderr
+from .spec import ClusterSpec, Kind
+
+__all__ = [
+    "ClusterInfo",
+    "ClusterSpec",
+    "ClusterStatus",
+    "Kind",
+    "LocalkubeError",
+    "Progress",
+    "cut",
+    "down",
+    "heal",
+    "info",
+    "on_stderr",
+    "program",
+    "start",
+    "status",
+    "stop",
+    "up",
+]

@@ -1,0 +1,5 @@
+"""`python -m localkube`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,276 @@
+"""The operations on clusters, as functions: what the command line, the tests, the demo and the bench call.
+
+Each takes `root`, the state directory; None means LOCALKUBE_STATE or `.localkube` of this checkout. All raise
+LocalkubeError for what the user can put right.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from . import binaries, images, processes
+from .addresses import cidrs
+from .api import ApiError
+from .cluster import Cluster, destroy
+from .errors import LocalkubeError
+from .network import BridgedNetwork, choose_network, network_of
+from .progress import Progress, Silent
+from .services import Services
+from .spec import ClusterSpec, Kind, parse_specs
+from .state import Record, State
+
+_CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+_PER_KIND: dict[Kind, tuple[str, ...]] = {
+    Kind.NONE: (),
+    Kind.FAKE: ("kwok",),
+    Kind.REAL: ("kubelet", "kube-proxy", *images.BINARIES),
+}
+
+
+@dataclass(frozen=True)
+class ClusterInfo:
+    """What one needs to use a cluster that is up."""
+
+    name: str
+    kind: Kind
+    nodes: int
+    address: str
+    """Of the API server and, with real nodes, of the first one."""
+    server: str
+    """The API server's URL, valid on this host and in the pods of every cluster of the same state directory."""
+    kubeconfig: Path
+    host_address: str
+    """Under which the cluster reaches programs on this host."""
+    pod_cidr: str
+    service_cidr: str
+    directory: Path
+    isolated: bool
+    """It has a network of its own that can be cut; otherwise it shares the host's loopback."""
+    audit_log: Path | None
+    """One JSON object per line, one line per finished request; None without `audit`."""
+
+
+@dataclass(frozen=True)
+class ClusterStatus:
+    """What runs of a cluster at this moment."""
+
+    info: ClusterInfo
+    services: dict[str, bool]
+    cut: bool
+    complete: bool
+    """False while an `up` is under way, and after one that failed."""
+
+
+def up(
+    specs: Iterable[ClusterSpec | str],
+    *,
+    audit: bool = False,
+    progress: Progress | None = None,
+    root: Path | None = None,
+) -> dict[str, ClusterInfo]:
+    """Returns when every cluster named can be used: API server ready, nodes Ready, DNS up where nodes are real.
+
+    A healthy cluster is left alone, a complete one gets its missing services back (and its link healed), a half-made
+    one is made again. Another shape for a name that is up is an error, raised before anything is touched.
+    """
+    wanted, shown, state = parse_specs(specs), progress or Silent(), State(root)
+    if not wanted:
+        raise LocalkubeError("no cluster is named; for example: localkube up parent alpha:real beta:fake=10")
+    _check_host(wanted)
+    with state.locked(lambda: shown.step("localkube", f"waiting for another localkube to leave {state.root}")):
+        known = state.records()
+        for spec in wanted:
+            if spec.name in known:
+                _check_shape(known[spec.name], spec, audit)
+        archive = _provide_programs(state, wanted, shown)
+        clusters = [(spec.name, _prepare(state, spec, audit, shown)) for spec in wanted]
+        with ThreadPoolExecutor(max_workers=len(clusters)) as pool:
+            futures = [pool.submit(_bring_up, name, cluster, archive, shown) for name, cluster in clusters]
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        if errors:
+            raise errors[0]
+    return {spec.name: info(spec.name, root=root) for spec in wanted}
+
+
+def down(names: Iterable[str] = (), *, root: Path | None = None, progress: Progress | None = None) -> list[str]:
+    """Removes the clusters named, or all; returns the names of those that there was something of."""
+    shown, state, chosen = progress or Silent(), State(root), list(names)
+    if not state.root.exists() and not processes.find(state.ident):
+        return []
+    with state.locked(lambda: shown.step("localkube", f"waiting for another localkube to leave {state.root}")):
+        records = state.records()
+        present = {*records, *(process.cluster for process in processes.find(state.ident))} - {""}
+        doomed = sorted(present if not chosen else present & set(chosen))
+        for name in doomed:
+            if name in records and records[name].isolated and os.geteuid() != 0:
+                raise LocalkubeError(f"cluster {name} was started by root; run this as root")
+        with ThreadPoolExecutor(max_workers=max(1, len(doomed))) as pool:
+            for name, _ in zip(doomed, pool.map(lambda name: destroy(state, name), doomed), strict=True):
+                shown.done(name, "removed")
+        if present == set(doomed):
+            choose_network(state).remove()
+            for link in (state.root / "bin").glob("*"):
+                link.unlink()
+    return doomed
+
+
+def status(*, root: Path | None = None) -> list[ClusterStatus]:
+    """Every cluster of the state directory, in the order in which they were first started."""
+    state = State(root)
+    found = []
+    for record in state.records().values():
+        services = Services(state, record)
+        network = network_of(state, record)
+        running = {name: services.running(name) for name in services.names()}
+        cut = network.is_attached(record) and network.is_cut(record)
+        found.append(ClusterStatus(_info(state, record), running, cut, record.complete))
+    return found
+
+
+def info(name: str, *, root: Path | None = None) -> ClusterInfo:
+    state = State(root)
+    return _info(state, state.record(name))
+
+
+def cut(name: str, *, root: Path | None = None) -> None:
+    """From now on every packet between this cluster and the others, or the host, vanishes. Repeating it is harmless."""
+    _set_cut(name, True, root)
+
+
+def heal(name: str, *, root: Path | None = None) -> None:
+    """Undoes `cut`; connections that survived go on."""
+    _set_cut(name, False, root)
+
+
+def stop(name: str, service: str, *, root: Path | None = None) -> None:
+    """SIGKILLs one service of a cluster and returns when it is gone. Repeating it is harmless."""
+    state = State(root)
+    Services(state, state.record(name)).stop(service)
+
+
+def start(name: str, service: str, *, root: Path | None = None) -> None:
+    """Starts a stopped service with the arguments it had, without waiting for it. Repeating it is harmless."""
+    state = State(root)
+    services = Services(state, state.record(name))
+    services.start(services.load(service))
+
+
+def program(name: str, *, root: Path | None = None) -> Path:
+    """The path of a program that the clusters use, `kubectl` above all. Raises before the first `up`."""
+    path = State(root).root / "bin" / name
+    if not path.exists():
+        raise LocalkubeError(f"{path} is not there yet; it comes with the first: localkube up")
+    return path
+
+
+def _set_cut(name: str, cut: bool, root: Path | None) -> None:
+    state = State(root)
+    record = state.record(name)
+    network_of(state, record).set_cut(record, cut)
+
+
+def _info(state: State, record: Record) -> ClusterInfo:
+    directory = state.directory(record.spec.name)
+    return ClusterInfo(
+        name=record.spec.name,
+        kind=record.spec.kind,
+        nodes=record.spec.nodes,
+        address=record.address,
+        server=Cluster(state, record).server,
+        kubeconfig=directory.kubeconfig,
+        host_address=record.host_address,
+        pod_cidr=record.pod_cidr,
+        service_cidr=record.service_cidr,
+        directory=directory.path,
+        isolated=record.isolated,
+        audit_log=directory.audit_log if record.audit else None,
+    )
+
+
+def _check_host(wanted: list[ClusterSpec]) -> None:
+    if os.uname().sysname != "Linux":
+        raise LocalkubeError("clusters need Linux: namespaces and containers are the kernel's")
+    real = [spec.name for spec in wanted if spec.kind is Kind.REAL]
+    if real and os.geteuid() != 0:
+        raise LocalkubeError(f"cluster {real[0]}: real nodes need root; run this as root, or use {real[0]}:fake")
+    needed = ["setsid", "ip"]
+    if os.geteuid() == 0:
+        needed += ["nft", "nsenter", "unshare"]
+    if real:
+        needed += ["containerd", "ctr", "runc", "iptables", "conntrack", "mount", "bash"]
+    for program_name in needed:
+        processes.locate(program_name)
+
+
+def _check_shape(record: Record, spec: ClusterSpec, audit: bool) -> None:
+    name = spec.name
+    if record.spec != spec:
+        raise LocalkubeError(
+            f"cluster {name} is up as {record.spec.shape}, not {spec.shape}; to change it: localkube down {name}"
+        )
+    if record.audit != audit:
+        has = "with" if record.audit else "without"
+        raise LocalkubeError(f"cluster {name} is up {has} --audit; to change it: localkube down {name}")
+    if record.isolated and os.geteuid() != 0:
+        raise LocalkubeError(f"cluster {name} was started by root; run this as root, or take it down as root")
+
+
+def _provide_programs(state: State, wanted: list[ClusterSpec], progress: Progress) -> Path | None:
+    """Links what the clusters run into the state directory, and makes the images if a node is real."""
+    names = dict.fromkeys([*_CONTROL_PLANE, *(name for spec in wanted for name in _PER_KIND[spec.kind])])
+    found = binaries.ensure(names, progress)
+    links = state.root / "bin"
+    links.mkdir(exist_ok=True)
+    for name, path in found.items():
+        link, temporary = links / name, links / f".{name}"
+        if not link.is_symlink() or link.readlink() != path:
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(path)
+            temporary.rename(link)
+    real = any(spec.kind is Kind.REAL for spec in wanted)
+    return images.ensure(found, progress) if real else None
+
+
+def _prepare(state: State, spec: ClusterSpec, audit: bool, progress: Progress) -> Cluster:
+    """The cluster as it is recorded, or a new record with nothing left behind it."""
+    old = state.records().get(spec.name)
+    if old is not None and Cluster(state, old).can_be_completed():
+        return Cluster(state, old)
+    progress.step(spec.name, "starting" if old is None else "removing what a crash left")
+    destroy(state, spec.name)
+    taken = {record.index for record in state.records().values()}
+    index = next(number for number in range(len(taken) + 1) if number not in taken)
+    network = choose_network(state)
+    place = network.place(index)
+    pod_cidr, service_cidr = cidrs(index)
+    record = Record(
+        spec=spec,
+        index=index,
+        address=place.address,
+        host_address=place.host_address,
+        pod_cidr=pod_cidr,
+        service_cidr=service_cidr,
+        isolated=isinstance(network, BridgedNetwork),
+        ports=place.ports,
+        audit=audit,
+    )
+    state.save(record)
+    return Cluster(state, record)
+
+
+def _bring_up(name: str, cluster: Cluster, archive: Path | None, progress: Progress) -> None:
+    if cluster.is_healthy():
+        progress.done(name, "already up")
+        return
+    try:
+        cluster.bring_up(archive, partial(progress.step, name))
+    except ApiError as error:
+        raise LocalkubeError(
+            f"cluster {name}: {error}; run the same command again, or: localkube down {name}"
+        ) from error
+    progress.done(name, "ready")

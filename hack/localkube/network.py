@@ -1,0 +1,303 @@
+"""How clusters are reached: a network namespace each where this is root, else ports on the loopback.
+
+    host namespace        switch namespace           cluster namespace
+    lkIDENT 10.x.y.1 ---- host | br0 | c1 ---------- uplink | eth0 (bridge, the cluster's address) | node2 ... nodeN
+                               |     | c2 ---------- ...
+
+A namespace lives exactly as long as the process that holds it: no mounts, no names, and killing the holder takes
+the interfaces along, so nothing can be left behind. The switch has a namespace of its own so that the firewall of the
+host (Docker's, say) has no say in what clusters tell one another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Network, ip_address
+from pathlib import Path
+from typing import Protocol
+
+from . import processes
+from .addresses import PER_CLUSTER, free_subnet, machine_lock, node_address, pod_subnet
+from .errors import LocalkubeError
+from .spec import Kind
+from .state import Ports, Record, State
+
+_SWITCH = ""  # the cluster part of the mark of the switch's holder: no cluster can be named so
+_CUT_RULES = """
+table bridge localkube {
+  set cut { type ifname; }
+  chain forward {
+    type filter hook forward priority 0;
+    ether type { ip, ip6 } iifname @cut drop
+    ether type { ip, ip6 } oifname @cut drop
+  }
+}
+"""
+_MASQUERADE = """
+table ip localkube {
+  chain postrouting {
+    type nat hook postrouting priority 100;
+    ip saddr %(pods)s ip daddr != %(pods)s masquerade
+  }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cluster answers, and under which address it can reach this host."""
+
+    address: str
+    host_address: str
+    ports: Ports
+
+
+class Network(Protocol):
+    """What clusters need from the network; both kinds are stateless and find what exists by looking."""
+
+    isolated: bool
+
+    def place(self, index: int) -> Place:
+        """Decides where the cluster with this index will be."""
+        ...
+
+    def attach(self, record: Record) -> None:
+        """Makes the network of a cluster; what exists already is left alone, a cut link is healed."""
+        ...
+
+    def enter(self, cluster: str, node: int = 1) -> list[str]:
+        """The command prefix that runs a program in the network of a cluster's node."""
+        ...
+
+    def set_cut(self, record: Record, cut: bool) -> None:
+        """Drops (or lets pass again) all IP traffic between a cluster and the rest, silently."""
+        ...
+
+    def is_cut(self, record: Record) -> bool: ...
+
+    def is_attached(self, record: Record) -> bool:
+        """Whether `attach` has run for the cluster and what it made is still there."""
+        ...
+
+    def remove(self) -> None:
+        """Removes what the clusters shared; call it after the last cluster has gone."""
+        ...
+
+
+class LoopbackNetwork:
+    """Control planes side by side on 127.0.0.1, told apart by their ports."""
+
+    isolated = False
+
+    def place(self, index: int) -> Place:
+        with ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(5)]
+            for one in sockets:
+                one.bind(("127.0.0.1", 0))
+            return Place("127.0.0.1", "127.0.0.1", Ports(*(one.getsockname()[1] for one in sockets)))
+
+    def attach(self, record: Record) -> None:
+        """The loopback is there already."""
+
+    def enter(self, cluster: str, node: int = 1) -> list[str]:
+        return []
+
+    def set_cut(self, record: Record, cut: bool) -> None:
+        raise LocalkubeError(
+            f"cluster {record.spec.name} shares the host's loopback and has no link to cut; start it as root"
+        )
+
+    def is_cut(self, record: Record) -> bool:
+        return False
+
+    def is_attached(self, record: Record) -> bool:
+        return True
+
+    def remove(self) -> None:
+        """Nothing was made."""
+
+
+class BridgedNetwork:
+    """Network namespaces joined by a switch; needs root."""
+
+    isolated = True
+
+    def __init__(self, state: State) -> None:
+        self._ident = state.ident
+        self._interface = f"lk{state.ident}"
+
+    def place(self, index: int) -> Place:
+        subnet = self._subnet() or self._make_switch()
+        return Place(str(subnet[PER_CLUSTER * (index + 1)]), str(subnet[1]), Ports())
+
+    def attach(self, record: Record) -> None:
+        name = record.spec.name
+        self.set_cut(record, False)
+        if self.is_attached(record):
+            return
+        subnet = self._subnet()
+        if subnet is None:
+            raise LocalkubeError(f"interface {self._interface} has gone; run: localkube down, then up again")
+        real = record.spec.nodes if record.spec.kind is Kind.REAL else 0
+        holder = self._hold(name, 1)
+        port = f"c{record.index}"
+        if port in self._ports():  # of a namespace that the kernel is still taking apart
+            _ip(self._switch(), f"link delete {port}")
+        _ip(
+            self._switch(),
+            f"link add {port} type veth peer name uplink netns {holder}",
+            f"link set {port} master br0 up",
+        )
+        _ip(holder, "link add eth0 type bridge", "link set uplink master eth0 up")
+        for node in range(1, max(real, 1) + 1):
+            if node > 1:
+                self._wire_node(holder, node, self._hold(name, node))
+            self._configure(record, node, subnet.prefixlen, real)
+
+    @staticmethod
+    def _wire_node(holder: int, node: int, node_holder: int) -> None:
+        _ip(
+            holder,
+            f"link add node{node} type veth peer name eth0 netns {node_holder}",
+            f"link set node{node} master eth0 up",
+        )
+
+    def _configure(self, record: Record, node: int, prefix: int, real: int) -> None:
+        """Addresses, the way out, and (for real nodes) routes to the pods of the others."""
+        holder = self._holder(record.spec.name, node)
+        others = [other for other in range(1, real + 1) if other != node]
+        _ip(
+            holder,
+            "link set lo up",
+            f"addr add {node_address(record, node)}/{prefix} dev eth0",
+            "link set eth0 up",
+            f"route add default via {record.host_address}",
+            *(f"route add {pod_subnet(record, other)} via {node_address(record, other)}" for other in others),
+        )
+        if real:
+            processes.run(*_inside(holder), "nft", "-f", "-", stdin=_MASQUERADE % {"pods": record.pod_cidr})
+
+    def enter(self, cluster: str, node: int = 1) -> list[str]:
+        return _inside(self._holder(cluster, node))
+
+    def set_cut(self, record: Record, cut: bool) -> None:
+        if cut == self.is_cut(record):
+            return
+        verb = "add" if cut else "delete"
+        element = f'{{ "c{record.index}" }}'
+        processes.run(*_inside(self._switch()), "nft", verb, "element", "bridge", "localkube", "cut", element)
+
+    def is_cut(self, record: Record) -> bool:
+        command = ["nft", "-j", "list", "set", "bridge", "localkube", "cut"]
+        listed = json.loads(processes.run(*_inside(self._switch()), *command))
+        sets = [entry["set"] for entry in listed["nftables"] if "set" in entry]
+        return any(f"c{record.index}" in one.get("elem", []) for one in sets)
+
+    def is_attached(self, record: Record) -> bool:
+        subnet = self._subnet()
+        if subnet is None or ip_address(record.address) not in subnet:
+            return False
+        nodes = range(1, max(1, record.spec.nodes if record.spec.kind is Kind.REAL else 1) + 1)
+        if not all(self._find(record.spec.name, node) for node in nodes):
+            return False
+        return f"c{record.index}" in self._ports()
+
+    def remove(self) -> None:
+        processes.kill(lambda: processes.find(self._ident, _SWITCH))
+        # The kernel takes a dead namespace apart a moment after its last process.
+        wait_until(
+            lambda: not Path("/sys/class/net", self._interface).exists(),
+            f"interface {self._interface} does not go away; remove it: ip link delete {self._interface}",
+        )
+
+    def _switch(self) -> int:
+        return self._holder(_SWITCH, 1)
+
+    def _ports(self) -> list[str]:
+        links = json.loads(processes.run(*_inside(self._switch()), "ip", "-j", "link", "show"))
+        return [link["ifname"] for link in links]
+
+    def _subnet(self) -> IPv4Network | None:
+        """The subnet of this state directory's switch, read from the interface itself; None when there is no switch."""
+        if not Path("/sys/class/net", self._interface).exists():
+            return None
+        listed = json.loads(processes.run("ip", "-j", "-4", "address", "show", "dev", self._interface))
+        addresses = [info for link in listed for info in link.get("addr_info", [])]
+        if not addresses:
+            return None
+        return IPv4Network(f"{addresses[0]['local']}/{addresses[0]['prefixlen']}", strict=False)
+
+    def _make_switch(self) -> IPv4Network:
+        self.remove()  # a holder without an addressed interface was left by a crash
+        with machine_lock():
+            subnet = free_subnet(int(self._ident, 16))
+            holder = self._hold(_SWITCH, 1)
+            _ip(holder, "link set lo up", "link add br0 type bridge", "link set br0 up")
+            processes.run(*_inside(holder), "nft", "-f", "-", stdin=_CUT_RULES)
+            processes.run(
+                "ip", "link", "add", self._interface, "type", "veth", "peer", "name", "host", "netns", str(holder)
+            )
+            _ip(holder, "link set host master br0 up")
+            processes.run("ip", "link", "set", self._interface, "up")
+            processes.run("ip", "address", "add", f"{subnet[1]}/{subnet.prefixlen}", "dev", self._interface)
+        return subnet
+
+    def _hold(self, cluster: str, node: int) -> int:
+        service = _holder_name(node)
+        owner = processes.mark(self._ident, cluster, service)
+        processes.spawn(owner, ["unshare", "--net", "sleep", "infinity"], Path("/dev/null"))
+        wait_until(
+            lambda: any(
+                process.program != "setsid" and process.program != "unshare" for process in self._find(cluster, node)
+            ),
+            f"cluster {cluster}: no network namespace; is `unshare --net true` permitted here?",
+        )
+        return self._holder(cluster, node)
+
+    def _holder(self, cluster: str, node: int) -> int:
+        found = self._find(cluster, node)
+        if not found:
+            what = f"cluster {cluster}" if cluster else "the switch"
+            raise LocalkubeError(f"the network of {what} is not up; run: localkube up {cluster}".rstrip())
+        return found[0].pid
+
+    def _find(self, cluster: str, node: int) -> list[processes.Process]:
+        return processes.find(self._ident, cluster, _holder_name(node))
+
+
+def choose_network(state: State) -> BridgedNetwork | LoopbackNetwork:
+    """Namespaces for root, the loopback for everybody else."""
+    return BridgedNetwork(state) if os.geteuid() == 0 else LoopbackNetwork()
+
+
+def network_of(state: State, record: Record) -> BridgedNetwork | LoopbackNetwork:
+    """The network that a cluster was made with."""
+    return BridgedNetwork(state) if record.isolated else LoopbackNetwork()
+
+
+def wait_until(condition: Callable[[], bool], otherwise: str, seconds: float = 10.0) -> None:
+    """Polls a condition of the kernel's that has no notification; `otherwise` is the error after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise LocalkubeError(otherwise)
+        time.sleep(0.01)
+
+
+def _holder_name(node: int) -> str:
+    return "network" if node == 1 else f"network-{node}"
+
+
+def _inside(holder: int) -> list[str]:
+    return ["nsenter", f"--net=/proc/{holder}/ns/net", "--"]
+
+
+def _ip(holder: int, *commands: str) -> None:
+    """Runs `ip` commands in the namespace of a holder, all in one process."""
+    processes.run(*_inside(holder), "ip", "-batch", "-", stdin="\n".join(commands) + "\n")

@@ -1,0 +1,110 @@
+"""What a cluster should look like, and how people write it down: `parent`, `alpha:real=2`, `gamma:fake=2,cpu=64`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .errors import LocalkubeError
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?")
+_MAX_REAL_NODES = 16
+_MAX_FAKE_NODES = 8192
+# Names under the state directory that are not clusters.
+_RESERVED = frozenset({"bin"})
+
+
+class Kind(StrEnum):
+    """What the nodes of a cluster are."""
+
+    NONE = "none"  # a control plane only: pods stay Pending unless something else plays the kubelet
+    REAL = "real"  # containerd and a kubelet: containers run
+    FAKE = "fake"  # kwok: pods become Running on paper, at any scale
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """The wanted shape of one cluster. `cpu`, `memory` and `pods` are the size of each fake node."""
+
+    name: str
+    kind: Kind = Kind.NONE
+    nodes: int = 0
+    cpu: str = "32"
+    memory: str = "128Gi"
+    pods: int = 250
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or self.name in _RESERVED:
+            raise LocalkubeError(
+                f"{self.name!r} cannot be a cluster's name: use up to 30 of a-z, 0-9 and '-', a letter first"
+            )
+        limit = {Kind.NONE: 0, Kind.REAL: _MAX_REAL_NODES, Kind.FAKE: _MAX_FAKE_NODES}[self.kind]
+        if not (min(limit, 1) <= self.nodes <= limit):
+            raise LocalkubeError(
+                f"cluster {self.name}: {self.nodes} nodes of kind {self.kind}: 1 to {limit} are possible"
+            )
+        for key, value in (("cpu", self.cpu), ("memory", self.memory)):
+            if not _QUANTITY.fullmatch(value):
+                raise LocalkubeError(f"cluster {self.name}: {key}={value} is not a quantity such as 64 or 256Gi")
+        if self.pods < 1:
+            raise LocalkubeError(f"cluster {self.name}: pods={self.pods}: at least 1 is needed")
+
+    @property
+    def shape(self) -> str:
+        """The part after the colon, as `parse` reads it."""
+        match self.kind:
+            case Kind.NONE:
+                return "none"
+            case Kind.REAL:
+                return f"real={self.nodes}"
+            case Kind.FAKE:
+                return f"fake={self.nodes},cpu={self.cpu},memory={self.memory},pods={self.pods}"
+
+    @classmethod
+    def parse(cls, text: str) -> ClusterSpec:
+        """Reads `NAME[:none|real[=NODES]|fake[=NODES][,cpu=C][,memory=M][,pods=P]]`."""
+        name, colon, shape = text.partition(":")
+        if not colon:
+            return cls(name)
+        head, *options = shape.split(",")
+        kind_text, _, count = head.partition("=")
+        if kind_text not in set(Kind):
+            raise LocalkubeError(f"cluster {text}: unknown kind {kind_text!r}; use none, real[=NODES] or fake[=NODES]")
+        kind = Kind(kind_text)
+        nodes = _number(text, kind_text, count or ("0" if kind is Kind.NONE else "1"))
+        sizes: dict[str, str] = {}
+        for option in options:
+            key, _, value = option.partition("=")
+            if kind is not Kind.FAKE or key not in ("cpu", "memory", "pods"):
+                raise LocalkubeError(
+                    f"cluster {text}: unknown option {option!r}; only fake has cpu=, memory= and pods="
+                )
+            sizes[key] = value
+        default = cls(name, kind, nodes)
+        return cls(
+            name,
+            kind,
+            nodes,
+            cpu=sizes.get("cpu", default.cpu),
+            memory=sizes.get("memory", default.memory),
+            pods=_number(text, "pods", sizes["pods"]) if "pods" in sizes else default.pods,
+        )
+
+
+def parse_specs(specs: Iterable[ClusterSpec | str]) -> list[ClusterSpec]:
+    """Parses what is text, and refuses a name that is given twice."""
+    parsed = [ClusterSpec.parse(spec) if isinstance(spec, str) else spec for spec in specs]
+    names = [spec.name for spec in parsed]
+    for name in names:
+        if names.count(name) > 1:
+            raise LocalkubeError(f"cluster {name} is named {names.count(name)} times; give each name once")
+    return parsed
+
+
+def _number(text: str, key: str, value: str) -> int:
+    if not value.isdecimal():
+        raise LocalkubeError(f"cluster {text}: {key}={value} is not a whole number")
+    return int(value)

@@ -1,0 +1,195 @@
+"""Who may use the kubelet API of a virtual node: as a kubelet with webhook authentication and authorization.
+
+Authentication: a client certificate of the parent's client CA (verified in the handshake), or else a bearer token by
+TokenReview. Authorization: SubjectAccessReview on `nodes/<subresource>`. Never anonymous; no answer is a no.
+(https://kubernetes.io/docs/reference/access-authn-authz/kubelet-authn-authz/)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from vk_provider.errors import VkError
+from vk_provider.kube.client import Client
+from vk_provider.kube.resources import Resource
+
+TOKEN_REVIEWS: Final = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
+ACCESS_REVIEWS: Final = Resource(
+    "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
+)
+
+_TOKEN_SECONDS: Final = 120.0
+_ALLOWED_SECONDS: Final = 300.0
+_DENIED_SECONDS: Final = 30.0
+_VERBS: Final = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+# First segment of the path -> subresources of `nodes`, any of which suffices. Everything else: proxy.
+_SUBRESOURCES: Final = {
+    "stats": ("stats",),
+    "metrics": ("metrics",),
+    "logs": ("log",),
+    "checkpoint": ("checkpoint",),
+    "pods": ("pods", "proxy"),
+    "runningpods": ("pods", "proxy"),
+    "healthz": ("healthz", "proxy"),
+    "configz": ("configz", "proxy"),
+}
+# What opens a stream counts as create, whatever the method: stricter than a kubelet, on purpose.
+_STREAMS: Final = frozenset({"exec", "attach", "portForward", "run"})
+
+
+class User(msgspec.Struct, frozen=True):
+    """Who asks, as the parent's authorizers know them."""
+
+    username: str = ""
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: dict[str, list[str]] = {}
+
+
+class _TokenStatus(msgspec.Struct):
+    authenticated: bool = False
+    user: User = User()
+
+
+class _TokenReview(msgspec.Struct):
+    status: _TokenStatus = msgspec.field(default_factory=_TokenStatus)
+
+
+class _AccessStatus(msgspec.Struct):
+    allowed: bool = False
+    reason: str = ""
+
+
+class _AccessReview(msgspec.Struct):
+    status: _AccessStatus = msgspec.field(default_factory=_AccessStatus)
+
+
+@dataclass(frozen=True)
+class Permission:
+    """`verb` on one of these subresources of the node."""
+
+    verb: str
+    subresources: tuple[str, ...]
+
+
+def permission(method: str, path: str) -> Permission:
+    """What a request needs."""
+    first = path.split("/", 2)[1] if path.startswith("/") else ""
+    verb = "create" if first in _STREAMS else _VERBS.get(method, method.lower())
+    return Permission(verb, _SUBRESOURCES.get(first, ("proxy",)))
+
+
+V = TypeVar("V")
+
+
+class _Cache(Generic[V]):
+    """Answers that hold for a time; the same question asked twice at once is asked once."""
+
+    def __init__(self, size: int = 4096) -> None:
+        self._size = size
+        self._known: dict[bytes, tuple[float, V]] = {}
+        self._asking: dict[bytes, asyncio.Lock] = {}
+
+    async def get(self, key: bytes, ask: Callable[[], Awaitable[tuple[V, float]]]) -> V:
+        """The cached answer, or that of `ask`, which also gives for how many seconds it holds."""
+        async with self._asking.setdefault(key, asyncio.Lock()):
+            try:
+                now = asyncio.get_running_loop().time()
+                known = self._known.get(key)
+                if known is not None and known[0] > now:
+                    return known[1]
+                answer, seconds = await ask()
+                if len(self._known) >= self._size:
+                    self._known = {key: entry for key, entry in self._known.items() if entry[0] > now}
+                    if len(self._known) >= self._size:
+                        self._known.clear()
+                self._known[key] = (now + seconds, answer)
+                return answer
+            finally:
+                self._asking.pop(key, None)
+
+
+class Gate:
+    """Lets requests through, or raises 401 or 403. One per virtual node."""
+
+    def __init__(self, parent: Client, node: str) -> None:
+        self._parent, self._node = parent, node
+        self._tokens: _Cache[User | None] = _Cache()
+        self._decisions: _Cache[tuple[bool, str]] = _Cache()
+
+    async def check(self, request: web.Request) -> User:
+        """The user, if that one may do what the request asks."""
+        user = await self._user(request)
+        if user is None:
+            raise web.HTTPUnauthorized(text="Unauthorized")
+        needed = permission(request.method, request.path)
+        reason = ""
+        for subresource in needed.subresources:
+            allowed, reason = await self._allowed(user, needed.verb, subresource)
+            if allowed:
+                return user
+        what = f"verb={needed.verb}, resource=nodes, subresource(s)={list(needed.subresources)}"
+        raise web.HTTPForbidden(text=f"Forbidden (user={user.username}, {what})" + (f": {reason}" if reason else ""))
+
+    async def _user(self, request: web.Request) -> User | None:
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport is not None else None
+        if certificate:
+            return _certified(certificate)
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            return None
+        key = hashlib.sha256(token.encode()).digest()
+        return await self._tokens.get(key, lambda: self._review(token.strip()))
+
+    async def _review(self, token: str) -> tuple[User | None, float]:
+        body = {"apiVersion": TOKEN_REVIEWS.api_version, "kind": TOKEN_REVIEWS.kind, "spec": {"token": token}}
+        try:
+            status = (await self._parent.create(TOKEN_REVIEWS, body, type=_TokenReview)).status
+        except VkError as error:
+            raise web.HTTPServiceUnavailable(text="the parent cannot check the token now") from error
+        return (status.user, _TOKEN_SECONDS) if status.authenticated else (None, _DENIED_SECONDS)
+
+    async def _allowed(self, user: User, verb: str, subresource: str) -> tuple[bool, str]:
+        key = hashlib.sha256(msgspec.json.encode([user, verb, subresource], order="sorted")).digest()
+        return await self._decisions.get(key, lambda: self._decide(user, verb, subresource))
+
+    async def _decide(self, user: User, verb: str, subresource: str) -> tuple[tuple[bool, str], float]:
+        attributes = {
+            "verb": verb,
+            "resource": "nodes",
+            "subresource": subresource,
+            "name": self._node,
+            "version": "v1",
+        }
+        body: dict[str, Any] = {
+            "apiVersion": ACCESS_REVIEWS.api_version,
+            "kind": ACCESS_REVIEWS.kind,
+            "spec": {
+                "resourceAttributes": attributes,
+                "user": user.username,
+                "uid": user.uid,
+                "groups": list(user.groups),
+                "extra": user.extra,
+            },
+        }
+        try:
+            status = (await self._parent.create(ACCESS_REVIEWS, body, type=_AccessReview)).status
+        except VkError as error:
+            raise web.HTTPServiceUnavailable(text="the parent cannot authorize the request now") from error
+        return (status.allowed, status.reason), (_ALLOWED_SECONDS if status.allowed else _DENIED_SECONDS)
+
+
+def _certified(certificate: dict[str, Any]) -> User | None:
+    """Common name and organizations are user and groups."""
+    subject = [pair for attributes in certificate.get("subject", ()) for pair in attributes]
+    name = next((value for key, value in subject if key == "commonName"), "")
+    groups = tuple(value for key, value in subject if key == "organizationName")
+    return User(username=name, groups=(*groups, "system:authenticated")) if name else None

@@ -1,0 +1,176 @@
+"""The serving certificate of a virtual node: asked for by CSR, approved, loaded, and renewed in place.
+
+The key never leaves this process but for the moment in which the ssl module reads it from a file of mode 0600 in
+memory-backed /dev/shm (or the temporary directory), which is then removed.
+(https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/: signer
+kubernetes.io/kubelet-serving)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import logging
+import os
+import random
+import ssl
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from vk_provider.errors import ConfigError, UnreachableError
+from vk_provider.kube.client import Client
+from vk_provider.kube.objects import Condition, Metadata, Named, Payload
+from vk_provider.kube.resources import CONFIG_MAPS, Resource
+
+log = logging.getLogger(__name__)
+
+CSRS: Final = Resource(
+    "certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False
+)
+_SIGNER: Final = "kubernetes.io/kubelet-serving"
+_LIFE: Final = 30 * 24 * 3600  # seconds asked for; the signer may give less
+_SIGNED_WITHIN: Final = 60.0  # seconds
+_LOOK: Final = 0.25  # seconds between looks at a CSR
+_CLIENT_CA: Final = ("kube-system", "extension-apiserver-authentication", "client-ca-file")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A key with its certificate, PEM."""
+
+    key: bytes
+    certificate: bytes
+    expires: datetime
+    starts: datetime
+
+    def renew_at(self, rng: random.Random) -> datetime:
+        """Between 70 and 90 % of its life, so that many nodes do not renew together."""
+        return self.starts + (self.expires - self.starts) * rng.uniform(0.7, 0.9)
+
+
+class _CsrStatus(msgspec.Struct):
+    certificate: str = ""
+    conditions: list[Condition] = []
+
+
+class _Csr(msgspec.Struct):
+    metadata: Metadata
+    status: _CsrStatus = msgspec.field(default_factory=_CsrStatus)
+
+
+async def client_ca(parent: Client) -> str:
+    """The CA, PEM, that signs client certificates of the parent. Raises ConfigError where it is not published."""
+    namespace, name, key = _CLIENT_CA
+    published = await parent.get(CONFIG_MAPS, name, namespace, type=Payload)
+    if key not in published.data:
+        raise ConfigError(f"configmap {namespace}/{name} of the parent has no {key}", reason="ClientCaMissing")
+    return published.data[key]
+
+
+async def request_identity(parent: Client, node: str, address: str) -> Identity:
+    """A new key and a certificate for it, signed by the parent.
+
+    Raises ForbiddenError where the parent's credential may not create or approve the CSR, and UnreachableError where
+    nobody signs it in a minute.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    csr = await parent.create(CSRS, _request(key, node, address), type=_Csr)
+    approval = {
+        "apiVersion": CSRS.api_version,
+        "kind": CSRS.kind,
+        "metadata": {"name": csr.metadata.name, "uid": csr.metadata.uid},
+        "status": {
+            "conditions": [
+                {
+                    "type": "Approved",
+                    "status": "True",
+                    "reason": "VirtualNode",
+                    "message": f"vk-provider serves virtual node {node}",
+                }
+            ]
+        },
+    }
+    await parent.patch(CSRS, csr.metadata.name, approval, type=Named, subresource="approval")
+    certificate = await _signed(parent, csr.metadata.name)
+    parsed = x509.load_pem_x509_certificate(certificate)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Identity(pem, certificate, parsed.not_valid_after_utc, parsed.not_valid_before_utc)
+
+
+def _request(key: ec.EllipticCurvePrivateKey, node: str, address: str) -> dict[str, Any]:
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"system:node:{node}"),
+        ]
+    )
+    names: list[x509.GeneralName] = [x509.DNSName(node), x509.IPAddress(ipaddress.ip_address(address))]
+    csr = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(subject)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return {
+        "apiVersion": CSRS.api_version,
+        "kind": CSRS.kind,
+        "metadata": {"generateName": f"{node[:200]}-kubelet-serving-"},
+        "spec": {
+            "request": base64.b64encode(csr.public_bytes(serialization.Encoding.PEM)).decode(),
+            "signerName": _SIGNER,
+            "expirationSeconds": _LIFE,
+            "usages": ["digital signature", "server auth"],
+        },
+    }
+
+
+async def _signed(parent: Client, name: str) -> bytes:
+    try:
+        async with asyncio.timeout(_SIGNED_WITHIN):
+            while not (status := (await parent.get(CSRS, name, type=_Csr)).status).certificate:
+                if refused := next((c for c in status.conditions if c.type in ("Denied", "Failed")), None):
+                    raise ConfigError(f"certificate request {name}: {refused.type}: {refused.message}")
+                await asyncio.sleep(_LOOK)
+            return base64.b64decode(status.certificate)
+    except TimeoutError as error:
+        raise UnreachableError(
+            f"certificate request {name} was not signed in {_SIGNED_WITHIN:.0f} s",
+            remedy="does the parent's controller-manager run its signers?",
+        ) from error
+
+
+def front_context(choose: Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]) -> ssl.SSLContext:
+    """The context that a listening socket keeps. `choose` puts the current one in its place in every handshake.
+
+    What a handshake is asked for is fixed before `choose` is called, so it stands here as in `server_context`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.sni_callback = choose
+    return context
+
+
+def server_context(identity: Identity, ca: str) -> ssl.SSLContext:
+    """TLS for the server: 1.2 or newer; a client certificate is asked for, and must be the parent's if it comes."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.load_verify_locations(cadata=ca)
+    directory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.NamedTemporaryFile(dir=directory) as file:  # mode 0600
+        file.write(identity.certificate + b"\n" + identity.key)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context

@@ -1,0 +1,41 @@
+"""GET /containerLogs/{namespace}/{pod}/{container}: the member's log, streamed.
+
+One chunk is in flight at a time: where the reader stalls, reading from the member stops as well, and memory does not
+grow. The reader's going away cancels the handler, which closes the member's connection at once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import parse_qsl, urlencode
+
+from aiohttp import web
+
+from vk_provider.kubelet.backend import Backend, relay_failure
+
+# Options of `pods/log` that kube-apiserver passes on; the names are the same on both sides.
+_OPTIONS: Final = frozenset(
+    {"follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream"}
+)
+
+
+def member_query(query: str, container: str) -> str:
+    """The query of the member's `pods/log`, from the raw query of the kubelet API."""
+    chosen = [(key, value) for key, value in parse_qsl(query, keep_blank_values=True) if key in _OPTIONS]
+    return urlencode([*chosen, ("container", container)])
+
+
+async def container_logs(request: web.Request, backend: Backend) -> web.StreamResponse:
+    """Streams until the member's log ends or the reader goes."""
+    path = backend.path(request, "log")
+    query = member_query(request.rel_url.raw_query_string, request.match_info["container"])
+    async with await backend.member.open("GET", f"{path}?{query}") as response:
+        if response.status != 200:
+            return await relay_failure(response)
+        answer = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        answer.enable_chunked_encoding()
+        await answer.prepare(request)
+        async for chunk in response.content.iter_any():
+            await answer.write(chunk)
+        await answer.write_eof()
+    return answer

@@ -1,0 +1,179 @@
+"""Figures of the member's nodes, fetched through the node proxy of the member's API server.
+
+    scrape -> ask all nodes at once -> read each answer -> one answer for the virtual node
+
+A node that cannot be asked or understood is skipped and counted; only when no node answers at all the scrape fails.
+Scrapes that come while another of the same kind runs share its answer. Nothing is cached beyond that: a scraper
+computes rates, and an old answer under a new time would falsify them.
+
+Nodes answer in parallel, but their answers are read one at a time and in short steps, so that other members' loops
+run in between however large the answers are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Final, Protocol, TypeVar
+from urllib.parse import quote
+
+from vk_provider.errors import UnreachableError, VkError
+from vk_provider.kube.client import Client
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Pod
+from vk_provider.translate.metrics import Find, Scrape, Series, find_ours, merged
+from vk_provider.translate.names import Names
+from vk_provider.translate.prometheus import MalformedError
+from vk_provider.translate.stats import NodeStats, Path, summed
+from vk_provider.translate.totals import Totals
+
+log = logging.getLogger(__name__)
+
+DEADLINE: Final = 8.0  # seconds for all nodes together: metrics-server waits 10 s for an answer
+_PATIENCE: Final = 4.0  # seconds for one node, once it is its turn
+_AT_ONCE: Final = 16  # nodes asked at a time, which bounds the memory that unread answers take
+
+
+class _Reader(Protocol):
+    def read(self, body: bytes) -> Iterator[None]: ...
+
+
+ReaderT = TypeVar("ReaderT", bound=_Reader)
+
+
+class MemberMetrics:
+    """See the module's text. `node_names` gives the member's nodes of now.
+
+    The methods raise UnreachableError where the member has nodes and none of them gave an answer that could be used.
+    """
+
+    def __init__(
+        self,
+        member: Client,
+        names: Names,
+        node_names: Callable[[], list[str]],
+        member_pods: Informer[Pod],
+        *,
+        deadline: float = DEADLINE,
+    ) -> None:
+        self._member, self._names, self._deadline = member, names, deadline
+        self._node_names, self._member_pods = node_names, member_pods
+        self._scrapes: dict[str, _Shared] = {}
+        self._reading = asyncio.Lock()
+        self._totals: dict[str, Totals[Series]] = {}  # by path
+        self._stats_totals: dict[str, Totals[Path]] = {}
+        self._failing: dict[str, set[str]] = {}  # path -> nodes that were skipped in the last scrape
+        self.skipped = 0  # answers of member nodes that could not be used, since the start
+        self.skipped_pods = 0  # pods within usable answers that could not be read, since the start
+
+    async def summary(self, *, only_cpu_and_memory: bool) -> bytes:
+        """JSON of a stats.v1alpha1 Summary."""
+        path = "stats/summary" + ("?only_cpu_and_memory=true" if only_cpu_and_memory else "")
+
+        async def scrape() -> bytes:
+            answers, _ = await self._ask(path, NodeStats)
+            self.skipped_pods += sum(answer.broken_pods for answer in answers.values())
+            return await _joined(summed(self._names.node, answers, self._stats_totals.setdefault(path, Totals())))
+
+        return await self._share(path, scrape)
+
+    async def resource(self) -> bytes:
+        """Prometheus text: CPU and memory of nodes, pods and containers, as metrics-server reads it."""
+        return await self._text("metrics/resource")
+
+    async def cadvisor(self) -> bytes:
+        """Prometheus text: everything that cAdvisor knows of our pods and of the nodes as a whole."""
+        return await self._text("metrics/cadvisor")
+
+    async def probes(self) -> bytes:
+        """Prometheus text: results of probes."""
+        return await self._text("metrics/probes")
+
+    async def _text(self, path: str) -> bytes:
+        async def scrape() -> bytes:
+            answers, skipped = await self._ask(path, Scrape)
+            return await _joined(merged(answers, self._totals.setdefault(path, Totals()), skipped=skipped > 0))
+
+        return await self._share(path, scrape)
+
+    async def _ask(self, path: str, reader: Callable[[Find], ReaderT]) -> tuple[dict[str, ReaderT], int]:
+        """The answers that can be used by member node, in the order of their names; and how many cannot."""
+        nodes = sorted(self._node_names())
+        failing = self._failing.get(path, set())
+        slots = asyncio.Semaphore(_AT_ONCE)
+        causes: dict[str, Exception] = {}
+
+        async def ask(node: str) -> ReaderT | None:
+            try:
+                async with asyncio.timeout_at(end), slots, asyncio.timeout(_PATIENCE):
+                    answer = await self._member.request(
+                        "GET", f"/api/v1/nodes/{quote(node, safe='')}/proxy/{path}", deadline=_PATIENCE
+                    )
+                    return await self._read(reader(find_ours(self._member_pods.items, self._names, node)), answer)
+            except (VkError, MalformedError, TimeoutError) as error:
+                causes[node] = error
+                return None
+
+        end = asyncio.get_running_loop().time() + self._deadline
+        async with asyncio.TaskGroup() as group:
+            # Those that failed the last time come last: nodes that hang must not keep the others from their turn.
+            tasks = {node: group.create_task(ask(node)) for node in sorted(nodes, key=lambda node: node in failing)}
+        self._tell(path, causes)
+        answers = {node: answer for node in nodes if (answer := tasks[node].result()) is not None}
+        if nodes and not answers:
+            raise UnreachableError(
+                f"none of the {len(nodes)} nodes of the member behind {self._names.node} answers GET {path}; "
+                f"{nodes[0]}: {_words(causes[nodes[0]])}"
+            )
+        return answers, len(causes)
+
+    async def _read(self, reader: ReaderT, answer: bytes) -> ReaderT:
+        async with self._reading:
+            for _ in reader.read(answer):
+                await asyncio.sleep(0)
+        return reader
+
+    def _tell(self, path: str, causes: dict[str, Exception]) -> None:
+        self.skipped += len(causes)
+        for node in causes.keys() - self._failing.get(path, set()):
+            log.warning(
+                "member node skipped in metrics",
+                extra={"node": self._names.node, "member_node": node, "path": path, "error": _words(causes[node])},
+            )
+        self._failing[path] = set(causes)
+
+    async def _share(self, path: str, scrape: Callable[[], Coroutine[None, None, bytes]]) -> bytes:
+        shared = self._scrapes.get(path)
+        if shared is None or shared.task.done():
+            shared = self._scrapes[path] = _Shared(asyncio.create_task(scrape()))
+        return await shared.result()
+
+
+class _Shared:
+    """A running scrape; it is cancelled when the last one who waits for it has gone."""
+
+    def __init__(self, task: asyncio.Task[bytes]) -> None:
+        self.task = task
+        self._waiting = 0
+
+    async def result(self) -> bytes:
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self.task)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self.task.cancel()
+
+
+async def _joined(parts: Iterator[bytes]) -> bytes:
+    body = []
+    for part in parts:
+        body.append(part)
+        await asyncio.sleep(0)
+    return b"".join(body)
+
+
+def _words(error: Exception) -> str:
+    return str(error) or "no answer in time"

@@ -1,0 +1,139 @@
+"""exec, attach, portForward and run: an upgraded connection of kube-apiserver spliced to one of the member's.
+
+The request line is translated (`member_query`), the headers that negotiate the protocol pass as they are, and from the
+101 on this program only moves bytes.
+(k8s.io/kubernetes pkg/kubelet/server/server.go for the routes, staging/src/k8s.io/cri-streaming for their options)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+from urllib.parse import quote, unquote_plus
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from vk_provider.kubelet.backend import Backend, relay_failure
+from vk_provider.kubelet.splice import Hijacked, Splice, Tail
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS: Final = 4 * 3600.0  # of a kubelet: streamingConnectionIdleTimeout
+# Option of the kubelet API -> option of the member's API. What stands there as "1" becomes "true".
+_STREAMS: Final = {"input": "stdin", "output": "stdout", "error": "stderr", "tty": "tty"}
+_NEGOTIATION: Final = (
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions",
+    "X-Stream-Protocol-Version",
+)
+
+
+def exec_query(raw: str, container: str) -> str:
+    """The member's query of exec and attach. Values stay as they were encoded: they may be bytes that are not UTF-8."""
+    parts = []
+    for key, value in _pairs(raw):
+        if key in _STREAMS:
+            parts += [f"{_STREAMS[key]}=true"] if value in ("1", "true") else []
+        elif key == "command":
+            parts.append(f"command={value}")
+    return "&".join([*parts, f"container={quote(container, safe='')}"])
+
+
+def port_forward_query(raw: str) -> str:
+    """The member's query of portforward."""
+    return "&".join(f"ports={value}" for key, value in _pairs(raw) if key in ("port", "ports"))
+
+
+def run_query(raw: str, container: str) -> str:
+    """The member's query for /run: a command line split at spaces, both outputs."""
+    words = next((unquote_plus(value) for key, value in _pairs(raw) if key == "cmd"), "").split(" ")
+    commands = "&".join(f"command={quote(word, safe='')}" for word in words)
+    return f"{commands}&stdout=true&stderr=true&container={quote(container, safe='')}"
+
+
+def _pairs(raw: str) -> list[tuple[str, str]]:
+    pairs = (part.partition("=") for part in raw.split("&") if part)
+    return [(unquote_plus(key), value) for key, _, value in pairs]
+
+
+class Sessions:
+    """Owner of the spliced connections of one virtual node."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: set[Splice] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def full(self) -> bool:
+        return len(self._open) >= self._limit
+
+    async def follow(self, splice: Splice) -> None:
+        """Returns when the session has ended; being cancelled ends it."""
+        self._open.add(splice)
+        try:
+            await splice.done.wait()
+        finally:
+            splice.close()
+            self._open.discard(splice)
+
+    async def drain(self, grace: float) -> None:
+        """Waits that many seconds for sessions to end by themselves, then ends them."""
+        try:
+            async with asyncio.timeout(grace):
+                for splice in list(self._open):
+                    await splice.done.wait()
+        except TimeoutError:
+            for splice in list(self._open):
+                splice.close()
+
+
+async def upgrade(
+    request: web.Request, backend: Backend, sessions: Sessions, subresource: str, query: str
+) -> web.StreamResponse:
+    """Opens the same stream at the member and splices the two; a refusal of the member is passed on instead."""
+    upgrade_to = request.headers.get("Upgrade")
+    if not upgrade_to:
+        raise web.HTTPBadRequest(text=f"{subresource}: this is a stream; the request asks for no upgrade")
+    path = backend.path(request, subresource)
+    if sessions.full:
+        raise web.HTTPTooManyRequests(text="too many open sessions on this node", headers={"Retry-After": "5"})
+    headers: CIMultiDict[str] = CIMultiDict({"Connection": "Upgrade", "Upgrade": upgrade_to})
+    for name in _NEGOTIATION:
+        for value in request.headers.getall(name, ()):
+            headers.add(name, value)
+    response = await backend.member.open(request.method, f"{path}?{query}", headers=headers)
+    try:
+        if response.status != 101:
+            return await relay_failure(response)
+        connection, near = response.connection, request.transport
+        if near is None or connection is None or connection.transport is None or connection.protocol is None:
+            raise ConnectionResetError("the connection went away during the upgrade")
+        far = connection.transport
+        tail = Tail()
+        connection.protocol.set_parser(tail, None)
+        near.write(_head(response.raw_headers))
+        splice = Splice(
+            near,
+            far,
+            one_lost=request.protocol.connection_lost,
+            other_lost=connection.protocol.connection_lost,
+            idle_seconds=IDLE_SECONDS,
+        )
+        if tail.data:
+            near.write(tail.data)
+        await sessions.follow(splice)
+        return Hijacked(status=101)
+    finally:
+        response.close()
+
+
+def _head(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    return b"HTTP/1.1 101 Switching Protocols\r\n" + lines + b"\r\n"

@@ -1,0 +1,86 @@
+"""Lines of the Prometheus text format.
+
+Label values stay escaped from input to output, so that whatever a kubelet says passes unharmed.
+(https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+
+
+class MalformedError(Exception):
+    """A member node's answer is not what a kubelet answers."""
+
+
+def escape(value: str) -> str:
+    """A label value as it is written between quotes."""
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def written(labels: Mapping[str, str]) -> str:
+    """Labels of a sample, braces included; empty without any. Values are escaped already."""
+    return "{" + ",".join([f'{name}="{value}"' for name, value in labels.items()]) + "}" if labels else ""
+
+
+def number(value: float) -> str:
+    """A value; whole numbers without a fraction."""
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+def parse_sample(line: str) -> tuple[str, dict[str, str], float, int | None]:
+    """Name, labels (values escaped), value and timestamp (ms) of a sample. Raises MalformedError."""
+    labels: dict[str, str] = {}
+    brace = line.find("{")
+    if brace < 0:
+        name, _, rest = line.partition(" ")
+    else:
+        end = line.rfind("}")
+        name, rest = line[:brace].rstrip(), line[end + 1 :]
+        labels = _labels(line[brace + 1 : end]) if end > brace else {"": ""}
+    numbers = rest.split()
+    try:
+        if not _is_name(name) or "" in labels or "_" in rest:  # Python takes 1_000 for a number
+            raise ValueError
+        value, timestamp = numbers if len(numbers) == 2 else (*numbers, None)
+        return name, labels, float(value or ""), None if timestamp is None else int(timestamp)
+    except ValueError as error:
+        raise MalformedError(f"not a sample: {line[:100]!r}") from error
+
+
+def _labels(text: str) -> dict[str, str]:
+    """Label -> value, still escaped; the name "" tells of text that is not labels."""
+    parts = text.split('"')
+    if "\\" in text:
+        parts = _rejoined(parts)
+    if len(parts) % 2 == 0 or parts.pop().strip(" ,"):
+        return {"": ""}
+    return {_label_name(before): value for before, value in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def _rejoined(parts: list[str]) -> list[str]:
+    """`parts` of a text split at quotes, joined again where a quote was an escaped one within a value."""
+    joined: list[str] = []
+    for part in parts:
+        is_value = joined and len(joined) % 2 == 0
+        if is_value and (len(joined[-1]) - len(joined[-1].rstrip("\\"))) % 2:
+            joined[-1] += '"' + part
+        else:
+            joined.append(part)
+    return joined
+
+
+@lru_cache(maxsize=1024)
+def _label_name(before: str) -> str:
+    """The name in what stands before a value: `name=`, after a comma where it is not the first."""
+    name = before.strip(" ,")
+    return name[:-1].rstrip() if name.endswith("=") and _is_name(name[:-1].rstrip()) else ""
+
+
+@lru_cache(maxsize=4096)
+def _is_name(text: str) -> bool:
+    return text.isascii() and text.replace(":", "_").isidentifier()
