@@ -6,6 +6,7 @@ Every scene takes a World in which the members alpha and beta are joined and ser
 
 from __future__ import annotations
 
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,8 +99,24 @@ def scale(world: World) -> str:
     return "scaled to 6 and to 1, in the parent and in the members"
 
 
+def kubelet_api(world: World) -> str:
+    """Logs, exec and port-forward: as on any node. Fake nodes have no containers to talk to."""
+    if not world.real:
+        return "skipped: fake nodes have no containers"
+    world.kubectl("create", "deployment", "echo", f"--image={IMAGE}", "--", "/agnhost", "netexec", "--http-port=8080")
+    world.kubectl("rollout", "status", "deployment/echo", "--timeout=180s")
+    (pod,) = world.running("app=echo")
+    name = pod["metadata"]["name"]
+    _expect("Started HTTP server" in world.kubectl("logs", "deployment/echo"), "kubectl logs shows what it printed")
+    _expect(world.kubectl("exec", "deployment/echo", "--", "hostname").strip() == name, "exec runs in the pod")
+    with world.port_forward("deployment/echo", 8080) as url, urllib.request.urlopen(f"{url}/hostname") as answer:
+        _expect(answer.read().decode() == name, "port-forward reaches the pod")
+    return f"logs, exec and port-forward reach the container of {name} in {pod['spec']['nodeName']}"
+
+
 def everything_goes(world: World) -> str:
-    world.kubectl("delete", "deployment/web", "deployment/pinned", "deployment/apart", "daemonset/agent", "job/sum")
+    made = ["deployment/web", "deployment/pinned", "deployment/apart", "deployment/echo", "daemonset/agent", "job/sum"]
+    world.kubectl("delete", "--ignore-not-found", *made)
     world.until("no pod is left in the parent", lambda: not world.pods())
     for member in world.members:
         world.until(f"no pod is left in {member}", lambda member=member: not world.pods(cluster=member))  # type: ignore[misc]
@@ -113,6 +130,7 @@ SCENES = (
     Scene("Anti-affinity puts one replica in each cluster", apart),
     Scene("A DaemonSet runs one pod per cluster", daemon_set),
     Scene("A Job completes", job),
+    Scene("Logs, exec and port-forward", kubelet_api),
     Scene("A rollout replaces pods", rollout),
     Scene("Scaling up and down", scale),
     Scene("Deleted in the parent, gone in the members", everything_goes),

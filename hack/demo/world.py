@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,26 @@ class World:
         if done.returncode:
             raise ExpectationError(f"kubectl {' '.join(arguments)}: exit code {done.returncode}: {output.strip()}")
         return output
+
+    @contextmanager
+    def port_forward(self, target: str, port: int) -> Iterator[str]:
+        """`kubectl port-forward` in the background, shown; gives the URL of its end here."""
+        arguments = ["port-forward", target, f":{port}"]
+        with subprocess.Popen(
+            [self.kubectl_path, *arguments],
+            env={**os.environ, "KUBECONFIG": str(self.parent)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                first = process.stdout.readline() if process.stdout else ""
+                self.say(["kubectl", *arguments, "&"], first)
+                if " -> " not in first:
+                    raise ExpectationError(f"kubectl port-forward {target}: {first.strip()}")
+                yield "http://" + first.split("Forwarding from ")[1].split(" -> ")[0]
+            finally:
+                process.terminate()
 
     def create_in(self, cluster: str, *arguments: str, stdin: str | None = None) -> None:
         """`kubectl create` in a member, as a stranger to the provider would."""
