@@ -22,8 +22,9 @@ import msgspec
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster, decode
 from vk_provider.config import Settings
 from vk_provider.errors import ConfigError, NotFoundError, UnreachableError, VkError
-from vk_provider.kube.auth import Credentials
+from vk_provider.kube.auth import IN_CLUSTER
 from vk_provider.kube.client import Client
+from vk_provider.kube.credentials import Credentials
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Named, Object
 from vk_provider.kube.recorder import Recorder
@@ -212,7 +213,7 @@ async def _address(client: Client) -> tuple[str, str]:
     """
     url = urlsplit(client.server)
     host, port = url.hostname or "", str(url.port or 443)
-    if client.credentials.name != "in-cluster" and host not in ("localhost", "::1") and not host.startswith("127."):
+    if client.credentials.name != IN_CLUSTER and host not in ("localhost", "::1") and not host.startswith("127."):
         return host, port
     raw = await client.request("GET", ENDPOINT_SLICES.path("kubernetes", "default"))
     slice_ = msgspec.json.decode(raw)

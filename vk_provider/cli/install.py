@@ -23,7 +23,7 @@ _ESTABLISHED_WITHIN: Final = 30.0  # seconds
 
 
 class _Conditions(msgspec.Struct):
-    conditions: list[Condition] = []
+    conditions: list[Condition] | None = None  # null until the first one is set
 
 
 def definition() -> dict[str, Any]:
@@ -73,7 +73,7 @@ async def _get(client: Client, resource: Resource, name: str) -> Object | None:
 def _is_established(crd: Object | None) -> bool:
     if crd is None:
         return False
-    conditions = msgspec.json.decode(crd.status, type=_Conditions).conditions
+    conditions = msgspec.json.decode(crd.status, type=_Conditions).conditions or ()
     return any(c.type == "Established" and c.status == "True" for c in conditions)
 
 

@@ -14,7 +14,7 @@ import msgspec
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.api.words import READY
 from vk_provider.cli import options
-from vk_provider.cli.members import find_member, until_expired
+from vk_provider.cli.members import find_member, last_renewal, may_be_served, until_expired
 from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.terminal import count, note, progress, say
 from vk_provider.cli.watching import until_member
@@ -111,20 +111,22 @@ async def _unjoin(parent: Parent, cluster: MemberCluster, pods: int, seconds: fl
                 await client.delete(MEMBER_CLUSTERS, name, uid=cluster.metadata.uid)
             except NotFoundError:
                 pass
-            follow = asyncio.create_task(_follow(client, cluster, seconds, shown.update))
-            expired = asyncio.create_task(until_expired(client, cluster.node_name, client.server_time))
-            try:
-                await asyncio.wait((follow, expired), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                unserved = not follow.done()
-                follow.cancel()
-                expired.cancel()
-                await asyncio.gather(follow, expired, return_exceptions=True)
-            if unserved:
-                expired.result()
+            last = cluster.status.condition(READY)
+            served = may_be_served(await last_renewal(client, cluster.node_name), client.server_time())
+            if served:
+                follow = asyncio.create_task(_follow(client, cluster, seconds, shown.update))
+                expired = asyncio.create_task(until_expired(client, cluster.node_name, client.server_time))
+                try:
+                    await asyncio.wait((follow, expired), return_when=asyncio.FIRST_COMPLETED)
+                    served = follow.done()
+                finally:
+                    follow.cancel()
+                    expired.cancel()
+                    await asyncio.gather(follow, expired, return_exceptions=True)
+                last = (follow if served else expired).result()  # raises what went wrong
+            if not served:
                 shown.update(f"no provider serves {name}: cleaning up the parent")
                 return await abandon(client, cluster)
-            last = follow.result()
     if last is not None and last.status == "False" and last.reason not in ("Leaving", "Left"):
         return Left(pods, f"the provider gave the member up ({last.reason}: {last.message}): pods may still run there")
     return None

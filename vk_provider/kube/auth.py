@@ -8,41 +8,38 @@ other way. No credential is ever logged.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import copy
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import msgspec
 import yaml
 from kubernetes import config as kubernetes_config
 from kubernetes.client import Configuration
 from kubernetes.config import kube_config
 
 from vk_provider.errors import ConfigError
+from vk_provider.kube.credentials import Credentials, ExecPlugin, Fixed, Source, TokenFile
 
-_INLINE = (  # kubeconfig fields that name a file -> the field that holds the same as base64
+IN_CLUSTER: Final = "in-cluster"  # name of the credentials of the pod that this process runs in
+_INLINE: Final = (  # kubeconfig fields that name a file -> the field that holds the same as base64
     ("cluster", "certificate-authority", "certificate-authority-data"),
     ("user", "client-certificate", "client-certificate-data"),
     ("user", "client-key", "client-key-data"),
 )
-_TOKEN_FILE_READ_EVERY = timedelta(minutes=1)  # bound service account tokens rotate within their file
-_EXEC_DEADLINE = 60.0  # seconds; a plugin may ask a cloud, and a person may have to touch a key
 
 
 @dataclass(frozen=True)
 class Kubeconfig:
     """One context of a kubeconfig, certificates inline. `source` names where it came from, for messages."""
 
-    cluster: Mapping[str, Any]
-    user: Mapping[str, Any]
+    cluster: Mapping[str, Any] = field(repr=False)
+    user: Mapping[str, Any] = field(repr=False)  # holds secrets
     context: str
     source: str
 
@@ -58,7 +55,9 @@ class Kubeconfig:
             raise ConfigError(f"kubeconfig {source}: no such file", reason="KubeconfigInvalid")
         try:
             merged = kube_config.KubeConfigMerger(os.pathsep.join(map(str, files))).config
-        except (kubernetes_config.ConfigException, yaml.YAMLError, OSError, UnicodeDecodeError, TypeError) as error:
+        except yaml.YAMLError:
+            raise ConfigError(f"kubeconfig {source}: not YAML", reason="KubeconfigInvalid") from None
+        except (kubernetes_config.ConfigException, OSError, UnicodeDecodeError, TypeError) as error:
             raise ConfigError(f"kubeconfig {source}: {_one_line(error)}", reason="KubeconfigInvalid") from error
         return cls._select(merged, context, source, files_allowed=True)
 
@@ -71,7 +70,10 @@ class Kubeconfig:
         try:
             document = yaml.safe_load(data)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{source}: not YAML: {_one_line(error)}", reason="KubeconfigInvalid") from error
+            # The parser quotes the line that it trips over, which may be the one with the token.
+            mark = getattr(error, "problem_mark", None)
+            where = f" (line {mark.line + 1})" if mark else ""
+            raise ConfigError(f"{source}: not YAML{where}", reason="KubeconfigInvalid") from None
         if not isinstance(document, dict):
             raise ConfigError(f"{source}: not a kubeconfig", reason="KubeconfigInvalid")
         return cls._select(kube_config.ConfigNode("kubeconfig", document), None, source, files_allowed=False)
@@ -91,6 +93,14 @@ class Kubeconfig:
             raise ConfigError(f"kubeconfig {source}: {_one_line(error)}", reason="KubeconfigInvalid") from error
         if not isinstance(cluster.get("server"), str):
             raise ConfigError(f"kubeconfig {source}: context {name} names no server", reason="KubeconfigInvalid")
+        if "exec" in user and not isinstance(user["exec"], dict):
+            raise ConfigError(f"kubeconfig {source}: exec is not a mapping", reason="KubeconfigInvalid")
+        if impersonation := sorted(key for key in user if key == "as" or key.startswith("as-")):
+            raise ConfigError(
+                f"kubeconfig {source}: impersonation ({', '.join(impersonation)}) is not supported",
+                reason="KubeconfigInvalid",
+                remedy="use a credential that is what it is meant to be",
+            )
         if "auth-provider" in user:
             raise ConfigError(
                 f"kubeconfig {source}: auth-provider is not supported",
@@ -122,8 +132,8 @@ class Kubeconfig:
 
         Raises ConfigError where the credential is an exec plugin or a file that changes.
         """
-        for field, what in (("exec", "an exec plugin"), ("tokenFile", "a token file")):
-            if field in self.user:
+        for key, what in (("exec", "an exec plugin"), ("tokenFile", "a token file")):
+            if key in self.user:
                 raise ConfigError(
                     f"kubeconfig {self.source}: context {self.context} authenticates by {what} of this machine",
                     reason="KubeconfigInvalid",
@@ -152,12 +162,12 @@ class Kubeconfig:
             kubernetes_config.load_kube_config_from_dict(document, client_configuration=settings, persist_config=False)
         except (kubernetes_config.ConfigException, binascii.Error, ValueError, TypeError) as error:
             raise ConfigError(f"kubeconfig {self.source}: {_one_line(error)}", reason="KubeconfigInvalid") from error
-        source: _Source = _Fixed(settings.api_key.get("BearerToken"))
+        source: Source = Fixed(settings.api_key.get("BearerToken"))
         if plugin is not None:
-            source = _ExecPlugin(plugin, self.cluster, self.source)
+            source = ExecPlugin(plugin, self.cluster, self.source)
         elif "tokenFile" in self.user:
-            source = _TokenFile(Path(self.user["tokenFile"]))
-        return Credentials(settings, source, self.source)
+            source = TokenFile(Path(self.user["tokenFile"]))
+        return _credentials(settings, source, self.source)
 
 
 def in_cluster() -> Credentials | None:
@@ -168,7 +178,7 @@ def in_cluster() -> Credentials | None:
     except kubernetes_config.ConfigException:
         return None
     token = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-    return Credentials(settings, _TokenFile(token), "in-cluster")
+    return _credentials(settings, TokenFile(token), IN_CLUSTER)
 
 
 def find_credentials(path: str | None = None, context: str | None = None) -> Credentials:
@@ -184,139 +194,15 @@ def find_credentials(path: str | None = None, context: str | None = None) -> Cre
     return Kubeconfig.from_files(path, context).credentials()
 
 
-class Credentials:
-    """How to reach and convince one API server. `ssl` is updated in place when a client certificate is renewed."""
-
-    def __init__(self, settings: Configuration, source: _Source, name: str) -> None:
-        self.name = name
-        self.server: str = settings.host.rstrip("/")
-        self.tls_server_name: str | None = settings.tls_server_name or None
-        self.proxy: str | None = settings.proxy or None
-        self.ssl = _ssl_context(settings, name)
-        self._source = source
-
-    async def authorization(self) -> str | None:
-        """The Authorization header, or None where the client certificate is the credential.
-
-        Raises ConfigError when an exec plugin or a token file fails.
-        """
-        return await self._source.authorization(self.ssl)
-
-    def renew(self) -> bool:
-        """Called after a 401. True where the next `authorization` may be another one."""
-        return self._source.renew()
-
-
-class _Source:
-    """Gives the Authorization header. Owner of the cached credential."""
-
-    async def authorization(self, context: ssl.SSLContext) -> str | None:
-        raise NotImplementedError
-
-    def renew(self) -> bool:
-        return False
-
-
-class _Fixed(_Source):
-    def __init__(self, value: str | None) -> None:
-        self._value = value
-
-    async def authorization(self, context: ssl.SSLContext) -> str | None:
-        return self._value
-
-
-class _TokenFile(_Source):
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._token = ""
-        self._stale_at = datetime.min.replace(tzinfo=UTC)
-
-    async def authorization(self, context: ssl.SSLContext) -> str | None:
-        now = datetime.now(UTC)
-        if now >= self._stale_at:
-            try:
-                self._token = self._path.read_text().strip()
-            except OSError as error:
-                raise ConfigError(f"token file {self._path}: {error.strerror}", reason="KubeconfigInvalid") from error
-            self._stale_at = now + _TOKEN_FILE_READ_EVERY
-        return f"Bearer {self._token}"
-
-    def renew(self) -> bool:
-        self._stale_at = datetime.min.replace(tzinfo=UTC)
-        return True
-
-
-class _ExecStatus(msgspec.Struct, rename="camel"):
-    token: str = ""
-    client_certificate_data: str = ""
-    client_key_data: str = ""
-    expiration_timestamp: datetime | None = None
-
-
-class _ExecCredential(msgspec.Struct, rename="camel"):
-    """https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins"""
-
-    api_version: str
-    kind: str
-    status: _ExecStatus
-
-
-class _ExecPlugin(_Source):
-    def __init__(self, plugin: Mapping[str, Any], cluster: Mapping[str, Any], source: str) -> None:
-        self._plugin, self._cluster, self._origin = plugin, cluster, source
-        self._status: _ExecStatus | None = None
-        self._lock = asyncio.Lock()
-
-    async def authorization(self, context: ssl.SSLContext) -> str | None:
-        async with self._lock:
-            status = self._status
-            expiry = status.expiration_timestamp if status else None
-            if status is None or (expiry and expiry <= datetime.now(UTC) + timedelta(seconds=10)):
-                status = self._status = await self._run()
-                if status.client_certificate_data:
-                    _load_pair(context, status.client_certificate_data, status.client_key_data, self._name)
-        return f"Bearer {status.token}" if status.token else None
-
-    def renew(self) -> bool:
-        self._status = None
-        return True
-
-    @property
-    def _name(self) -> str:
-        return f"kubeconfig {self._origin}: exec plugin {self._plugin.get('command')!r}"
-
-    async def _run(self) -> _ExecStatus:
-        info: dict[str, Any] = {"interactive": False}
-        if self._plugin.get("provideClusterInfo"):
-            info["cluster"] = dict(self._cluster)
-        request = {
-            "apiVersion": self._plugin.get("apiVersion"),
-            "kind": "ExecCredential",
-            "spec": info,
-        }
-        added = {entry["name"]: entry["value"] for entry in self._plugin.get("env") or []}
-        env = {**os.environ, **added, "KUBERNETES_EXEC_INFO": msgspec.json.encode(request).decode()}
-        argv = [str(self._plugin.get("command")), *(self._plugin.get("args") or [])]
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *argv, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=None
-            )
-            async with asyncio.timeout(_EXEC_DEADLINE):
-                output, _ = await process.communicate()
-        except FileNotFoundError as error:
-            hint = self._plugin.get("installHint") or "install it, or use another credential"
-            raise ConfigError(f"{self._name} is not installed", reason="Unauthorized", remedy=hint) from error
-        except TimeoutError as error:
-            process.kill()
-            raise ConfigError(
-                f"{self._name} did not finish in {_EXEC_DEADLINE:.0f} s", reason="Unauthorized"
-            ) from error
-        if process.returncode:
-            raise ConfigError(f"{self._name} failed with exit code {process.returncode}", reason="Unauthorized")
-        try:
-            return msgspec.json.decode(output, type=_ExecCredential).status
-        except msgspec.DecodeError as error:
-            raise ConfigError(f"{self._name} printed no ExecCredential: {error}", reason="Unauthorized") from error
+def _credentials(settings: Configuration, source: Source, name: str) -> Credentials:
+    return Credentials(
+        name,
+        settings.host.rstrip("/"),
+        _ssl_context(settings, name),
+        source,
+        tls_server_name=settings.tls_server_name or None,
+        proxy=settings.proxy or None,
+    )
 
 
 def _ssl_context(settings: Configuration, name: str) -> ssl.SSLContext:
@@ -335,14 +221,6 @@ def _ssl_context(settings: Configuration, name: str) -> ssl.SSLContext:
     return context
 
 
-def _load_pair(context: ssl.SSLContext, certificate: str, key: str, name: str) -> None:
-    path = kube_config._create_temp_file_with_content(f"{certificate}\n{key}")
-    try:
-        context.load_cert_chain(path)
-    except ssl.SSLError as error:
-        raise ConfigError(f"{name} printed a certificate that cannot be used", reason="Unauthorized") from error
-
-
 def _resolve(file: str, origin: str | None) -> Path:
     base = Path(origin).parent if origin else Path.cwd()
     return (base / Path(file).expanduser()).absolute()
@@ -351,7 +229,7 @@ def _resolve(file: str, origin: str | None) -> Path:
 def _read(file: str, origin: str | None, source: str, field: str, *, allowed: bool) -> bytes:
     if not allowed:
         raise ConfigError(
-            f"{source}: {field} names a file ({file})",
+            f"{source}: {field} names a file",  # not which one: somebody may have put the token itself there
             reason="KubeconfigInvalid",
             remedy="a kubeconfig in a Secret must hold its data inline (kubectl config view --flatten)",
         )

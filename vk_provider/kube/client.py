@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ import msgspec
 from yarl import URL
 
 from vk_provider.errors import ApiError, UnauthorizedError, UnreachableError, VkError, api_error
-from vk_provider.kube.auth import Credentials
+from vk_provider.kube.credentials import Credentials
 from vk_provider.kube.objects import encode
 from vk_provider.kube.resources import Resource
 
@@ -31,6 +32,8 @@ T = TypeVar("T")
 JSON: Final = "application/json"
 DEADLINE: Final = 30.0  # seconds for one request, answer included
 _PATIENCE: Final = 60.0  # seconds that a request goes on waiting where the server answers 429
+_LEAKY_TLS: Final = sys.version_info < (3, 12, 7)  # asyncio leaves a TLS transport open whose task is cancelled
+_NAME_MISMATCH: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
 class PatchType(StrEnum):
@@ -53,10 +56,25 @@ class _ListMetadata(msgspec.Struct, rename="camel"):
     continue_: str = msgspec.field(name="continue", default="")
 
 
+class _Cause(msgspec.Struct):
+    field: str = ""
+
+
+class _Details(msgspec.Struct):
+    causes: list[_Cause] | None = None
+
+
 class _Status(msgspec.Struct):
     message: str = ""
     reason: str = ""
     code: int = 0
+    details: _Details | None = None
+
+    @property
+    def of_another_incarnation(self) -> bool:
+        """Whether a patch with `metadata.uid` met another UID, which servers call a change of an immutable field."""
+        causes = self.details.causes if self.details else None
+        return any(cause.field == "metadata.uid" for cause in causes or ())
 
 
 class Client:
@@ -65,16 +83,21 @@ class Client:
     def __init__(self, credentials: Credentials, *, connections: int = 100) -> None:
         self.credentials = credentials
         self._date, self._date_at = "", 0.0  # Date header of the last answer, and when it came (monotonic)
+        self._parsed = "", datetime.min
         # The limit is on parallel requests; watches come on top through a connector of their own, so that many
         # watches can never starve the requests.
         self._requests = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=credentials.ssl, limit=connections, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(
+                ssl=credentials.ssl, limit=connections, keepalive_timeout=60, enable_cleanup_closed=_LEAKY_TLS
+            ),
             skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         self._streams = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=credentials.ssl, limit=0, force_close=True),
+            connector=aiohttp.TCPConnector(
+                ssl=credentials.ssl, limit=0, force_close=True, enable_cleanup_closed=_LEAKY_TLS
+            ),
             skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=2**18,
@@ -92,7 +115,9 @@ class Client:
         """
         if not self._date:
             return datetime.now(UTC)
-        return parsedate_to_datetime(self._date) + timedelta(seconds=time.monotonic() - self._date_at)
+        if self._parsed[0] != self._date:
+            self._parsed = self._date, parsedate_to_datetime(self._date)
+        return self._parsed[1] + timedelta(seconds=time.monotonic() - self._date_at)
 
     async def __aenter__(self) -> Client:
         return self
@@ -203,8 +228,7 @@ class Client:
             failure = _failure(response, answer)
             if isinstance(failure, UnauthorizedError) and not renewed and self.credentials.renew():
                 renewed = True
-            elif failure.status == 429 and waited < _PATIENCE:
-                pause = failure.retry_after or 1.0
+            elif failure.status == 429 and waited + (pause := failure.retry_after or 1.0) <= _PATIENCE:
                 waited += pause
                 await asyncio.sleep(pause)
             else:
@@ -264,10 +288,12 @@ class Client:
     def _unreachable(self, error: BaseException) -> UnreachableError:
         if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
             cause: BaseException = getattr(error, "certificate_error", error)
+            mismatch = getattr(cause, "verify_code", 0) in _NAME_MISMATCH
+            wrong = "server and tls-server-name" if mismatch else "certificate-authority-data"
             return UnreachableError(
                 f"{self.server}: its certificate is not trusted: {getattr(cause, 'verify_message', cause)}",
                 reason="CertificateInvalid",
-                remedy="check certificate-authority-data of the kubeconfig",
+                remedy=f"check {wrong} of the kubeconfig",
             )
         if isinstance(error, TimeoutError):
             return UnreachableError(f"{self.server}: no answer in time")
@@ -304,4 +330,6 @@ def _failure(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
     message = status.message or f"HTTP {response.status} {response.reason}"
     retry_after = response.headers.get("Retry-After", "")
     seconds = float(retry_after) if retry_after.isdigit() else None
+    if status.of_another_incarnation:
+        return api_error(409, "Conflict", message)
     return api_error(response.status, status.reason or str(response.reason), message, seconds)

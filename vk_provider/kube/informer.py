@@ -45,6 +45,10 @@ class _Event(msgspec.Struct, Generic[T]):
     object: T
 
 
+class _EventType(msgspec.Struct):
+    type: str
+
+
 class _ErrorObject(msgspec.Struct):
     code: int = 500
     reason: str = ""
@@ -121,18 +125,19 @@ class Informer(Generic[T]):
             try:
                 await self._connect()
                 error: Exception | None = None
-            except GoneError:
-                self._version = ""
-                continue
             except (VkError, msgspec.DecodeError) as failure:
                 error = failure
             finally:
                 self.connected = False
             # A stream that brought something was a good one, however it ended; one that brought nothing counts as a
             # failure even if it ended politely, else a server that hangs up at once would be asked in a tight loop.
-            attempt = 0 if error is None and self._version != before else attempt + 1
-            if self._version != before:
-                attempt = min(attempt, 1)
+            # Likewise a version that is too old: a server that says so again and again would be listed in one.
+            if self._version != before and not isinstance(error, GoneError):
+                attempt = 0 if error is None else 1
+            else:
+                attempt += 1
+            if isinstance(error, GoneError):
+                self._version = ""
             if isinstance(error, InvalidError) and not self._version and self._streaming_list:
                 self._streaming_list = False  # a server without it, or with the feature switched off
                 continue
@@ -162,7 +167,7 @@ class Informer(Generic[T]):
             if not line:
                 continue
             self.connected = True
-            event = self._decoder.decode(line)
+            event = self._decode(line)
             item = event.object
             if event.type == "BOOKMARK":
                 if listing is not None and item.metadata.annotations.get("k8s.io/initial-events-end") == "true":
@@ -170,13 +175,25 @@ class Informer(Generic[T]):
                     listing = None
                 elif listing is None:
                     self._version = item.metadata.resource_version
-            elif event.type == "ERROR":
-                problem = msgspec.json.decode(line, type=_ErrorEvent).object
-                raise api_error(problem.code, problem.reason, problem.message)
-            elif listing is not None:
-                listing[item.metadata.key] = self._keep(item) if self._keep else item
-            else:
+            elif listing is None:
                 self._apply(event.type, item)
+            elif event.type == "DELETED":  # the list begins with a cache that may be older than it has to be
+                listing.pop(item.metadata.key, None)
+            else:
+                listing[item.metadata.key] = self._keep(item) if self._keep else item
+
+    def _decode(self, line: bytes) -> _Event[Any]:
+        """Raises the ApiError that an ERROR event stands for, and DecodeError."""
+        try:
+            event = self._decoder.decode(line)
+            if event.type != "ERROR":
+                return event
+        except msgspec.ValidationError:
+            if msgspec.json.decode(line, type=_EventType).type != "ERROR":
+                raise
+        # It holds a Status, which may or may not pass for an object of our type.
+        problem = msgspec.json.decode(line, type=_ErrorEvent).object
+        raise api_error(problem.code, problem.reason, problem.message)
 
     async def _list_pages(self) -> None:
         listing: dict[str, T] = {}

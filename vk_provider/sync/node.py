@@ -32,6 +32,7 @@ _LEASE_EVERY: Final = 10.0  # seconds
 _LEASE_SECONDS: Final = 40
 _HEARTBEAT: Final = 60.0  # seconds between status writes when nothing changes
 _SETTLE: Final = 1.0  # seconds in which changes of the member's nodes and pods are gathered into one write
+_ATTEMPTS: Final = 10  # at a Node that others write at the same time
 _LEASE_NAMESPACE: Final = "kube-node-lease"
 
 
@@ -73,6 +74,14 @@ class NodeLoop:
 
         Raises ConfigError (NodeNameTaken) where a Node of that name stands for something else.
         """
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._register()
+            except (NotFoundError, ConflictError):
+                continue  # somebody wrote it in between: the node controller does so as soon as it sees a new Node
+        await self._register()
+
+    async def _register(self) -> None:
         cluster = self._cluster
         labels = translate.labels(cluster, self._nodes.items.values())
         try:

@@ -25,12 +25,13 @@ from vk_provider.errors import (
 )
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Pod
+from vk_provider.kube.objects import Pod, pod_phase
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import PODS
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.translate.change import changes
 from vk_provider.translate.decide import (
+    TERMINAL,
     AwaitGone,
     Conflict,
     Create,
@@ -44,10 +45,11 @@ from vk_provider.translate.decide import (
     decide,
 )
 from vk_provider.translate.pod import Target, member_pod
-from vk_provider.translate.status import restarts
+from vk_provider.translate.status import is_silent, restarts
 
 log = logging.getLogger(__name__)
 
+_FIRST_WORDS: Final = 1.0  # seconds that a new member pod has to say something before its silence is reflected
 _CONFLICT_RETRY: Final = 15.0  # seconds until a taken name is tried again
 _ORPHAN_RETRY: Final = 5.0  # seconds until the parent is asked again about a pod that only its own cache misses
 _ACCOUNT_RETRY: Final = 0.2  # seconds; a new namespace gets its default service account a moment later
@@ -91,6 +93,7 @@ class _PodState:
     foreign: Pod | None = None  # what has the pod's name in the member and is not ours
     unsure: bool = False  # a create was sent and its outcome is unknown
     deleting: tuple[str, int | None] | None = None  # UID and grace of the delete that was sent
+    silent_until: float = 0.0  # loop time; a member pod made a moment ago has said nothing yet
     recreated: int = 0  # how often a lost member pod was made again
     recreated_at: float = 0.0  # loop time
 
@@ -163,7 +166,7 @@ class PodLoop:
         action = decide(parent, member, self._names, now=self._parent.server_time())
         match action:
             case Reflect() if parent and member:
-                await self._reflect(parent, member, state)
+                return await self._reflect(parent, member, state)
             case Create() if parent:
                 return await self._create(parent, state, again=action.again)
             case AwaitGone() if parent and member:
@@ -189,7 +192,7 @@ class PodLoop:
             self._states.pop(key, None)
         return None
 
-    async def _reflect(self, parent: Pod, member: Pod, state: _PodState) -> None:
+    async def _reflect(self, parent: Pod, member: Pod, state: _PodState) -> float | None:
         signature = _applied_signature(parent, member)
         if state.applied != signature:
             await self._dependents.bring(parent)
@@ -210,7 +213,13 @@ class PodLoop:
                 else:
                     self._member_pods.observe(member)
             state.applied = _applied_signature(parent, member)
+        if state.silent_until and is_silent(member):
+            # One write of "Running" instead of one of "nothing yet" and then that.
+            if (left := state.silent_until - asyncio.get_running_loop().time()) > 0:
+                return left
+        state.silent_until = 0.0
         await self._statuses.reflect(parent, member)
+        return None
 
     async def _create(self, parent: Pod, state: _PodState, *, again: bool) -> float | None:
         if again:
@@ -249,8 +258,8 @@ class PodLoop:
         log.debug("member pod created", extra={"pod": parent.metadata.key, "node": self._names.node})
         state.applied = _applied_signature(parent, created)
         self._member_pods.observe(created)
-        await self._statuses.reflect(parent, created)
-        return None
+        state.silent_until = asyncio.get_running_loop().time() + _FIRST_WORDS
+        return _FIRST_WORDS
 
     def _restart_delay(self, state: _PodState) -> float:
         """Seconds that are left of the back-off: none for the first loss, then 10 s, doubling to 5 min."""
@@ -308,6 +317,9 @@ class PodLoop:
         last = state.last
         if last is not None and last.metadata.annotations.get(words.PARENT_UID) == parent.metadata.uid:
             await self._statuses.reflect(parent, last)
+        if parent.metadata.finalizers and pod_phase(parent).phase not in TERMINAL:
+            # It outlives its deletion for somebody who waits for an end (a Job counts its pods so): a kubelet gives one.
+            await self._statuses.fail(parent, "", "")
         try:
             await self._parent.delete(
                 PODS, parent.metadata.name, parent.metadata.namespace, uid=parent.metadata.uid, grace_seconds=0

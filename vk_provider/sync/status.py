@@ -74,14 +74,14 @@ class StatusWriter:
 
 def _signature(parent: Pod, member: Pod) -> int:
     """Of everything that `translate.reflected` reads and that can change during a pod's life."""
+    removed = member.metadata.deletion_timestamp is not None and parent.metadata.deletion_timestamp is None
     return hash(
         (
             parent.metadata.uid,
             parent.metadata.generation,
-            parent.metadata.deletion_timestamp,
             bytes(parent.status),
             member.metadata.uid,
-            member.metadata.deletion_timestamp,
+            removed,
             bytes(member.status),
         )
     )

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from vk_provider.api import words
-from vk_provider.kube.objects import Metadata, Pod, fields
+from vk_provider.kube.objects import Condition, Metadata, Pod, fields
 from vk_provider.translate.decide import TERMINAL
 
 Status = dict[str, Any]
@@ -43,6 +43,12 @@ class _Container(msgspec.Struct, rename="camel"):
 
 class _Gate(msgspec.Struct, rename="camel"):
     condition_type: str
+
+
+class _Seen(msgspec.Struct, rename="camel"):
+    phase: str = ""
+    container_statuses: list[msgspec.Raw] = []
+    conditions: list[Condition] = []
 
 
 class _Spec(msgspec.Struct, rename="camel"):
@@ -82,6 +88,13 @@ def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
         conditions = [c | {"observedGeneration": generation} if "observedGeneration" in c else c for c in conditions]
     wanted["conditions"] = conditions
     return wanted
+
+
+def is_silent(member: Pod) -> bool:
+    """Whether the member's scheduler and kubelet have said nothing yet that a user would see."""
+    status = msgspec.json.decode(member.status, type=_Seen)
+    refused = any(c.type == "PodScheduled" and c.status == "False" for c in status.conditions)
+    return status.phase in ("", "Pending") and not status.container_statuses and not refused
 
 
 def waiting(parent: Pod, reason: str, message: str = "") -> Status:

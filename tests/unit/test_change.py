@@ -1,0 +1,239 @@
+"""What is patched in a running member pod: what the parent changed, and nothing that the member added."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.merge import apply_pod
+from tests.unit.pods import NAMES, TARGET, Manifest, as_pod, pod
+from vk_provider.api.membercluster import ApiAccess
+from vk_provider.kube.objects import Pod
+from vk_provider.translate.change import Change, changes
+from vk_provider.translate.pod import Target, member_pod
+
+
+def created(parent: Pod, target: Target = TARGET) -> Pod:
+    """The member pod as its API server holds it right after the create, nothing added."""
+    manifest = member_pod(parent, target)
+    manifest["metadata"]["uid"] = "m-1"
+    return as_pod(manifest)
+
+
+def served(parent: Pod) -> Pod:
+    """The same after defaults, admission, binding and a network plugin of the member."""
+    manifest = member_pod(parent, TARGET, restarts={"app": 2})
+    manifest["metadata"]["uid"] = "m-1"
+    manifest["metadata"]["annotations"]["cni.example.com/ip"] = "10.0.0.9"
+    manifest["metadata"]["labels"] |= {"injected": "yes", "topology.kubernetes.io/zone": "eu-1a"}
+    spec = manifest["spec"]
+    spec |= {
+        "dnsPolicy": "ClusterFirst",
+        "enableServiceLinks": True,
+        "nodeName": "node-7",
+        "priority": 0,
+        "restartPolicy": spec.get("restartPolicy", "Always"),
+        "schedulerName": "default-scheduler",
+        "serviceAccountName": "default",
+        "terminationGracePeriodSeconds": 30,
+    }
+    for container in spec["containers"]:
+        container |= {"imagePullPolicy": "Always", "terminationMessagePath": "/dev/termination-log"}
+        resources = container.setdefault("resources", {})
+        resources.setdefault("limits", {}).setdefault("memory", "512Mi")
+        resources.setdefault("requests", {}).setdefault("cpu", "100m")
+    spec["containers"].append({"name": "istio-proxy", "image": "proxy:1"})
+    spec["tolerations"] = [
+        *spec.get("tolerations", []),
+        {"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"},
+    ]
+    return as_pod(manifest)
+
+
+def with_spec(change: Manifest, **metadata: Any) -> Pod:
+    return pod({"tolerations": [NOT_READY], **change}, **metadata)
+
+
+NOT_READY = {
+    "key": "node.kubernetes.io/not-ready",
+    "operator": "Exists",
+    "effect": "NoExecute",
+    "tolerationSeconds": 300,
+}
+BASE = with_spec({})
+
+
+def app(**change: Any) -> Manifest:
+    return {"containers": [{"name": "app", "image": "app:1", **change}]}
+
+
+def only(found: list[Change]) -> Change:
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_new_image_is_patched_by_container_name() -> None:
+    change = only(changes(with_spec(app(image="app:2")), served(BASE), TARGET))
+    assert change == Change(
+        "", {"spec": {"containers": [{"name": "app", "image": "app:2"}]}, "metadata": {"uid": "m-1"}}
+    )
+
+
+def test_a_new_image_of_an_init_container_is_patched() -> None:
+    before = with_spec({"initContainers": [{"name": "setup", "image": "setup:1"}]})
+    after = with_spec({"initContainers": [{"name": "setup", "image": "setup:2"}]})
+    change = only(changes(after, created(before), TARGET))
+    assert change.patch["spec"] == {"initContainers": [{"name": "setup", "image": "setup:2"}]}
+
+
+def test_a_deadline_that_is_set_is_patched() -> None:
+    change = only(changes(with_spec({"activeDeadlineSeconds": 60}), served(BASE), TARGET))
+    assert change.patch["spec"] == {"activeDeadlineSeconds": 60}
+
+
+def test_a_deadline_that_is_shorter_in_the_member_is_left_alone() -> None:
+    member = created(with_spec({"activeDeadlineSeconds": 30}))
+    assert changes(with_spec({"activeDeadlineSeconds": 60}), member, TARGET) == []
+
+
+def test_a_new_toleration_is_added_and_the_members_own_are_kept() -> None:
+    gpu = {"key": "gpu", "operator": "Exists"}
+    change = only(changes(with_spec({"tolerations": [NOT_READY, gpu]}), served(BASE), TARGET))
+    assert {entry["key"] for entry in change.patch["spec"]["tolerations"]} == {
+        "gpu",
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/memory-pressure",
+    }
+
+
+def test_changed_toleration_seconds_replace_the_old_ones() -> None:
+    longer = NOT_READY | {"tolerationSeconds": 600}
+    change = only(changes(with_spec({"tolerations": [longer]}), created(BASE), TARGET))
+    assert change.patch["spec"]["tolerations"] == [longer]
+
+
+def test_resources_go_to_the_resize_subresource() -> None:
+    resized = with_spec(app(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}))
+    change = only(changes(resized, served(with_spec(app(resources={"requests": {"cpu": "1"}}))), TARGET))
+    assert change == Change(
+        "resize",
+        {
+            "spec": {"containers": [{"name": "app", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}}]},
+            "metadata": {"uid": "m-1"},
+        },
+    )
+
+
+def test_pod_level_resources_go_to_the_resize_subresource() -> None:
+    before, after = ({"resources": {"requests": {"cpu": cpu}}} for cpu in ("1", "2"))
+    change = only(changes(with_spec(after), created(with_spec(before)), TARGET))
+    assert (change.subresource, change.patch["spec"]) == ("resize", after)
+
+
+def test_a_debug_container_goes_to_its_subresource() -> None:
+    debugged = with_spec({"ephemeralContainers": [{"name": "debug", "image": "busybox"}]})
+    change = only(changes(debugged, served(BASE), TARGET))
+    assert change.subresource == "ephemeralcontainers"
+
+
+def test_a_debug_container_is_translated_as_others_are() -> None:
+    env = [{"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}]
+    debugged = with_spec({"ephemeralContainers": [{"name": "debug", "image": "busybox", "env": env}]})
+    container = only(changes(debugged, served(BASE), TARGET)).patch["spec"]["ephemeralContainers"][0]
+    paths = [e["valueFrom"]["fieldRef"]["fieldPath"] for e in container["env"] if "valueFrom" in e]
+    assert paths == ["metadata.annotations['vk-provider.io/parent-uid']"]
+
+
+def test_a_debug_container_does_not_mount_what_the_member_pod_lacks() -> None:
+    mount = {"name": "api", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+    api = {"volumes": [{"name": "api", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]}
+    target = Target(NAMES, ApiAccess.NONE)
+    before = with_spec({**app(volumeMounts=[mount]), **api})
+    debug = {"name": "debug", "image": "busybox", "volumeMounts": [mount]}
+    after = with_spec({**app(volumeMounts=[mount]), **api, "ephemeralContainers": [debug]})
+    change = only(changes(after, created(before, target), target))
+    assert change.patch["spec"]["ephemeralContainers"][0]["volumeMounts"] == []
+
+
+def test_a_debug_container_that_is_there_is_not_added_again() -> None:
+    debugged = with_spec({"ephemeralContainers": [{"name": "debug", "image": "busybox"}]})
+    member = created(debugged)
+    for change in changes(debugged, member, TARGET):
+        member = apply_pod(member, change.patch)
+    assert changes(debugged, member, TARGET) == []
+
+
+def test_a_label_that_the_parent_removed_is_removed() -> None:
+    member = served(with_spec({}, labels={"app": "web", "canary": "true"}))
+    change = only(changes(with_spec({}, labels={"app": "web"}), member, TARGET))
+    assert change.patch["metadata"]["labels"] == {"canary": None}
+
+
+def test_an_annotation_that_the_member_added_is_left_alone() -> None:
+    change = only(changes(with_spec({}, annotations={"note": "new"}), served(BASE), TARGET))
+    assert change.patch["metadata"]["annotations"].keys() == {"note", "vk-provider.io/metadata-keys"}
+
+
+def test_a_label_of_ours_that_a_stranger_changed_is_put_right() -> None:
+    member = served(BASE)
+    member.metadata.annotations["vk-provider.io/parent-name"] = "forged"
+    change = only(changes(BASE, member, TARGET))
+    assert change.patch["metadata"]["annotations"] == {"vk-provider.io/parent-name": "web-1"}
+
+
+def test_a_record_of_keys_that_a_stranger_broke_is_put_right() -> None:
+    member = served(BASE)
+    member.metadata.annotations["vk-provider.io/metadata-keys"] = '{"oops": 1}'
+    change = only(changes(BASE, member, TARGET))
+    assert change.patch["metadata"]["annotations"] == {"vk-provider.io/metadata-keys": "[[],[]]"}
+
+
+def test_the_zone_that_the_member_sets_at_binding_is_left_alone() -> None:
+    parent = with_spec({}, labels={"topology.kubernetes.io/zone": "member-a"})
+    assert changes(parent, served(parent), TARGET) == []
+
+
+def test_every_patch_names_the_incarnation_that_it_is_for() -> None:
+    debug = {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}
+    changed = with_spec({**app(image="app:2", resources={"requests": {"cpu": "2"}}), **debug}, labels={"a": "b"})
+    assert [c.patch["metadata"]["uid"] for c in changes(changed, served(BASE), TARGET)] == ["m-1"] * 3
+
+
+keys = st.dictionaries(
+    st.sampled_from(["app", "tier", "note", "vk-provider.io/node"]), st.sampled_from("xyz"), max_size=3
+)
+cpus = st.sampled_from(["100m", "1", "2"])
+
+
+@st.composite
+def parents(draw: st.DrawFn) -> Pod:
+    resources = draw(st.fixed_dictionaries({}, optional={"requests": st.builds(lambda cpu: {"cpu": cpu}, cpus)}))
+    tolerations = [
+        NOT_READY | {"tolerationSeconds": draw(st.sampled_from([30, 300]))},
+        *draw(st.lists(st.just({"key": "gpu", "operator": "Exists"}), max_size=1)),
+    ]
+    debug = draw(st.lists(st.just({"name": "debug", "image": "busybox"}), max_size=1))
+    spec = app(image=draw(st.sampled_from(["app:1", "app:2"])), resources=resources)
+    spec |= {"tolerations": tolerations, "ephemeralContainers": debug}
+    spec |= draw(st.fixed_dictionaries({}, optional={"activeDeadlineSeconds": st.sampled_from([30, 60])}))
+    return pod(spec, labels=draw(keys), annotations=draw(keys))
+
+
+def without_debug(parent: Pod) -> list[Change]:
+    return [c for c in changes(parent, served(parent), TARGET) if c.subresource != "ephemeralcontainers"]
+
+
+@given(parents())
+def test_a_fresh_member_pod_needs_no_patch(parent: Pod) -> None:
+    assert without_debug(parent) == []
+
+
+@given(parents(), parents())
+def test_once_patched_there_is_nothing_more_to_patch(before: Pod, after: Pod) -> None:
+    member = served(before)
+    for change in changes(after, member, TARGET):
+        member = apply_pod(member, copy.deepcopy(change.patch))
+    assert changes(after, member, TARGET) == []

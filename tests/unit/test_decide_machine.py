@@ -1,0 +1,316 @@
+"""A toy world around `decide`: whatever users, strangers and kubelets do, and in whatever order, its promises hold.
+
+One name, `shop/web-1`, in one parent and one member. Caches are complete and fresh. The provider carries out one action
+at a time and may lose its memory in between; what it must not forget, it finds in the parent pod.
+
+The machine leaves out one window that no pure function can close: a stranger who deletes a member pod before the
+parent pod says that it was created.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_never
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.unit.merge import apply_pod, apply_status
+from tests.unit.pods import NAMES, TARGET, as_pod, pod
+from vk_provider.api import words
+from vk_provider.kube.objects import Pod, encode, fields, pod_phase
+from vk_provider.translate.change import changes
+from vk_provider.translate.decide import (
+    TERMINAL,
+    AwaitGone,
+    Conflict,
+    Create,
+    Delete,
+    Fail,
+    Finish,
+    Keep,
+    Nothing,
+    Orphan,
+    Reflect,
+    decide,
+)
+from vk_provider.translate.pod import member_pod
+from vk_provider.translate.status import failed, reflected, restarts, status_patch, waiting
+
+POLICIES = st.sampled_from(["Always", "OnFailure", "Never"])
+STEPS_TO_SETTLE = 20  # more than any life takes: two incarnations, a deletion, a create, its start and its reflection
+
+
+class World(RuleBasedStateMachine):
+    """Both API servers, the member's kubelet, the users, and the provider."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+        self.parent: Pod | None = None
+        self.member: Pod | None = None
+        self.foreign: Pod | None = None  # as the stranger left it
+        self.last: Pod | None = None  # the provider's memory: the member pod as last seen
+        self.count = 0
+        self.created: dict[str, int] = {}  # parent UID -> member pods ever created for it
+        self.finals: dict[str, str] = {}  # parent UID -> the terminal phase that it once showed
+        self.shown_restarts: dict[str, int] = {}  # parent UID -> restarts that it showed last
+
+    @initialize(policy=POLICIES)
+    def the_user_starts(self, policy: str) -> None:
+        self._user_creates(policy)
+
+    # What the user does in the parent.
+
+    @rule(data=st.data(), policy=POLICIES, rests=st.sampled_from([0, 3, 60]))
+    def user(self, data: st.DataObject, policy: str, rests: int) -> None:
+        self._user_acts(data, policy)
+        self.now += timedelta(seconds=rests)
+
+    def _user_acts(self, data: st.DataObject, policy: str) -> None:
+        if self.parent is None:
+            self._user_creates(policy)
+            return
+        what = data.draw(st.sampled_from(["deletes", "deletes by force", "replaces by force", "changes"]))
+        if what == "deletes":
+            self.parent = self._deleted(self.parent, data.draw(st.sampled_from([1, 5, 30])))
+        elif what == "changes":
+            image = data.draw(st.sampled_from(["app:1", "app:2"]))
+            self.parent = apply_pod(self.parent, {"spec": {"containers": [{"name": "app", "image": image}]}})
+        else:
+            self.parent = None
+            if what == "replaces by force":
+                self._user_creates(policy)
+
+    def _user_creates(self, policy: str) -> None:
+        self.parent = pod({"restartPolicy": policy, "nodeName": "member-a"}, {"phase": "Pending"}, uid=self._uid("p"))
+
+    # What strangers do in the member.
+
+    @rule(forged=st.booleans(), grace=st.sampled_from([0, 30]))
+    def stranger(self, forged: bool, grace: int) -> None:
+        if self.foreign is not None:
+            self.member = self.foreign = None
+        elif self.member is None:
+            labels = {"app": "web"} | ({words.NODE_LABEL: NAMES.node} if forged else {})
+            self.member = self.foreign = pod(uid=self._uid("f"), labels=labels, status={"phase": "Running"})
+        elif self._known():
+            self.member = self._deleted(self.member, grace) if grace else None
+
+    # What the member's kubelet does.
+
+    @rule(code=st.sampled_from([0, 1]))
+    def kubelet(self, code: int) -> None:
+        if self.member is None or self.foreign is not None:
+            return
+        if self.member.metadata.deletion_timestamp is not None:
+            self._kubelet_stops()
+        elif self._ours_in("Pending"):
+            self._kubelet_starts()
+        elif self._ours_in("Running"):
+            policy = fields(self.member.spec)["restartPolicy"]
+            if policy == "Never" or (policy == "OnFailure" and code == 0):
+                self._member_status("Failed" if code else "Succeeded", {"terminated": {"exitCode": code}})
+
+    def _kubelet_starts(self) -> None:
+        self._member_status("Running", {"running": {"startedAt": self._stamp()}}, ready=True)
+
+    def _kubelet_stops(self) -> None:
+        """First the containers end, then the pod goes."""
+        if self._ours_in("Running"):
+            self._member_status("Failed", {"terminated": {"exitCode": 137}})
+        else:
+            self.member = None
+
+    # What the provider does.
+
+    @rule(times=st.integers(1, 3))
+    def provider_acts(self, times: int) -> None:
+        for _ in range(times):
+            self._act()
+            self.a_terminal_phase_never_changes()
+
+    @rule()
+    def provider_restarts(self) -> None:
+        self.last = None
+
+    @rule()
+    def everybody_else_rests(self) -> None:
+        """From any state, the provider and the kubelet come to an end, and to the right one."""
+        for _ in range(STEPS_TO_SETTLE):
+            before = self._state()
+            self._act()
+            if self.member is not None and self.member.metadata.deletion_timestamp is not None:
+                self._kubelet_stops()
+            elif self._ours_in("Pending"):
+                self._kubelet_starts()
+            if self._state() == before:
+                break
+        else:
+            raise AssertionError("the provider never comes to rest")
+        self._at_rest()
+
+    def teardown(self) -> None:
+        self.everybody_else_rests()
+
+    def _at_rest(self) -> None:
+        ours = self.member if self.foreign is None else None
+        if self.parent is None:
+            assert ours is None, "a member pod runs whose parent is gone"
+            return
+        assert self.parent.metadata.deletion_timestamp is None, "a deleted parent pod stays"
+        phase = pod_phase(self.parent).phase
+        if phase in TERMINAL:
+            return
+        if self.foreign is not None:
+            states = [c["state"] for c in fields(self.parent.status)["containerStatuses"]]
+            assert all(state.get("waiting", {}).get("reason") == words.NAME_CONFLICT for state in states)
+            return
+        assert ours is not None and ours.metadata.annotations[words.PARENT_UID] == self.parent.metadata.uid
+        assert phase == pod_phase(ours).phase == "Running"
+        assert changes(self.parent, ours, TARGET) == []
+
+    @invariant()
+    def a_foreign_pod_is_never_touched(self) -> None:
+        assert self.foreign is None or self.member is self.foreign
+
+    @invariant()
+    def a_terminal_phase_never_changes(self) -> None:
+        if self.parent is not None:
+            uid, phase = self.parent.metadata.uid, pod_phase(self.parent).phase
+            assert self.finals.get(uid, phase) == phase
+            if phase in TERMINAL:
+                self.finals[uid] = phase
+
+    @invariant()
+    def what_always_restarts_never_ends(self) -> None:
+        if self.parent is not None and self.parent.metadata.deletion_timestamp is None:
+            phase, policy = pod_phase(self.parent).phase, fields(self.parent.spec)["restartPolicy"]
+            assert phase not in TERMINAL or policy == "Never" or (policy, phase) == ("OnFailure", "Succeeded")
+
+    @invariant()
+    def what_must_not_restart_is_created_once(self) -> None:
+        if self.parent is not None and fields(self.parent.spec)["restartPolicy"] == "Never":
+            assert self.created.get(self.parent.metadata.uid, 0) <= 1
+
+    @invariant()
+    def restart_counts_never_shrink(self) -> None:
+        if self.parent is not None and self.foreign is None:
+            uid = self.parent.metadata.uid
+            shown = sum(c["restartCount"] for c in fields(self.parent.status).get("containerStatuses", []))
+            assert shown >= self.shown_restarts.get(uid, 0)
+            self.shown_restarts[uid] = shown
+
+    def _act(self) -> None:
+        parent, member = self.parent, self.member
+        action = decide(parent, member, NAMES, now=self.now)
+        match action:
+            case Create(again=again):
+                assert parent is not None and member is None, "a second member pod of the same name"
+                self._create(parent, again)
+            case Reflect():
+                assert parent is not None and member is not None
+                for change in changes(parent, member, TARGET):
+                    assert change.patch["metadata"]["uid"] == member.metadata.uid
+                    member = self.member = apply_pod(member, change.patch)
+                self._reflect(parent, member)
+            case AwaitGone():
+                assert parent is not None and member is not None
+                self._reflect(parent, member)
+            case Delete(uid=uid, grace_seconds=grace):
+                assert member is not None and member.metadata.uid == uid
+                assert grace is None or grace >= 1, "containers would outlive their pod"
+                self.member = self._deleted(member, 30 if grace is None else grace)
+            case Orphan(uid=uid):
+                assert parent is None and member is not None and member.metadata.uid == uid
+                self.member = self._deleted(member, 30)
+            case Finish():
+                assert parent is not None and not self._is_of(parent, member), "gone before its containers"
+                if self.last is not None and self._is_of(parent, self.last):
+                    self._reflect(parent, self.last)
+                self.a_terminal_phase_never_changes()
+                self.parent = None
+            case Fail(reason=reason, message=message):
+                assert parent is not None
+                self.parent = apply_status(parent, status_patch(parent, failed(reason, message)))
+            case Conflict(message=message):
+                assert parent is not None
+                wanted = waiting(parent, words.NAME_CONFLICT, message)
+                self.parent = apply_status(parent, status_patch(parent, wanted))
+            case Keep() | Nothing():
+                pass
+            case _:
+                assert_never(action)
+
+    def _create(self, parent: Pod, again: bool) -> None:
+        manifest = member_pod(parent, TARGET, restarts=restarts(parent) if again else None)
+        manifest["metadata"]["uid"] = self._uid("m")
+        manifest["status"] = {"phase": "Pending"}
+        self.member = as_pod(manifest)
+        self.created[parent.metadata.uid] = self.created.get(parent.metadata.uid, 0) + 1
+
+    def _reflect(self, parent: Pod, member: Pod) -> None:
+        self.last = member
+        wanted = reflected(parent, member, now=self._stamp())
+        self.parent = apply_status(parent, status_patch(parent, wanted))
+
+    def _is_of(self, parent: Pod, member: Pod | None) -> bool:
+        return (
+            member is not None
+            and NAMES.owns(member.metadata.labels)
+            and member.metadata.annotations[words.PARENT_UID] == parent.metadata.uid
+        )
+
+    def _known(self) -> bool:
+        """Whether the parent pod, where there is one, says that this member pod was created."""
+        return (
+            self.parent is None
+            or not self._is_of(self.parent, self.member)
+            or pod_phase(self.parent).has(words.CREATED_CONDITION)
+        )
+
+    def _ours_in(self, phase: str) -> bool:
+        return self.member is not None and self.foreign is None and pod_phase(self.member).phase == phase
+
+    def _member_status(self, phase: str, state: dict[str, Any], *, ready: bool = False) -> None:
+        assert self.member is not None
+        status = {
+            "phase": phase,
+            "podIP": "10.0.0.1",
+            "conditions": [{"type": "Ready", "status": str(ready), "lastTransitionTime": self._stamp()}],
+            "containerStatuses": [
+                {"name": "app", "image": "app:1", "ready": ready, "restartCount": 0, "state": state, "lastState": {}}
+            ],
+        }
+        self.member = Pod(metadata=self.member.metadata, spec=self.member.spec, status=msgspec.Raw(encode(status)))
+
+    def _deleted(self, one: Pod, grace: int) -> Pod:
+        """As an API server: a second delete only ever shortens the first."""
+        before = one.metadata.deletion_grace_period_seconds
+        if before is not None and before <= grace:
+            return one
+        since = self.now
+        if one.metadata.deletion_timestamp is not None and before is not None:
+            since = datetime.fromisoformat(one.metadata.deletion_timestamp) - timedelta(seconds=before)
+        metadata = msgspec.structs.replace(
+            one.metadata,
+            deletion_timestamp=(since + timedelta(seconds=grace)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            deletion_grace_period_seconds=grace,
+        )
+        return Pod(metadata=metadata, spec=one.spec, status=one.status)
+
+    def _uid(self, kind: str) -> str:
+        self.count += 1
+        return f"{kind}-{self.count}"
+
+    def _stamp(self) -> str:
+        return self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _state(self) -> bytes:
+        return encode([self.parent, self.member])
+
+
+TestWorld = World.TestCase
+TestWorld.settings = settings(max_examples=250, stateful_step_count=25)

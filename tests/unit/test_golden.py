@@ -1,0 +1,22 @@
+"""Every folder of `golden/` is one rule of the translation: what the parent has, and what the member gets.
+
+`target.yaml` may say apiAccess, prefix, parentHost and parentPort. The files are written by people: nothing here
+writes them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.pods import as_pod, read_target, read_yaml
+from vk_provider.translate.pod import member_pod
+
+FOLDERS = sorted(path for path in (Path(__file__).parent / "golden").iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_member_gets_what_the_golden_pair_says(folder: Path) -> None:
+    parent = as_pod(read_yaml(folder / "parent.yaml"))
+    assert member_pod(parent, read_target(folder)) == read_yaml(folder / "member.yaml")

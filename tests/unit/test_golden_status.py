@@ -1,0 +1,30 @@
+"""Every folder of `golden_status/` is one rule of the way back: parent pod, member pod, the parent's status as wanted.
+
+The files are written by people: nothing here writes them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.merge import apply_status
+from tests.unit.pods import as_pod, read_yaml
+from vk_provider.translate.status import reflected, status_patch
+
+NOW = "2026-03-01T12:00:00Z"
+FOLDERS = sorted(path for path in (Path(__file__).parent / "golden_status").iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_parent_shows_what_the_golden_files_say(folder: Path) -> None:
+    parent, member = (as_pod(read_yaml(folder / f"{side}.yaml")) for side in ("parent", "member"))
+    assert reflected(parent, member, now=NOW) == read_yaml(folder / "wanted.yaml")
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_once_written_there_is_nothing_more_to_write(folder: Path) -> None:
+    parent, member = (as_pod(read_yaml(folder / f"{side}.yaml")) for side in ("parent", "member"))
+    parent = apply_status(parent, status_patch(parent, reflected(parent, member, now=NOW)))
+    assert status_patch(parent, reflected(parent, member, now="2026-03-01T13:00:00Z")) is None

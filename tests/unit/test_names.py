@@ -1,0 +1,128 @@
+"""Names on the other side: valid, and never shared by two things."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from tests.unit.pods import NAMES, PARENT
+from vk_provider.api import words
+from vk_provider.kube.objects import Metadata
+from vk_provider.translate.names import ROOT_CA, Names
+
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+labels = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
+subdomains = st.lists(labels, min_size=1, max_size=3).map(".".join)
+prefixes = st.from_regex(r"[a-z0-9][-a-z0-9]{0,39}", fullmatch=True)
+
+
+def names(prefix: str = "") -> Names:
+    return Names("member-a", PARENT, prefix)
+
+
+@given(labels)
+def test_without_a_prefix_namespaces_are_the_same(namespace: str) -> None:
+    assert names().namespace(namespace) == namespace
+
+
+@given(labels, prefixes)
+@example("a" * 63, "p")
+@example("a" * 61, "p-")
+def test_namespaces_of_the_member_are_valid(namespace: str, prefix: str) -> None:
+    mapped = names(prefix).namespace(namespace)
+    assert len(mapped) <= 63 and LABEL.fullmatch(mapped)
+
+
+@given(labels, labels, prefixes)
+@example("a" * 62 + "b", "a" * 62 + "c", "east-")
+def test_two_namespaces_never_meet(one: str, other: str, prefix: str) -> None:
+    assume(one != other)
+    assert names(prefix).namespace(one) != names(prefix).namespace(other)
+
+
+@given(st.from_regex(r"[a-z0-9][-a-z0-9]{58,61}[a-z0-9]", fullmatch=True), prefixes)
+@example("a" * 63, "e-")
+@example("a" * 60, "east-")
+def test_no_namespace_can_be_named_to_meet_a_shortened_one(victim: str, prefix: str) -> None:
+    mapped = names(prefix).namespace(victim)
+    assume(mapped != prefix + victim)
+    assert names(prefix).namespace(mapped.removeprefix(prefix)) != mapped
+
+
+@given(subdomains, subdomains)
+@example(ROOT_CA, f"{ROOT_CA}.{words.DOMAIN}")
+@example(ROOT_CA, f"{ROOT_CA}.another-parent")
+def test_two_config_maps_never_meet(one: str, other: str) -> None:
+    assume(one != other)
+    assert names().config_map(one) != names().config_map(other)
+
+
+@given(subdomains)
+@example(ROOT_CA)
+def test_config_maps_of_the_member_have_valid_names(name: str) -> None:
+    mapped = names().config_map(name)
+    assert len(mapped) <= 253 and SUBDOMAIN.fullmatch(mapped)
+
+
+def test_the_root_cas_of_two_parents_can_live_in_one_namespace() -> None:
+    assert names().config_map(ROOT_CA) != Names("member-a", "another-parent").config_map(ROOT_CA)
+
+
+def test_the_root_ca_does_not_take_the_name_of_the_members_own() -> None:
+    assert names().config_map(ROOT_CA) != ROOT_CA
+
+
+@given(subdomains, st.uuids())
+@example("a" * 219 + ".bbb", "x")
+@example("a" * 218 + ".-.b", "x")
+@example("a" * 253, "x")
+def test_token_secrets_have_valid_names(pod: str, uid: object) -> None:
+    secret = names().token_secret(pod, str(uid))
+    assert len(secret) <= 253 and SUBDOMAIN.fullmatch(secret)
+
+
+@given(subdomains, st.uuids(), st.uuids())
+def test_two_incarnations_of_a_pod_do_not_share_their_tokens(pod: str, one: object, other: object) -> None:
+    assume(one != other)
+    assert names().token_secret(pod, str(one)) != names().token_secret(pod, str(other))
+
+
+@given(subdomains, subdomains, st.uuids(), st.uuids())
+def test_two_pods_do_not_share_their_tokens(one: str, other: str, uid: object, other_uid: object) -> None:
+    assume(uid != other_uid)
+    assert names().token_secret(one, str(uid)) != names().token_secret(other, str(other_uid))
+
+
+@given(labels, subdomains, prefixes)
+def test_annotations_lead_back_to_the_parent_object(namespace: str, name: str, prefix: str) -> None:
+    there = names(prefix)
+    parent = Metadata(name=name, namespace=namespace, uid="p-1")
+    member = Metadata(name=name, namespace=there.namespace(namespace), annotations=there.annotations(parent))
+    assert there.parent_key(member) == f"{namespace}/{name}"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {},
+        {words.PARENT_LABEL: PARENT},
+        {words.NODE_LABEL: "member-a"},
+        {words.PARENT_LABEL: "other", words.NODE_LABEL: "member-a"},
+        {words.PARENT_LABEL: PARENT, words.NODE_LABEL: "other"},
+    ],
+)
+def test_what_does_not_carry_both_labels_is_not_ours(labels: dict[str, str]) -> None:
+    assert not NAMES.owns(labels)
+
+
+def test_what_carries_both_labels_is_ours() -> None:
+    assert NAMES.owns({"app": "web", **NAMES.labels})
+
+
+def test_the_selector_selects_exactly_what_carries_our_labels() -> None:
+    assert dict(pair.split("=") for pair in NAMES.selector.split(",")) == NAMES.labels

@@ -1,0 +1,264 @@
+"""The patch that brings a status to the parent, and the statuses that have no member pod behind them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.merge import apply_status
+from tests.unit.pods import NAMES, Manifest, pod
+from vk_provider.api import words
+from vk_provider.kube.objects import Pod, fields
+from vk_provider.translate.status import failed, reflected, restarts, status_patch, waiting
+
+NOW, LATER = "2026-03-01T12:00:00Z", "2026-03-01T13:00:00Z"
+KUBELETS_CONDITIONS = ("Initialized", "Ready", "ContainersReady")
+
+times = st.sampled_from(["2026-03-01T10:00:00Z", "2026-03-01T11:00:00Z"])
+conditions = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(
+            [*KUBELETS_CONDITIONS, "PodScheduled", "PodResizePending", "example.com/gate", "Other"]
+        ),
+        "status": st.sampled_from(["True", "False"]),
+    },
+    optional={
+        "lastTransitionTime": times,
+        "lastProbeTime": st.none(),
+        "reason": st.sampled_from(["A", "B"]),
+        "message": st.sampled_from(["x", "y"]),
+        "observedGeneration": st.integers(1, 3),
+    },
+)
+states = st.sampled_from(
+    [
+        {"running": {"startedAt": "2026-03-01T10:00:00Z"}},
+        {"waiting": {"reason": "CrashLoopBackOff"}},
+        {"terminated": {"exitCode": 0}},
+        {"terminated": {"exitCode": 1}},
+    ]
+)
+
+
+def container_statuses(*names: str) -> st.SearchStrategy[list[Manifest]]:
+    return st.tuples(
+        *(
+            st.fixed_dictionaries(
+                {"name": st.just(name), "restartCount": st.integers(0, 5), "state": states, "lastState": st.just({})}
+            )
+            for name in names
+        )
+    ).map(list)
+
+
+addresses = st.lists(st.sampled_from(["10.0.0.1", "10.0.0.2", "fd00::1"]), max_size=2, unique=True).map(
+    lambda ips: [{"ip": ip} for ip in ips]
+)
+statuses = st.fixed_dictionaries(
+    {"phase": st.sampled_from(["Pending", "Running", "Succeeded", "Failed"])},
+    optional={
+        "conditions": st.lists(conditions, max_size=4, unique_by=lambda entry: str(entry["type"])),
+        "containerStatuses": container_statuses("app"),
+        "initContainerStatuses": container_statuses("setup"),
+        "podIP": st.just("10.0.0.1"),
+        "podIPs": addresses,
+        "hostIPs": addresses,
+        "qosClass": st.sampled_from(["BestEffort", "Burstable"]),
+        "reason": st.just("Evicted"),
+        "observedGeneration": st.integers(1, 3),
+        "resources": st.dictionaries(st.sampled_from(["limits", "requests"]), st.just({"cpu": "1"}), max_size=2),
+        "futureField": st.dictionaries(st.sampled_from("ab"), st.integers(0, 2), max_size=2),
+    },
+)
+parents = st.builds(
+    lambda spec, status, generation: pod(spec, status, generation=generation),
+    st.fixed_dictionaries(
+        {"restartPolicy": st.sampled_from(["Always", "OnFailure", "Never"])},
+        optional={"readinessGates": st.just([{"conditionType": "example.com/gate"}])},
+    ),
+    statuses,
+    st.integers(0, 3),
+)
+members = st.builds(
+    lambda status, generation, counts: pod(
+        status=status, uid="m-1", labels=NAMES.labels, generation=generation, annotations=counts
+    ),
+    statuses,
+    st.integers(0, 3),
+    st.sampled_from([{}, {words.RESTARTS: '{"app":3}'}]),
+)
+
+
+def no_nulls(value: Any) -> Any:
+    """A field that is null is a field that is absent."""
+    if isinstance(value, dict):
+        return {key: no_nulls(part) for key, part in value.items() if part is not None}
+    return [no_nulls(part) for part in value] if isinstance(value, list) else value
+
+
+def by_type(status: Manifest) -> dict[str, Manifest]:
+    return {entry["type"]: no_nulls(entry) for entry in status.get("conditions", [])}
+
+
+def written(parent: Pod, wanted: Manifest) -> Manifest:
+    return fields(apply_status(parent, status_patch(parent, wanted)).status)
+
+
+@given(parents, members)
+def test_the_patch_gives_every_field_that_is_wanted(parent: Pod, member: Pod) -> None:
+    wanted = reflected(parent, member, now=NOW)
+    after = written(parent, wanted)
+    assert {k: no_nulls(after.get(k)) for k in wanted if k != "conditions"} == {
+        k: no_nulls(v) for k, v in wanted.items() if k != "conditions"
+    }
+
+
+@given(parents, members)
+def test_the_patch_gives_every_condition_that_is_wanted_and_no_more_of_it(parent: Pod, member: Pod) -> None:
+    wanted = reflected(parent, member, now=NOW)
+    after = by_type(written(parent, wanted))
+    assert {kind: after.get(kind) for kind in by_type(wanted)} == by_type(wanted)
+
+
+@given(parents, members)
+def test_the_patch_leaves_what_is_the_parents(parent: Pod, member: Pod) -> None:
+    before, after = fields(parent.status), written(parent, reflected(parent, member, now=NOW))
+    assert after.get("qosClass") == before.get("qosClass")
+    assert by_type(after).get("PodScheduled") == by_type(before).get("PodScheduled")
+
+
+@given(parents, members)
+def test_the_patch_leaves_nothing_of_an_earlier_member_pod(parent: Pod, member: Pod) -> None:
+    wanted = reflected(parent, member, now=NOW)
+    assert written(parent, wanted).keys() <= wanted.keys() | {"qosClass", "observedGeneration"}
+
+
+@given(parents, members)
+def test_a_second_patch_is_none(parent: Pod, member: Pod) -> None:
+    wanted = reflected(parent, member, now=NOW)
+    assert status_patch(apply_status(parent, status_patch(parent, wanted)), wanted) is None
+
+
+@given(parents, members)
+def test_reflecting_again_later_changes_nothing(parent: Pod, member: Pod) -> None:
+    after = apply_status(parent, status_patch(parent, reflected(parent, member, now=NOW)))
+    assert status_patch(after, reflected(after, member, now=LATER)) is None
+
+
+@given(parents, members)
+def test_a_terminal_phase_never_changes(parent: Pod, member: Pod) -> None:
+    before = fields(parent.status)["phase"]
+    after = reflected(parent, member, now=NOW)["phase"]
+    assert before not in ("Succeeded", "Failed") or after == before
+
+
+@settings(max_examples=200)
+@given(parents, members)
+def test_an_api_server_would_accept_what_happens_to_containers(parent: Pod, member: Pod) -> None:
+    """As ValidateContainerStateTransition: an end that is final cannot be taken back."""
+    policy = fields(parent.spec)["restartPolicy"]
+    before, after = fields(parent.status), written(parent, reflected(parent, member, now=NOW))
+    for field in ("containerStatuses", "initContainerStatuses"):
+        now = {entry["name"]: entry["state"] for entry in after.get(field, [])}
+        for entry in before.get(field, []):
+            end = entry["state"].get("terminated")
+            final = end and (policy == "Never" or (policy == "OnFailure" and end["exitCode"] == 0))
+            if final and entry["name"] in now:
+                assert "terminated" in now[entry["name"]]
+
+
+@given(parents, members)
+def test_a_patch_carries_the_parents_uid(parent: Pod, member: Pod) -> None:
+    patch = status_patch(parent, reflected(parent, member, now=NOW))
+    assert patch is None or patch["metadata"] == {"uid": "p-1"}
+
+
+@given(parents)
+def test_waiting_twice_is_waiting_once(parent: Pod) -> None:
+    after = apply_status(parent, status_patch(parent, waiting(parent, "NameConflict", "taken")))
+    assert status_patch(after, waiting(after, "NameConflict", "taken")) is None
+
+
+@given(parents)
+def test_failing_twice_is_failing_once(parent: Pod) -> None:
+    after = apply_status(parent, status_patch(parent, failed("MemberPodLost", "gone")))
+    assert status_patch(after, failed("MemberPodLost", "gone")) is None
+
+
+RUNNING: Manifest = {
+    "phase": "Running",
+    "podIP": "10.0.0.1",
+    "conditions": [
+        {"type": "PodScheduled", "status": "True"},
+        {"type": "Ready", "status": "True", "lastTransitionTime": NOW},
+        {"type": words.CREATED_CONDITION, "status": "True"},
+    ],
+    "containerStatuses": [
+        {"name": "app", "restartCount": 4, "ready": True, "started": True, "state": {"running": {}}, "lastState": {}}
+    ],
+}
+
+
+def test_a_pod_that_waits_names_the_reason_on_each_container() -> None:
+    two = pod({"containers": [{"name": "app", "image": "app:1"}, {"name": "side", "image": "side:1"}]})
+    states = [entry["state"] for entry in waiting(two, "NameConflict", "taken")["containerStatuses"]]
+    assert states == [{"waiting": {"reason": "NameConflict", "message": "taken"}}] * 2
+
+
+def test_a_pod_that_waits_has_no_address() -> None:
+    assert "podIP" not in written(pod(status=RUNNING), waiting(pod(status=RUNNING), "MemberRefused"))
+
+
+def test_a_pod_that_waits_is_not_ready_any_more() -> None:
+    after = written(pod(status=RUNNING), waiting(pod(status=RUNNING), "MemberRefused"))
+    assert by_type(after)["Ready"]["status"] == "False"
+
+
+def test_a_pod_that_waits_remembers_that_it_was_created() -> None:
+    after = written(pod(status=RUNNING), waiting(pod(status=RUNNING), "MemberRefused"))
+    assert by_type(after)[words.CREATED_CONDITION]["status"] == "True"
+
+
+def test_restart_counts_survive_waiting() -> None:
+    parent = pod(status=RUNNING)
+    before = restarts(parent)
+    assert restarts(apply_status(parent, status_patch(parent, waiting(parent, "MemberRefused")))) == before
+
+
+def test_a_failed_pod_is_not_ready_any_more() -> None:
+    after = written(pod(status=RUNNING), failed("MemberPodLost", "gone"))
+    assert by_type(after)["Ready"]["status"] == "False"
+
+
+def test_a_failed_pod_runs_no_container() -> None:
+    after = written(pod(status=RUNNING), failed("MemberPodLost", "gone"))
+    assert after["containerStatuses"][0]["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
+
+
+def test_how_a_container_of_a_failed_pod_ended_stays_known() -> None:
+    ended = {"name": "app", "restartCount": 0, "state": {"terminated": {"exitCode": 3}}}
+    after = written(pod(status={"phase": "Running", "containerStatuses": [ended]}), failed("MemberPodLost", "gone"))
+    assert after["containerStatuses"] == [ended]
+
+
+def test_a_pod_that_is_refused_at_once_has_no_containers_to_tell_of() -> None:
+    assert written(pod(), failed("NotSupportedByVirtualNode", "no")).keys() == {"phase", "reason", "message"}
+
+
+@pytest.mark.parametrize(
+    ("status", "count"),
+    [
+        ({"state": {"running": {}}}, {"app": 1}),
+        ({"state": {"running": {}}, "restartCount": 2}, {"app": 3}),
+        ({"state": {"terminated": {"exitCode": 0}}}, {"app": 1}),
+        ({"state": {"waiting": {}}, "lastState": {"terminated": {}}, "restartCount": 2}, {"app": 3}),
+        ({"state": {"waiting": {}}}, {}),
+        ({"state": {"waiting": {}}, "restartCount": 2}, {"app": 2}),
+        ({}, {}),
+    ],
+)
+def test_a_container_that_ran_counts_one_restart_more(status: Manifest, count: dict[str, int]) -> None:
+    assert restarts(pod(status={"containerStatuses": [{"name": "app", **status}]})) == count
