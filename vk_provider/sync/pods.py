@@ -49,7 +49,7 @@ from vk_provider.translate.status import is_silent, restarts
 
 log = logging.getLogger(__name__)
 
-_FIRST_WORDS: Final = 1.0  # seconds that a new member pod has to say something before its silence is reflected
+_FIRST_WORDS: Final = 2.0  # seconds that a new member pod has to say something before its silence is reflected
 _CONFLICT_RETRY: Final = 15.0  # seconds until a taken name is tried again
 _ORPHAN_RETRY: Final = 5.0  # seconds until the parent is asked again about a pod that only its own cache misses
 _ACCOUNT_RETRY: Final = 0.2  # seconds; a new namespace gets its default service account a moment later
@@ -92,6 +92,7 @@ class _PodState:
     last: Pod | None = None  # the member pod as it was when it went
     foreign: Pod | None = None  # what has the pod's name in the member and is not ours
     unsure: bool = False  # a create was sent and its outcome is unknown
+    finished: str = ""  # UID of the parent pod whose final delete was sent
     deleting: tuple[str, int | None] | None = None  # UID and grace of the delete that was sent
     silent_until: float = 0.0  # loop time; a member pod made a moment ago has said nothing yet
     recreated: int = 0  # how often a lost member pod was made again
@@ -309,6 +310,8 @@ class PodLoop:
 
     async def _finish(self, parent: Pod, state: _PodState) -> None:
         """The member pod is gone: writes its last words, then lets the parent pod go."""
+        if state.finished == parent.metadata.uid:
+            return  # the watch will say so, or whoever holds a finalizer
         if state.unsure:
             await self._name_exists(parent, state)
             if self._member_pods.items.get(self._member_key(parent.metadata.key)) is not None:
@@ -317,8 +320,9 @@ class PodLoop:
         last = state.last
         if last is not None and last.metadata.annotations.get(words.PARENT_UID) == parent.metadata.uid:
             await self._statuses.reflect(parent, last)
+            parent = self._parent_pods.items.get(parent.metadata.key, parent)
         if parent.metadata.finalizers and pod_phase(parent).phase not in TERMINAL:
-            # It outlives its deletion for somebody who waits for an end (a Job counts its pods so): a kubelet gives one.
+            # It outlives its deletion for somebody who waits for its end, as a Job does: a kubelet gives it one.
             await self._statuses.fail(parent, "", "")
         try:
             await self._parent.delete(
@@ -326,6 +330,7 @@ class PodLoop:
             )
         except (NotFoundError, ConflictError):
             pass
+        state.finished = parent.metadata.uid
 
     async def _orphan(self, key: str, member: Pod) -> float | None:
         """Deletes a member pod whose parent pod is gone, if the parent itself, asked now, says so."""
