@@ -1,0 +1,155 @@
+"""Requests as the API servers saw them: their audit logs, by user and by purpose.
+
+A request is one line, written when it has been answered; a watch, which may never be, when it begins.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+
+class Purpose(StrEnum):
+    """What a request is for, as far as its resource tells. POD_LIFE is whatever is not one of the others."""
+
+    POD_LIFE = "pod life"
+    DEPENDENTS = "dependents"
+    EVENTS = "events"
+    NODE = "node"
+    ACCESS = "access"
+    PROBE = "probe"
+    WATCH = "watch"
+
+
+# Custom resources of other providers are not in here on purpose: what a pod needs them for is the price of a pod.
+_PURPOSES: Final = {
+    "configmaps": Purpose.DEPENDENTS,
+    "secrets": Purpose.DEPENDENTS,
+    "serviceaccounts": Purpose.DEPENDENTS,
+    "events": Purpose.EVENTS,
+    "nodes": Purpose.NODE,
+    "leases": Purpose.NODE,
+    "certificatesigningrequests": Purpose.NODE,
+    "memberclusters": Purpose.NODE,
+    "tokenreviews": Purpose.ACCESS,
+    "subjectaccessreviews": Purpose.ACCESS,
+    "selfsubjectaccessreviews": Purpose.ACCESS,
+}
+_WRITES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+
+
+class _User(msgspec.Struct):
+    username: str = ""
+
+
+class _ObjectRef(msgspec.Struct):
+    resource: str = ""
+    name: str = ""
+    subresource: str = ""
+
+
+class _Answer(msgspec.Struct):
+    code: int = 0
+
+
+class _Line(msgspec.Struct, rename="camel"):
+    stage: str
+    verb: str
+    user: _User
+    request_received_timestamp: datetime
+    stage_timestamp: datetime
+    object_ref: _ObjectRef | None = None
+    response_status: _Answer | None = None
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is worth telling of a request. `resource` has the subresource: `pods/status`; empty: no API resource."""
+
+    user: str
+    verb: str
+    resource: str
+    code: int
+
+    @property
+    def purpose(self) -> Purpose:
+        if not self.resource:
+            return Purpose.PROBE
+        if self.verb == "watch":
+            return Purpose.WATCH
+        return _PURPOSES.get(self.resource.partition("/")[0], Purpose.POD_LIFE)
+
+    @property
+    def writes_pod(self) -> bool:
+        return self.verb in _WRITES and self.resource.partition("/")[0] == "pods"
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A request for the object of that name: when the API server got it, and when it had answered (its own clock)."""
+
+    request: Request
+    name: str
+    received: datetime
+    answered: datetime
+
+
+def timed(lines: Iterable[bytes]) -> list[Timed]:
+    """Every request once: lines that only say that one goes on do not count again."""
+    found = []
+    for line in lines:
+        entry = _decoder.decode(line)
+        if entry.stage != ("ResponseStarted" if entry.verb == "watch" else "ResponseComplete"):
+            continue
+        about = entry.object_ref or _ObjectRef()
+        resource = f"{about.resource}/{about.subresource}" if about.subresource else about.resource
+        code = entry.response_status.code if entry.response_status else 0
+        request = Request(entry.user.username, entry.verb, resource, code)
+        found.append(Timed(request, about.name, entry.request_received_timestamp, entry.stage_timestamp))
+    return found
+
+
+def parse(lines: Iterable[bytes]) -> Counter[Request]:
+    """How often each request was made."""
+    return Counter(entry.request for entry in timed(lines))
+
+
+class AuditLog:
+    """One API server's log, read from where the last reading ended."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._offset = file.stat().st_size
+
+    def take(self) -> Counter[Request]:
+        """The requests since the last reading, or since this was made."""
+        return parse(self.lines())
+
+    def lines(self) -> list[bytes]:
+        """The same as they were written."""
+        with self._file.open("rb") as handle:
+            handle.seek(self._offset)
+            text = handle.read()
+        whole = text[: text.rfind(b"\n") + 1]  # the server may be in the middle of a line
+        self._offset += len(whole)
+        return whole.splitlines()
+
+
+def by(requests: Counter[Request], user: str) -> Counter[Request]:
+    """Those of one user."""
+    return Counter({request: count for request, count in requests.items() if request.user == user})
+
+
+def count(requests: Counter[Request], *purposes: Purpose) -> int:
+    """How many requests are for one of these purposes."""
+    return sum(number for request, number in requests.items() if request.purpose in purposes)

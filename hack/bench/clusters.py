@@ -1,0 +1,112 @@
+"""The clusters of a run, from nothing and back to nothing, and the program's own user in them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import localkube
+from localkube import ClusterInfo
+
+from bench.errors import BenchError
+from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.client import Client
+from vk_provider.kube.objects import encode
+from vk_provider.kube.resources import SERVICE_ACCOUNTS
+
+PARENT: Final = "bench-parent"
+MEMBER: Final = "bench-member"
+PLAIN: Final = "bench-plain"
+
+_ACCOUNT: Final = "program-under-test"
+_ACCOUNTS_NAMESPACE: Final = "kube-system"
+_TOKEN_LIFE: Final = 24 * 3600  # seconds; longer than any run
+_PODS_PER_NODE: Final = 250
+_SPARE: Final = 200  # pods beside those of a burst
+
+USER: Final = f"system:serviceaccount:{_ACCOUNTS_NAMESPACE}:{_ACCOUNT}"
+"""The program's name in the audit logs of both clusters: nobody else uses it."""
+
+
+def fake(name: str, pods: int) -> str:
+    """A cluster with fake nodes that have room for so many pods, as localkube reads it."""
+    return f"{name}:fake={math.ceil((pods + _SPARE) / _PODS_PER_NODE)},cpu=32,memory=128Gi,pods={_PODS_PER_NODE}"
+
+
+@contextmanager
+def clusters(specs: list[str], *, keep: bool) -> Iterator[dict[str, ClusterInfo]]:
+    """Fresh clusters with audit logs, removed at the end of the block unless they are to be kept."""
+    names = [spec.partition(":")[0] for spec in specs]
+    with localkube.on_stderr() as progress:
+        localkube.down(names, progress=progress)
+    try:
+        with localkube.on_stderr() as progress:
+            made = localkube.up(specs, audit=True, progress=progress)
+        yield made
+    finally:
+        if not keep:
+            with localkube.on_stderr() as progress:
+                localkube.down(names, progress=progress)
+
+
+def client(info: ClusterInfo) -> Client:
+    """As the cluster's administrator."""
+    return Client(Kubeconfig.from_files(str(info.kubeconfig)).credentials())
+
+
+async def give_user(admin: Client, info: ClusterInfo) -> Path:
+    """A kubeconfig in which the program is USER, and may do everything."""
+    account = {"metadata": {"name": _ACCOUNT, "namespace": _ACCOUNTS_NAMESPACE}}
+    await _create(admin, SERVICE_ACCOUNTS.path(namespace=_ACCOUNTS_NAMESPACE), account)
+    binding = {
+        "metadata": {"name": _ACCOUNT},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": _ACCOUNT, "namespace": _ACCOUNTS_NAMESPACE}],
+    }
+    await _create(admin, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    answer = await _create(
+        admin,
+        SERVICE_ACCOUNTS.path(_ACCOUNT, _ACCOUNTS_NAMESPACE, "token"),
+        {"spec": {"expirationSeconds": _TOKEN_LIFE}},
+    )
+    config: dict[str, Any] = json.loads(info.kubeconfig.read_text())
+    for user in config["users"]:
+        user["user"] = {"token": answer["status"]["token"]}
+    file = info.directory / "program.kubeconfig"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(config))
+    return file
+
+
+async def join(parent: ClusterInfo, member: Path, node: str) -> None:
+    """`vk-provider join`."""
+    command = ["-m", "vk_provider", "--kubeconfig", str(parent.kubeconfig)]
+    command += ["join", node, "--kubeconfig", str(member), "--no-wait"]
+    code, said = await run_python(command)
+    if code:
+        raise BenchError(f"vk-provider join {node}: {said}")
+
+
+async def run_python(arguments: list[str]) -> tuple[int, str]:
+    """Runs a module of ours to its end. Gives its status, and what it printed; where it failed, its complaints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        output, complaints = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    return process.returncode or 0, (complaints if process.returncode else output).decode().strip()
+
+
+async def _create(admin: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(await admin.request("POST", path, body=encode(body)))
+    return answer

@@ -1,0 +1,261 @@
+"""The run, phase by phase, with the program under test between a parent and one member.
+
+    ready -- memory -- warm-up -- a gentle stream (latency) -- burst -- memory -- idle -- events that mean nothing
+      -- delete -- [burst with tokens -- delete] -- many pods -- memory -- restart -- memory -- delete
+
+CPU and requests of a phase are counted until the program is at rest again, so that nothing which is put off is lost.
+The event loop is watched for stalls while pods come and go, except where CPU per pod is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bench import audit, burst, clusters, latency, load
+from bench.audit import Purpose, Request
+from bench.burst import IDLE_CLUSTERS, WARM_UP, Burst
+from bench.clusters import MEMBER, PARENT
+from bench.errors import BenchError
+from bench.figures import Figures
+from bench.load import Watcher
+from bench.meter import Measured, Meter
+from bench.pods import Group
+from bench.program import Program
+from bench.receive import Received
+from vk_provider.cli.watching import until
+from vk_provider.kube.client import Client
+from vk_provider.kube.objects import Condition, Object
+from vk_provider.kube.resources import NODES
+
+_READY_WITHIN: Final = 120.0  # seconds until the virtual node is Ready
+_REST: Final = 1.0  # seconds of rest that end a phase
+_REST_AFTER_RESTART: Final = 3.0
+_REST_WITHIN: Final = 300.0
+
+Say = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything. `idle` is in seconds; `large` 0: as many pods as `pods`, without figures of their own."""
+
+    pods: int
+    large: int
+    stream: int
+    idle: float
+    tokens: bool
+
+    @property
+    def most(self) -> int:
+        return max(self.pods, self.large)
+
+
+@dataclass
+class Found:
+    """What a run has brought to light so far."""
+
+    figures: Figures = field(default_factory=Figures)
+    phases: dict[str, Measured] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class _Conditions(msgspec.Struct):
+    conditions: list[Condition] = []
+
+
+class Scenario:
+    """One run. `ours`: the program is this provider, of which more can be known than of others."""
+
+    def __init__(
+        self,
+        program: Program,
+        meter: Meter,
+        parent: tuple[Client, Watcher],
+        member: tuple[Client, Watcher],
+        *,
+        node: str,
+        sizes: Sizes,
+        ours: bool,
+        member_kubeconfig: Path,
+        say: Say,
+    ) -> None:
+        self._program, self._meter = program, meter
+        self._parent, self._here = parent
+        self._member, self._there = member
+        self._node, self._sizes, self._ours, self._say = node, sizes, ours, say
+        self._member_kubeconfig = member_kubeconfig
+        self.found = Found()
+
+    async def run(self) -> None:
+        """All phases, in order. Raises BenchError where one cannot be measured."""
+        with self._say(f"waiting for virtual node {self._node}"):
+            await self._ready()
+        self._memory("memory_before", 0)
+        with self._say(f"{self._sizes.stream} pods in a gentle stream"):
+            await self._latency()
+        idle = await self._idle("idle clusters", IDLE_CLUSTERS)
+        await self._burst(idle)
+        if self._sizes.tokens:
+            await self._burst_with_tokens()
+        await self._many()
+
+    async def _ready(self) -> None:
+        def ready(node: Object | None) -> bool:
+            if node is None:
+                return False
+            conditions = msgspec.json.decode(node.status, type=_Conditions).conditions
+            return any(c.type == "Ready" and c.status == "True" for c in conditions)
+
+        try:
+            await until(self._parent, NODES, self._node, ready, _READY_WITHIN)
+        except TimeoutError as error:
+            raise BenchError(f"virtual node {self._node} is not Ready after {_READY_WITHIN:.0f} s") from error
+        await self._rest()
+
+    async def _latency(self) -> None:
+        warm_up = Group("warm-up", WARM_UP, self._node)
+        await burst.make(self._parent, self._here, warm_up)
+        await burst.end(self._parent, [self._here, self._there], warm_up)
+        group = Group("stream", self._sizes.stream, self._node)
+        logs = self._meter.logs()
+        await latency.stream(self._parent, self._here, group)
+        found = latency.latencies(logs[PARENT], logs[MEMBER], group, self._meter.user)
+        await burst.end(self._parent, [self._here, self._there], group)
+        for name, share in (("p50", 0.5), ("p99", 0.99)):
+            created, running = found.percentiles(share)
+            self.found.figures.add(f"created_{name}", created * 1000, self._sizes.stream)
+            self.found.figures.add(f"running_{name}", running * 1000, self._sizes.stream)
+        self.found.details["latencies"] = msgspec.to_builtins(found)
+        await self._rest()
+
+    async def _burst(self, idle: Measured) -> None:
+        pods, add = self._sizes.pods, self.found.figures.add
+        group = Group("burst", pods, self._node)
+        with self._say(f"burst: {pods} pods to Running"):
+            made, seen = await self._made("burst", group)
+        self._memory("memory_pods", pods)
+        add("burst_rate", seen.rate, pods)
+        add("burst_p50", seen.p50, pods)
+        with self._say(f"idle with {pods} pods: {self._sizes.idle:.0f} s"):
+            resting = await self._idle("idle", self._sizes.idle)
+        add("idle_cpu", resting.own_cpu / resting.seconds * 100, pods)
+        with self._say("changes that mean nothing"):
+            touched = await self._phase("touch", load.touch(self._member, self._there, group, "bench"))
+        add("event_cpu", touched.beyond(resting).own_cpu / pods * 1e6, pods)
+        with self._say(f"burst: {pods} pods deleted"):
+            life = made + await self._gone("burst", group)
+        add("own_cpu", life.own_cpu / pods * 1000, pods)
+        add("everything_cpu", life.beyond(idle).everything_cpu / pods * 1000, pods)
+        own = self._meter.own(life)
+        add("parent_requests", audit.count(own[PARENT], Purpose.POD_LIFE) / pods, pods)
+        add("member_requests", audit.count(own[MEMBER], Purpose.POD_LIFE) / pods, pods)
+
+    async def _burst_with_tokens(self) -> None:
+        pods, add = self._sizes.pods, self.found.figures.add
+        group = Group("tokens", pods, self._node, tokens=True)
+        with self._say(f"burst with service account tokens: {pods} pods to Running, and deleted"):
+            made, _ = await self._made("tokens", group)
+            life = made + await self._gone("tokens", group)
+        add("own_cpu_tokens", life.own_cpu / pods * 1000, pods)
+        own = self._meter.own(life)
+        kinds = (Purpose.POD_LIFE, Purpose.DEPENDENTS)
+        add("parent_requests_tokens", audit.count(own[PARENT], *kinds) / pods, pods)
+        add("member_requests_tokens", audit.count(own[MEMBER], *kinds) / pods, pods)
+
+    async def _many(self) -> None:
+        pods = self._sizes.most
+        group = Group("many", pods, self._node)
+        self._program.begin_stalls()
+        with self._say(f"{pods} pods to Running, watched for stalls"):
+            await self._made("many", group)
+        rising = await self._program.end_stalls()
+        if self._sizes.large:
+            self._memory("memory_large", pods)
+        with self._say("what one watch event costs to receive"):
+            await self._receive(group)
+        with self._say(f"restart with {pods} pods"):
+            await self._restart(pods)
+        self._memory("memory_restarted", pods)
+        self._program.begin_stalls()
+        with self._say(f"{pods} pods deleted, watched for stalls"):
+            await self._gone("many", group)
+        falling = await self._program.end_stalls()
+        seen = [stalls for stalls in (rising, falling) if stalls is not None]
+        add = self.found.figures.add
+        add("stall", max(stalls.cpu for stalls in seen) * 1000 if seen else None, pods)
+        add("stall_wall", max(stalls.wall for stalls in seen) * 1000 if seen else None, pods)
+
+    async def _receive(self, group: Group) -> None:
+        if not self._ours:
+            self.found.figures.add("receive_cpu", None, group.size)
+            return
+        arguments = ["-m", "bench.receive", str(self._member_kubeconfig), group.selector]
+        code, said = await clusters.run_python(arguments)
+        if code:
+            raise BenchError(f"bench.receive: {said}")
+        received = msgspec.json.decode(said, type=Received)
+        self.found.figures.add("receive_cpu", received.cpu * 1e6, received.events)
+
+    async def _restart(self, pods: int) -> None:
+        synced = 0.0
+
+        async def again() -> None:
+            nonlocal synced
+            await self._program.kill()
+            began = time.monotonic()
+            await self._program.start()
+            synced = await self._meter.at_rest(_REST_AFTER_RESTART, _REST_WITHIN) - began
+
+        measured = await self._meter.measure(again())
+        measured = replace(measured, own_cpu=self._meter.own_cpu())  # of the new process alone
+        self.found.phases["restart"] = measured
+        requests = sum(self._meter.own(measured).values(), Counter[Request]())
+        add = self.found.figures.add
+        add("restart_time", synced, pods)
+        add("restart_cpu", measured.own_cpu, pods)
+        add("restart_requests", sum(requests.values()), pods)
+        add("restart_writes", sum(count for request, count in requests.items() if request.writes_pod), pods)
+
+    async def _made(self, phase: str, group: Group) -> tuple[Measured, Burst]:
+        async def work() -> Burst:
+            result = await burst.make(self._parent, self._here, group)
+            await self._rest()
+            return result
+
+        measured, seen = await self._meter.result(work())
+        self.found.phases[f"{phase} create"] = measured
+        return measured, seen
+
+    async def _gone(self, phase: str, group: Group) -> Measured:
+        return await self._phase(f"{phase} delete", burst.end(self._parent, [self._here, self._there], group))
+
+    async def _phase(self, name: str, work: Awaitable[object]) -> Measured:
+        """Some work, until the program is at rest again."""
+
+        async def to_rest() -> None:
+            await work
+            await self._rest()
+
+        measured = await self._meter.measure(to_rest())
+        self.found.phases[name] = measured
+        return measured
+
+    async def _idle(self, name: str, seconds: float) -> Measured:
+        measured = await self._meter.measure(asyncio.sleep(seconds))
+        self.found.phases[name] = measured
+        return measured
+
+    async def _rest(self) -> None:
+        await self._meter.at_rest(_REST, _REST_WITHIN)
+
+    def _memory(self, key: str, pods: int) -> None:
+        self.found.figures.add(key, self._meter.memory_mib(), pods)

@@ -1,0 +1,54 @@
+"""How long an event loop stands still: a timer that looks how late it comes.
+
+Late by the clock is what users feel; on a machine that others use it is mostly others. So the CPU time that the loop's
+own thread spent meanwhile is kept as well: a stall that the program itself makes shows in both. While it watches, the
+timer costs a per cent of a core; it sleeps until it is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+PERIOD: Final = 0.01  # seconds
+
+
+class Stalls(msgspec.Struct):
+    """The longest stalls, in seconds: by the clock, and of CPU time."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+
+class StallWatch:
+    """Watches the event loop that it is made in, between `begin` and `end`."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._task: asyncio.Task[None] | None = None
+        self._longest = Stalls()
+
+    def begin(self) -> None:
+        self._longest = Stalls()
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    def end(self) -> None:
+        """Writes the longest stalls to the file, which is whole when it appears."""
+        if self._task is not None:
+            self._task.cancel()
+        temporary = self._file.with_suffix(".part")
+        temporary.write_bytes(msgspec.json.encode(self._longest))
+        os.replace(temporary, self._file)
+
+    async def _watch(self) -> None:
+        while True:
+            began, spent = time.monotonic(), time.thread_time()
+            await asyncio.sleep(PERIOD)
+            late = max(0.0, time.monotonic() - began - PERIOD)
+            self._longest.wall = max(self._longest.wall, late)
+            self._longest.cpu = max(self._longest.cpu, min(late, time.thread_time() - spent))

@@ -1,0 +1,117 @@
+"""What becomes of the query of a kubelet request on its way to the member: nothing is lost, reordered or re-encoded."""
+
+from __future__ import annotations
+
+from random import Random
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vk_provider.kubelet.logs import member_query
+from vk_provider.kubelet.streams import exec_query, port_forward_query, run_query
+
+WORDS = st.lists(st.binary(max_size=40), max_size=8)
+
+
+def values(query: str, key: str) -> list[bytes]:
+    """What a server reads under that key, in order, as bytes."""
+    pairs = (part.partition("=") for part in query.split("&"))
+    return [unquote_to_bytes(value.replace("+", " ")) for name, _, value in pairs if name == key]
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("command=ls&output=1&error=1", "command=ls&stdout=true&stderr=true&container=app"),
+        ("input=1&output=1&tty=1&command=sh", "stdin=true&stdout=true&tty=true&command=sh&container=app"),
+        ("input=true", "stdin=true&container=app"),
+        ("input=0&output=false&error=&tty", "container=app"),
+        ("command=sh&command=-c&command=echo+a%20b", "command=sh&command=-c&command=echo+a%20b&container=app"),
+        ("command=&command=a%3Db%26c", "command=&command=a%3Db%26c&container=app"),
+        ("command=%ff%00%2B", "command=%ff%00%2B&container=app"),
+        ("container=other&stdin=true&frob=1", "container=app"),
+        ("", "container=app"),
+    ],
+)
+def test_options_of_exec_take_the_names_of_the_member(asked: str, sent: str) -> None:
+    assert exec_query(asked, "app") == sent
+
+
+@given(WORDS)
+def test_exec_passes_every_byte_of_a_command_in_order(words: list[bytes]) -> None:
+    asked = "&".join(f"command={quote(word)}" for word in words)
+    assert values(exec_query(asked, "app"), "command") == words
+
+
+@given(WORDS, st.lists(st.sampled_from(["input=1", "output=1", "error=1", "tty=1"]), unique=True), st.randoms())
+def test_exec_keeps_the_command_wherever_the_options_stand(
+    words: list[bytes], options: list[str], order: Random
+) -> None:
+    parts = [f"command={quote(word)}" for word in words]
+    for option in options:
+        parts.insert(order.randint(0, len(parts)), option)
+    query = exec_query("&".join(parts), "app")
+    assert values(query, "command") == words
+    assert [part for part in query.split("&") if part.endswith("=true")] == [
+        {"input=1": "stdin=true", "output=1": "stdout=true", "error=1": "stderr=true", "tty=1": "tty=true"}[part]
+        for part in parts
+        if part in options
+    ]
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1))
+def test_a_container_name_cannot_add_options(name: str) -> None:
+    for query in (exec_query("", name), run_query("", name), member_query("", name)):
+        assert values(query, "container") == [name.encode()]
+        assert {part.partition("=")[0] for part in query.split("&")} <= {"container", "command", "stdout", "stderr"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("", ""),
+        ("port=80", "ports=80"),
+        ("port=80&port=443&ports=8080", "ports=80&ports=443&ports=8080"),
+        ("port=80%2C81&other=1", "ports=80%2C81"),
+    ],
+)
+def test_port_becomes_ports(asked: str, sent: str) -> None:
+    assert port_forward_query(asked) == sent
+
+
+@pytest.mark.parametrize(
+    ("asked", "command"),
+    [
+        ("cmd=ls", [b"ls"]),
+        ("cmd=ls+-l%20/", [b"ls", b"-l", b"/"]),
+        ("cmd=a%26command%3Db", [b"a&command=b"]),
+        ("cmd=first&cmd=second", [b"first"]),
+    ],
+)
+def test_run_splits_its_command_line_at_spaces(asked: str, command: list[bytes]) -> None:
+    query = run_query(asked, "app")
+    assert values(query, "command") == command
+    assert query.endswith("&stdout=true&stderr=true&container=app")
+
+
+@given(st.binary(min_size=1, max_size=60))
+def test_run_passes_every_byte_of_a_command_line(line: bytes) -> None:
+    assert b" ".join(values(run_query(f"cmd={quote(line)}", "app"), "command")) == line
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("", {}),
+        ("tailLines=0", {"tailLines": "0"}),
+        ("follow=true&previous=false&timestamps=true", {"follow": "true", "previous": "false", "timestamps": "true"}),
+        ("sinceSeconds=5&limitBytes=10&tailLines=3", {"sinceSeconds": "5", "limitBytes": "10", "tailLines": "3"}),
+        ("sinceTime=2026-01-01T00:00:00%2B02:00", {"sinceTime": "2026-01-01T00:00:00+02:00"}),
+        ("stream=Stderr", {"stream": "Stderr"}),
+        ("container=other&insecureSkipTLSVerifyBackend=true&frob=1", {}),
+    ],
+)
+def test_options_of_logs_pass_and_nothing_else_does(asked: str, sent: dict[str, str]) -> None:
+    assert dict(parse_qsl(member_query(asked, "app"), keep_blank_values=True)) == {**sent, "container": "app"}

@@ -1,0 +1,295 @@
+"""Two connections joined: every byte in order, bounded memory, one end for both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.waiting import eventually_here
+from vk_provider.kubelet.splice import Splice, Tail
+from vk_provider.kubelet.streams import Sessions
+
+
+class End(asyncio.Transport):
+    """A transport in memory. The test plays the network: `receive`, `close_remotely`, `congest`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closing = self.aborted = False
+        self.reading = True
+        self.lost: list[BaseException | None] = []  # what the first owner of the connection heard of its end
+        self.protocol: asyncio.Protocol | None = None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self.protocol = protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limit = high
+
+    def write(self, data: bytes | bytearray | memoryview[int]) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def is_reading(self) -> bool:
+        return self.reading
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def close(self) -> None:
+        if not self.closing:
+            self.closing = True
+            asyncio.get_running_loop().call_soon(self._owner.connection_lost, None)
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.close()
+
+    @property
+    def _owner(self) -> asyncio.Protocol:
+        assert self.protocol is not None
+        return self.protocol
+
+    def receive(self, data: bytes) -> None:
+        self._owner.data_received(data)
+
+    def congest(self, *, on: bool) -> None:
+        """The buffer towards the network is full, or has been drained."""
+        if on:
+            self._owner.pause_writing()
+        else:
+            self._owner.resume_writing()
+
+    def close_remotely(self, error: Exception | None = None) -> None:
+        if error is None:
+            self._owner.eof_received()
+        self.closing = True
+        self._owner.connection_lost(error)
+
+
+def joined(one: End, other: End, idle_seconds: float = 100.0) -> Splice:
+    return Splice(one, other, one_lost=one.lost.append, other_lost=other.lost.append, idle_seconds=idle_seconds)
+
+
+async def test_bytes_of_each_side_go_to_the_other() -> None:
+    one, other = End(), End()
+    splice = joined(one, other)
+    one.receive(b"a question")
+    other.receive(b"an ")
+    other.receive(b"answer")
+    assert (one.written, other.written) == (b"an answer", b"a question")
+    splice.close()
+
+
+async def test_a_side_that_cannot_take_more_stops_the_reading_of_the_other() -> None:
+    one, other = End(), End()
+    splice = joined(one, other)
+    one.congest(on=True)
+    assert (one.reading, other.reading) == (True, False)
+    one.congest(on=False)
+    assert other.reading
+    splice.close()
+
+
+async def test_reading_that_was_paused_before_goes_on() -> None:
+    one, other = End(), End()
+    one.pause_reading()
+    splice = joined(one, other)
+    assert one.reading
+    splice.close()
+
+
+async def test_the_end_of_one_side_is_the_end_of_the_other_after_what_is_buffered() -> None:
+    one, other = End(), End()
+    splice = joined(one, other)
+    one.receive(b"last words")
+    one.close_remotely()
+    await splice.done.wait()
+    assert other.written == b"last words"
+    assert (other.closing, other.aborted) == (True, False)
+    assert (one.lost, other.lost) == ([None], [None])
+
+
+async def test_an_error_of_one_side_cuts_the_other_off() -> None:
+    """A stream that broke must not look like one that ended."""
+    one, other = End(), End()
+    splice = joined(one, other)
+    broken = ConnectionResetError("reset")
+    one.close_remotely(broken)
+    await splice.done.wait()
+    assert other.aborted
+    assert one.lost == [broken]
+
+
+async def test_both_first_owners_hear_of_the_end_once() -> None:
+    one, other = End(), End()
+    splice = joined(one, other)
+    splice.close()
+    splice.close()
+    await splice.done.wait()
+    assert (one.lost, other.lost) == ([None], [None])
+
+
+@pytest.mark.looptime
+async def test_a_silent_splice_is_closed() -> None:
+    one, other = End(), End()
+    splice = joined(one, other, idle_seconds=100)
+    async with asyncio.timeout(201):
+        await splice.done.wait()
+    assert asyncio.get_running_loop().time() >= 100
+
+
+@pytest.mark.looptime
+async def test_a_byte_now_and_then_keeps_a_splice_open() -> None:
+    one, other = End(), End()
+    splice = joined(one, other, idle_seconds=100)
+    for side in (one, other) * 5:
+        await asyncio.sleep(99)
+        side.receive(b".")
+    assert not splice.done.is_set()
+    splice.close()
+
+
+async def test_the_timer_ends_with_the_splice() -> None:
+    one, other = End(), End()
+    splice = joined(one, other)
+    splice.close()
+    await splice.done.wait()
+    assert splice._timer.cancelled()
+
+
+async def test_the_tail_keeps_what_rode_in_with_the_answer() -> None:
+    tail = Tail()
+    assert [tail.feed_data(b"first "), tail.feed_data(b"second")] == [(False, b""), (False, b"")]
+    tail.feed_eof()
+    assert tail.data == b"first second"
+
+
+class TestSessions:
+    async def test_are_counted_while_they_are_open(self) -> None:
+        sessions, one, other = Sessions(limit=2), End(), End()
+        splice = joined(one, other)
+        task = asyncio.create_task(sessions.follow(splice))
+        await asyncio.sleep(0)
+        assert (len(sessions), sessions.full) == (1, False)
+        one.close_remotely()
+        await task
+        assert len(sessions) == 0
+
+    async def test_end_when_their_request_is_cancelled(self) -> None:
+        sessions, one, other = Sessions(limit=2), End(), End()
+        task = asyncio.create_task(sessions.follow(joined(one, other)))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert (one.closing, other.closing, len(sessions)) == (True, True, 0)
+
+    @pytest.mark.looptime
+    async def test_get_a_grace_period_to_end_by_themselves(self) -> None:
+        sessions, ends = Sessions(limit=2), [End() for _ in range(4)]
+        tasks = [asyncio.create_task(sessions.follow(joined(ends[i], ends[i + 1]))) for i in (0, 2)]
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(3, ends[0].close_remotely)
+        await sessions.drain(5)
+        await asyncio.gather(*tasks)
+        assert asyncio.get_running_loop().time() == pytest.approx(5, abs=0.1)
+        assert all(end.closing for end in ends)
+
+    @pytest.mark.looptime
+    async def test_that_are_over_are_not_waited_for(self) -> None:
+        sessions, one, other = Sessions(limit=2), End(), End()
+        task = asyncio.create_task(sessions.follow(joined(one, other)))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(1, one.close_remotely)
+        await sessions.drain(5)
+        await task
+        assert asyncio.get_running_loop().time() == pytest.approx(1, abs=0.1)
+
+
+class _Silent(asyncio.Protocol):
+    """The owner of a connection before the splice."""
+
+
+@contextlib.asynccontextmanager
+async def spliced_sockets() -> AsyncIterator[tuple[socket.socket, socket.socket, list[asyncio.Transport]]]:
+    """The outer ends of two socket pairs whose inner ends are joined, and the transports of those."""
+    loop = asyncio.get_running_loop()
+    pairs = [socket.socketpair() for _ in range(2)]
+    for pair in pairs:
+        for end in pair:
+            end.setblocking(False)
+    inner = [(await loop.create_connection(_Silent, sock=pair[1]))[0] for pair in pairs]
+    splice = Splice(inner[0], inner[1], one_lost=lambda _: None, other_lost=lambda _: None, idle_seconds=60)
+    try:
+        yield pairs[0][0], pairs[1][0], inner
+    finally:
+        for transport in inner:
+            transport.abort()
+        await splice.done.wait()
+        for pair in pairs:
+            pair[0].close()
+
+
+async def test_a_reader_that_stalls_holds_the_writer_back_and_memory_bounded() -> None:
+    loop = asyncio.get_running_loop()
+    payload = random.Random(1).randbytes(8 << 20)
+    async with spliced_sockets() as (writer, reader, inner):
+        sending = asyncio.create_task(loop.sock_sendall(writer, payload))
+        await eventually_here(lambda: not inner[0].is_reading(), "the writer is held back")
+        assert inner[1].get_write_buffer_size() < 1 << 20
+        assert not sending.done()
+        received = bytearray()
+        while len(received) < len(payload):
+            received += await loop.sock_recv(reader, 1 << 16)
+        await sending
+        assert received == payload
+        assert inner[0].is_reading()
+
+
+async def test_what_was_sent_before_the_end_arrives_before_the_end() -> None:
+    loop = asyncio.get_running_loop()
+    payload = random.Random(2).randbytes(2 << 20)
+    async with spliced_sockets() as (writer, reader, _):
+
+        async def send() -> None:
+            await loop.sock_sendall(writer, payload)
+            writer.close()
+
+        sending = asyncio.create_task(send())
+        received = bytearray()
+        while data := await loop.sock_recv(reader, 1 << 16):
+            received += data
+        await sending
+        assert received == payload
+
+
+async def test_both_directions_flow_at_once() -> None:
+    loop = asyncio.get_running_loop()
+    payloads = [random.Random(seed).randbytes(2 << 20) for seed in (3, 4)]
+    async with spliced_sockets() as (one, other, _):
+
+        async def receive(end: socket.socket, size: int) -> bytes:
+            received = bytearray()
+            while len(received) < size:
+                received += await loop.sock_recv(end, 1 << 16)
+            return bytes(received)
+
+        results = await asyncio.gather(
+            loop.sock_sendall(one, payloads[0]),
+            loop.sock_sendall(other, payloads[1]),
+            receive(other, len(payloads[0])),
+            receive(one, len(payloads[1])),
+        )
+        assert list(results[2:]) == payloads
