@@ -116,9 +116,10 @@ class App:
 
     async def _follow(self, group: asyncio.TaskGroup) -> None:
         """Starts, restarts and stops supervision so that it fits the MemberClusters that there are."""
+        clusters = dict(self._clusters.items)  # as they are now: they may change while a member is being stopped
         wanted = {
             name: (raw.metadata.uid, raw.metadata.generation, raw.metadata.deletion_timestamp is not None)
-            for name, raw in self._clusters.items.items()
+            for name, raw in clusters.items()
         }
         for name, served in list(self._served.items()):
             if wanted.get(name) != served.version:
@@ -127,7 +128,7 @@ class App:
                 del self._served[name]
         for name, version in wanted.items():
             if name not in self._served:
-                task = group.create_task(self._supervise(self._clusters.items[name]), name=f"member {name}")
+                task = group.create_task(self._supervise(clusters[name]), name=f"member {name}")
                 self._served[name] = _Served(version, task)
 
     async def _supervise(self, raw: Object) -> None:

@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from vk_provider.api import words
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Pod, fields
 from vk_provider.translate.names import Names
@@ -37,17 +38,25 @@ class Backend:
         if parent is None or (uid and uid != parent.metadata.uid):
             raise web.HTTPNotFound(text=f'pod "{namespace}/{name}" not found')
         member = self.member_pods().get(f"{self.names.namespace(namespace)}/{name}")
-        container = request.match_info.get("container", "")
-        if member is None:
-            raise web.HTTPBadRequest(text=self._waiting(parent, container))
+        if member is None or member.metadata.annotations.get(words.PARENT_UID) != parent.metadata.uid:
+            raise web.HTTPBadRequest(text=_waiting(parent, request.match_info.get("container", "")))
         return f"/api/v1/namespaces/{member.metadata.namespace}/pods/{name}/{subresource}"
 
-    def _waiting(self, parent: Pod, container: str) -> str:
-        reason = "ContainerCreating"
-        for status in fields(parent.status).get("containerStatuses") or ():
-            if status["name"] == container:
-                reason = (status.get("state", {}).get("waiting") or {}).get("reason", reason)
-        return f'container "{container}" in pod "{parent.metadata.name}" is waiting to start: {reason}'
+
+def _waiting(pod: Pod, container: str) -> str:
+    """Why there is nothing to show of a pod that has no member pod; without `container`, of the pod as a whole."""
+    status = fields(pod.status)
+    found = [
+        each
+        for kind in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+        for each in status.get(kind) or ()
+        if container in ("", each["name"])
+    ]
+    state = (found[0].get("state") or {}) if found else {}
+    what = f'container "{container}" in pod "{pod.metadata.name}"' if container else f'pod "{pod.metadata.name}"'
+    if status.get("phase") in ("Succeeded", "Failed") or "terminated" in state:
+        return f"{what} is terminated"
+    return f"{what} is waiting to start: {(state.get('waiting') or {}).get('reason') or 'ContainerCreating'}"
 
 
 async def relay_failure(response: aiohttp.ClientResponse) -> web.Response:

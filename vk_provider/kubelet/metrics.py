@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Final, Protocol, TypeVar
 from urllib.parse import quote
 
 from vk_provider.errors import UnreachableError, VkError
-from vk_provider.kube.client import Client
-from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod
 from vk_provider.translate.metrics import Find, Scrape, Series, find_ours, merged
 from vk_provider.translate.names import Names
@@ -33,6 +31,19 @@ log = logging.getLogger(__name__)
 DEADLINE: Final = 8.0  # seconds for all nodes together: metrics-server waits 10 s for an answer
 _PATIENCE: Final = 4.0  # seconds for one node, once it is its turn
 _AT_ONCE: Final = 16  # nodes asked at a time, which bounds the memory that unread answers take
+
+
+class Api(Protocol):
+    """Port: the member's API server; a kube.client.Client."""
+
+    async def request(self, method: str, path: str, *, deadline: float) -> bytes: ...
+
+
+class Pods(Protocol):
+    """Port: a kept list of member pods; an Informer of them."""
+
+    @property
+    def items(self) -> Mapping[str, Pod]: ...
 
 
 class _Reader(Protocol):
@@ -50,14 +61,12 @@ class MemberMetrics:
 
     def __init__(
         self,
-        member: Client,
+        member: Api,
         names: Names,
         node_names: Callable[[], list[str]],
-        member_pods: Informer[Pod],
-        *,
-        deadline: float = DEADLINE,
+        member_pods: Pods,
     ) -> None:
-        self._member, self._names, self._deadline = member, names, deadline
+        self._member, self._names = member, names
         self._node_names, self._member_pods = node_names, member_pods
         self._scrapes: dict[str, _Shared] = {}
         self._reading = asyncio.Lock()
@@ -115,7 +124,7 @@ class MemberMetrics:
                 causes[node] = error
                 return None
 
-        end = asyncio.get_running_loop().time() + self._deadline
+        end = asyncio.get_running_loop().time() + DEADLINE
         async with asyncio.TaskGroup() as group:
             # Those that failed the last time come last: nodes that hang must not keep the others from their turn.
             tasks = {node: group.create_task(ask(node)) for node in sorted(nodes, key=lambda node: node in failing)}

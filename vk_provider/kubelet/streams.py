@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Final
-from urllib.parse import quote, unquote_plus
+from urllib.parse import quote, unquote_plus, unquote_to_bytes
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -50,7 +50,8 @@ def port_forward_query(raw: str) -> str:
 
 def run_query(raw: str, container: str) -> str:
     """The member's query for /run: a command line split at spaces, both outputs."""
-    words = next((unquote_plus(value) for key, value in _pairs(raw) if key == "cmd"), "").split(" ")
+    line = next((value for key, value in _pairs(raw) if key == "cmd"), "")
+    words = unquote_to_bytes(line.replace("+", " ")).split(b" ")
     commands = "&".join(f"command={quote(word, safe='')}" for word in words)
     return f"{commands}&stdout=true&stderr=true&container={quote(container, safe='')}"
 

@@ -169,6 +169,7 @@ class NodeLoop:
         try:
             await self._parent.patch(LEASES, self._name, {"spec": spec}, _LEASE_NAMESPACE, type=Named)
         except NotFoundError:
+            self.changed()  # gone with its Node, perhaps: a status write tells, and brings both back
             owner = {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": self._uid}
             body = {
                 "apiVersion": LEASES.api_version,

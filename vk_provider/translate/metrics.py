@@ -21,12 +21,12 @@ from vk_provider.translate.prometheus import MalformedError, escape, number, par
 from vk_provider.translate.totals import Totals
 
 _STEP: Final = 2**16  # characters of text that are read at a time: under 2 ms
-_TYPES: Final = frozenset({"counter", "gauge", "histogram", "gaugehistogram", "summary", "untyped", "unknown", "info"})
+_TYPES: Final = frozenset({"counter", "gauge", "histogram", "summary", "untyped"})
 _SUFFIXES: Final = frozenset({"", "_bucket", "_sum", "_count"})
 _CUMULATIVE: Final = frozenset({"counter", "histogram"})
 # 1 where something went wrong, else 0: of many nodes the worst counts, and one that did not answer is an error, too.
-_FLAGS: Final = frozenset({"scrape_error", "resource_scrape_error", "container_scrape_error"})
-# Families of which the sum over nodes means nothing: versions, settings and times of a node's root cgroup.
+_FLAG: Final = "scrape_error"  # ends the names of such families
+# Families of which the sum over nodes means nothing: versions, settings and times of a node and its root cgroup.
 _NOT_SUMMED: Final = frozenset(
     {
         "cadvisor_version_info",
@@ -35,6 +35,7 @@ _NOT_SUMMED: Final = frozenset(
         "container_spec_cpu_quota",
         "container_spec_cpu_shares",
         "container_start_time_seconds",
+        "process_start_time_seconds",
     }
 )
 _MACHINE_LABELS: Final = frozenset({"boot_id", "machine_id", "system_uuid"})  # tell one node from another
@@ -201,7 +202,7 @@ def _of_node(
     summed = round_.finish()
     lines: dict[str, list[str]] = {}
     for series, (value, timestamp) in points.items():
-        value = 1.0 if skipped and series.family in _FLAGS else summed.get(series, value)
+        value = 1.0 if skipped and series.family.endswith(_FLAG) else summed.get(series, value)
         if wrap := _WRAPS.get(series.family):
             value %= wrap
         suffix = "" if timestamp is None else f" {timestamp}"
@@ -210,7 +211,7 @@ def _of_node(
 
 
 def _sum(series: Series, one: _Point, other: _Point) -> _Point:
-    value = max(one.value, other.value) if series.family in _FLAGS else one.value + other.value
+    value = max(one.value, other.value) if series.family.endswith(_FLAG) else one.value + other.value
     return _Point(value, _newest(one.timestamp, other.timestamp))
 
 

@@ -33,7 +33,11 @@ def number(value: float) -> str:
 
 
 def parse_sample(line: str) -> tuple[str, dict[str, str], float, int | None]:
-    """Name, labels (values escaped), value and timestamp (ms) of a sample. Raises MalformedError."""
+    """Name, labels (values escaped), value and timestamp (ms) of a sample.
+
+    Raises MalformedError, also for what only Python takes for a number: one such line would make Go's parsers refuse
+    everything.
+    """
     labels: dict[str, str] = {}
     brace = line.find("{")
     if brace < 0:
@@ -44,12 +48,25 @@ def parse_sample(line: str) -> tuple[str, dict[str, str], float, int | None]:
         labels = _labels(line[brace + 1 : end]) if end > brace else {"": ""}
     numbers = rest.split()
     try:
-        if not _is_name(name) or "" in labels or "_" in rest:  # Python takes 1_000 for a number
+        if not (_is_name(name) and 1 <= len(numbers) <= 2 and rest.isascii() and rest.isprintable()) or "" in labels:
             raise ValueError
-        value, timestamp = numbers if len(numbers) == 2 else (*numbers, None)
-        return name, labels, float(value or ""), None if timestamp is None else int(timestamp)
+        return name, labels, _float(numbers[0]), _int64(numbers[1]) if len(numbers) == 2 else None
     except ValueError as error:
         raise MalformedError(f"not a sample: {line[:100]!r}") from error
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if "_" in text or (math.isinf(value) and not text[-1].isalpha()):  # 1_000 and 1e999
+        raise ValueError(text)
+    return value
+
+
+def _int64(text: str) -> int:
+    value = int(text)
+    if "_" in text or not -(2**63) <= value < 2**63:
+        raise ValueError(text)
+    return value
 
 
 def _labels(text: str) -> dict[str, str]:
@@ -77,8 +94,9 @@ def _rejoined(parts: list[str]) -> list[str]:
 @lru_cache(maxsize=1024)
 def _label_name(before: str) -> str:
     """The name in what stands before a value: `name=`, after a comma where it is not the first."""
-    name = before.strip(" ,")
-    return name[:-1].rstrip() if name.endswith("=") and _is_name(name[:-1].rstrip()) else ""
+    name, equals, more = before.strip(" ,").partition("=")
+    name = name.rstrip()
+    return name if equals and not more and name.isascii() and name.isidentifier() else ""
 
 
 @lru_cache(maxsize=4096)

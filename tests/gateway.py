@@ -1,0 +1,137 @@
+"""An API server whose answers a test decides: scripted, and where the script has nothing, those of a real one.
+
+Plain HTTP on the loopback. Every request is recorded, so a test can say how often the server was asked for what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.client import Client
+
+Script = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request, and when it came (monotonic seconds)."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    at: float
+
+    @property
+    def lists(self) -> bool:
+        """Whether it asks for everything: a page of a list, or a watch that begins with one."""
+        return "watch" not in self.query or "sendInitialEvents" in self.query
+
+
+class Gateway:
+    """An async context manager. Without `script`, or where that returns None, it asks `real`."""
+
+    def __init__(self, script: Script | None = None, real: str = "", authorization: str = "") -> None:
+        self._script, self._real, self._authorization = script, real, authorization
+        self.asked: list[Asked] = []
+        self._runner: web.AppRunner | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self.server = ""
+
+    async def __aenter__(self) -> Gateway:
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self._answer)
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False))
+        self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.server = f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._session is not None:
+            await self._session.close()
+
+    def client(self) -> Client:
+        """A client of this server; the caller closes it."""
+        document = {
+            "clusters": [{"name": "it", "cluster": {"server": self.server}}],
+            "users": [{"name": "it", "user": {}}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            "current-context": "it",
+        }
+        return Client(Kubeconfig.from_secret(json.dumps(document).encode(), "test").credentials())
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(Asked(request.method, request.path, dict(request.query), time.monotonic()))
+        if self._script is not None:
+            answer = await self._script(request)
+            if answer is not None:
+                return answer
+        return await self._forward(request)
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        if self._session is None or not self._real:
+            return failure(404, "NotFound")
+        headers = {"Authorization": self._authorization, "Content-Type": request.content_type}
+        body = await request.read()
+        async with self._session.request(
+            request.method, self._real + request.path_qs, headers=headers, data=body
+        ) as theirs:
+            answer = web.StreamResponse(status=theirs.status)
+            await answer.prepare(request)
+            async for chunk in theirs.content.iter_any():
+                await answer.write(chunk)
+            return answer
+
+
+def failure(status: int, reason: str, message: str = "", **headers: str) -> web.Response:
+    """A Status object, as API servers answer; `Retry_After` becomes the header Retry-After."""
+    body = {"kind": "Status", "apiVersion": "v1", "code": status, "reason": reason, "message": message or reason}
+    return web.json_response(body, status=status, headers={key.replace("_", "-"): v for key, v in headers.items()})
+
+
+def item(name: str, version: int, **more: Any) -> dict[str, Any]:
+    """A ConfigMap of a scripted server."""
+    metadata = {"name": name, "namespace": "ns", "uid": f"uid-{name}", "resourceVersion": str(version)}
+    return {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata | more}
+
+
+def event(kind: str, about: dict[str, Any]) -> bytes:
+    return json.dumps({"type": kind, "object": about}).encode() + b"\n"
+
+
+def bookmark(version: int, *, end_of_list: bool = False) -> bytes:
+    annotations = {"k8s.io/initial-events-end": "true"} if end_of_list else {}
+    return event("BOOKMARK", item("", version, annotations=annotations))
+
+
+def gone_event() -> bytes:
+    status = {"kind": "Status", "metadata": {}, "code": 410, "reason": "Expired", "message": "too old resource version"}
+    return event("ERROR", status)
+
+
+async def stream(request: web.Request, *lines: bytes, stay: bool = True) -> web.StreamResponse:
+    """A watch that sends these lines, and then stays open or ends politely."""
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    for line in lines:
+        await answer.write(line)
+    if stay:
+        await asyncio.Event().wait()
+    return answer

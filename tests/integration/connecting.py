@@ -1,0 +1,59 @@
+"""Clients under test, on their way to a real API server through a proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from tests.cluster import BINDINGS, ApiFailure, Cluster
+from tests.proxy import Proxy
+from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.client import Client
+from vk_provider.kube.resources import SERVICE_ACCOUNTS
+
+SERVER_NAME = "kubernetes.default.svc"  # is in every API server's certificate
+
+
+def document(cluster: Cluster, proxy: Proxy | None, user: dict[str, Any], *, name: str = SERVER_NAME) -> dict[str, Any]:
+    """A kubeconfig that leads through the proxy; without `name`, the server's address has to be in its certificate."""
+    entry = {"server": cluster.server, "certificate-authority-data": cluster.ca_data}
+    if proxy is not None:
+        entry["server"] = f"https://127.0.0.1:{proxy.port}"
+        if name:
+            entry["tls-server-name"] = name
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "it", "cluster": entry}],
+        "users": [{"name": "it", "user": user}],
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        "current-context": "it",
+    }
+
+
+@contextlib.asynccontextmanager
+async def client_through(cluster: Cluster, proxy: Proxy | None, *, name: str = SERVER_NAME) -> AsyncIterator[Client]:
+    """A client with an administrator's token."""
+    content = json.dumps(document(cluster, proxy, {"token": admin_token(cluster)}, name=name))
+    async with Client(Kubeconfig.from_secret(content.encode(), "test").credentials()) as client:
+        yield client
+
+
+def admin_token(cluster: Cluster, account: str = "test-admin") -> str:
+    """The token of a service account that may do everything."""
+    subject = {"kind": "ServiceAccount", "name": account, "namespace": "default"}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    for resource, body, namespace in (
+        (SERVICE_ACCOUNTS, {}, "default"),
+        (BINDINGS, {"roleRef": reference, "subjects": [subject]}, ""),
+    ):
+        try:
+            cluster.create(resource, {"metadata": {"name": account}, **body}, namespace)
+        except ApiFailure as error:
+            if error.status != 409:
+                raise
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 7200}}
+    token: str = cluster.call("POST", SERVICE_ACCOUNTS.path(account, "default", "token"), request)["status"]["token"]
+    return token

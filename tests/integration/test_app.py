@@ -1,0 +1,77 @@
+"""The process as a whole, in the test's own event loop: MemberClusters that change at the worst moment."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from tests.cluster import Cluster
+from tests.gateway import Gateway, event
+from tests.integration.connecting import admin_token
+from tests.waiting import eventually_here
+from vk_provider.api.membercluster import MEMBER_CLUSTERS
+from vk_provider.app import App
+from vk_provider.config import Settings
+from vk_provider.kube.client import Client
+from vk_provider.kube.objects import Object
+
+
+class Reluctant(App):
+    """Serves nobody; what it serves stops only when it has heard of everything."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client, Settings())
+        self.served: list[tuple[str, int]] = []
+        self.stopping = False
+
+    def knows(self, name: str) -> bool:
+        return name in self._clusters.items
+
+    async def _supervise(self, raw: Object) -> None:
+        self.served.append((raw.metadata.name, raw.metadata.generation))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopping = True
+            await eventually_here(lambda: self.knows("last"), "the deletion and what came after it are known")
+
+
+async def test_a_member_that_is_deleted_while_its_earlier_version_is_being_stopped_disturbs_nobody(
+    parent: Cluster,
+) -> None:
+    async def script(request: web.Request) -> web.StreamResponse | None:
+        if request.path != MEMBER_CLUSTERS.path() or "watch" not in request.query:
+            return None
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        await answer.write(event("ADDED", member("brief", 1)) + event("ADDED", member("other", 1)) + end(2))
+        await eventually_here(lambda: len(app.served) == 2, "both are served")
+        await answer.write(event("MODIFIED", member("brief", 3)))
+        await eventually_here(lambda: app.stopping, "the earlier version is being stopped")
+        await answer.write(event("DELETED", member("brief", 4)) + event("ADDED", member("last", 5)))
+        await asyncio.Event().wait()
+        return answer
+
+    async with (
+        Gateway(script, parent.server, f"Bearer {admin_token(parent)}") as gateway,
+        gateway.client() as client,
+        asyncio.TaskGroup() as group,
+    ):
+        app = Reluctant(client)
+        running = group.create_task(app.run())
+        await eventually_here(lambda: ("last", 5) in app.served or running.done(), "the next one is served")
+        assert app.served[-1] == ("last", 5)
+        running.cancel()
+
+
+def member(name: str, version: int) -> dict[str, Any]:
+    """A MemberCluster whose generation is its version."""
+    metadata = {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version), "generation": version}
+    return {"kind": "MemberCluster", "apiVersion": "vk-provider.io/v1alpha1", "metadata": metadata}
+
+
+def end(version: int) -> bytes:
+    metadata = {"resourceVersion": str(version), "annotations": {"k8s.io/initial-events-end": "true"}}
+    return event("BOOKMARK", {"kind": "MemberCluster", "metadata": metadata})

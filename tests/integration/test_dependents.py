@@ -1,0 +1,172 @@
+"""ConfigMaps, Secrets and tokens: in the member when a pod names them, current, and gone when no pod does any more."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from tests.cluster import ApiFailure, Cluster, Json
+from tests.waiting import eventually
+from tests.workloads import bare, pod, wait_until_gone, wait_until_running, waiting_reason
+from vk_provider.api import words
+from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, PODS, SECRETS
+
+pytestmark = pytest.mark.usefixtures("provider")
+
+
+def with_volumes(name: str, **sources: Any) -> Json:
+    """A bare pod with a volume for each source."""
+    volumes = [{"name": f"v{number}", source: value} for number, (source, value) in enumerate(sources.items())]
+    return bare(name, volumes=volumes)
+
+
+def test_a_config_map_is_copied_follows_changes_and_goes_with_its_last_pod(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "1", "b": "2"}}, namespace)
+    parent.create(CONFIG_MAPS, {"metadata": {"name": "unused"}, "data": {"a": "1"}}, namespace)
+    for name in ("one", "two"):
+        parent.create(PODS, with_volumes(name, configMap={"name": "conf"}), namespace)
+        wait_until_running(parent, name, namespace)
+    assert alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "1", "b": "2"}
+    assert alpha.find(CONFIG_MAPS, "unused", namespace) is None
+    parent.patch(CONFIG_MAPS, "conf", {"data": {"a": "3", "b": None}}, namespace)
+    eventually(lambda: alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "3"}, "the copy follows")
+    parent.delete(PODS, "one", namespace)
+    wait_until_gone(parent, "one", namespace)
+    assert alpha.find(CONFIG_MAPS, "conf", namespace), "the other pod needs it"
+    parent.delete(PODS, "two", namespace)
+    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace) is None, "the copy goes")
+
+
+def test_a_copy_that_somebody_changed_or_deleted_in_the_member_is_put_right(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "1"}}, namespace)
+    parent.create(PODS, with_volumes("web", configMap={"name": "conf"}), namespace)
+    wait_until_running(parent, "web", namespace)
+    alpha.patch(CONFIG_MAPS, "conf", {"data": {"a": "changed", "more": "x"}}, namespace)
+    eventually(lambda: alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "1"}, "it is put right")
+    alpha.delete(CONFIG_MAPS, "conf", namespace)
+    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace), "it is made again")
+
+
+def test_a_secret_keeps_its_type_and_goes_when_the_parents_does(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    value = base64.b64encode(b"user:secret").decode()
+    body = {"metadata": {"name": "login"}, "type": "kubernetes.io/basic-auth", "data": {"username": value}}
+    parent.create(SECRETS, body, namespace)
+    parent.create(PODS, with_volumes("web", secret={"secretName": "login", "optional": True}), namespace)
+    wait_until_running(parent, "web", namespace)
+    copy = alpha.get(SECRETS, "login", namespace)
+    assert (copy["type"], copy["data"]) == ("kubernetes.io/basic-auth", {"username": value})
+    parent.delete(SECRETS, "login", namespace)
+    eventually(lambda: alpha.find(SECRETS, "login", namespace) is None, "the copy goes")
+    parent.create(SECRETS, body | {"type": "Opaque"}, namespace)
+    eventually(lambda: alpha.find(SECRETS, "login", namespace), "and comes again")
+
+
+def test_an_immutable_config_map_that_is_replaced_in_the_parent_is_replaced_in_the_member(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    body = {"metadata": {"name": "conf"}, "data": {"a": "1"}, "immutable": True}
+    parent.create(CONFIG_MAPS, body, namespace)
+    parent.create(PODS, with_volumes("web", configMap={"name": "conf"}), namespace)
+    wait_until_running(parent, "web", namespace)
+    assert alpha.get(CONFIG_MAPS, "conf", namespace)["immutable"] is True
+    parent.delete(CONFIG_MAPS, "conf", namespace)
+    parent.create(CONFIG_MAPS, body | {"data": {"a": "2"}}, namespace)
+
+    def replaced() -> bool:
+        found = alpha.find(CONFIG_MAPS, "conf", namespace)
+        assert found, "no copy"
+        assert found["data"] == {"a": "2"}, found["data"]
+        return True
+
+    eventually(replaced, "the copy is the new one")
+
+
+def test_a_mandatory_config_map_may_come_later(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    parent.create(PODS, with_volumes("web", configMap={"name": "later"}), namespace)
+    eventually(lambda: alpha.find(PODS, "web", namespace), "the pod is in the member, where it waits")
+    parent.create(CONFIG_MAPS, {"metadata": {"name": "later"}, "data": {"a": "1"}}, namespace)
+    eventually(lambda: alpha.find(CONFIG_MAPS, "later", namespace), "the copy comes")
+
+
+def test_a_foreign_config_map_of_that_name_is_left_alone(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
+    foreign = alpha.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "theirs"}}, namespace)
+    parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "ours"}}, namespace)
+    parent.create(PODS, with_volumes("web", configMap={"name": "conf"}), namespace)
+    eventually(
+        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == words.NAME_CONFLICT, "the parent pod says why"
+    )
+    assert alpha.get(CONFIG_MAPS, "conf", namespace) == foreign
+    alpha.delete(CONFIG_MAPS, "conf", namespace)
+    wait_until_running(parent, "web", namespace)
+    assert alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "ours"}
+    parent.delete(PODS, "web", namespace)
+    wait_until_gone(parent, "web", namespace)
+    alpha.delete(NAMESPACES, namespace)
+
+
+def test_the_pods_token_is_the_parents_and_bound_to_the_parent_pod(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    created = parent.create(PODS, pod("web"), namespace)
+    wait_until_running(parent, "web", namespace)
+    (secret,) = token_secrets(alpha, namespace)
+    (token,) = (base64.b64decode(value).decode() for value in secret["data"].values())
+    claims = decode(token)["kubernetes.io"]
+    assert claims["pod"] == {"name": "web", "uid": created["metadata"]["uid"]}
+    assert (claims["namespace"], claims["serviceaccount"]["name"]) == (namespace, "default")
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    user = f"system:serviceaccount:{namespace}:default"
+    assert parent.call("POST", path, review)["status"]["user"]["username"] == user
+    assert "authenticated" not in alpha.call("POST", path, review)["status"]
+    volumes = alpha.get(PODS, "web", namespace)["spec"]["volumes"]
+    sources = next(volume["projected"]["sources"] for volume in volumes if "projected" in volume)
+    mounted = next(source["secret"] for source in sources if "secret" in source)
+    assert mounted["name"] == secret["metadata"]["name"]
+    authority = next(source["configMap"]["name"] for source in sources if "configMap" in source)
+    mine = parent.get(CONFIG_MAPS, "kube-root-ca.crt", namespace)["data"]
+    assert alpha.get(CONFIG_MAPS, authority, namespace)["data"] == mine
+    parent.delete(PODS, "web", namespace)
+    wait_until_gone(parent, "web", namespace)
+    eventually(lambda: token_secrets(alpha, namespace) == [], "the token goes with the pod")
+
+
+def test_a_token_secret_deleted_in_the_member_is_minted_again(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    parent.create(PODS, pod("web"), namespace)
+    wait_until_running(parent, "web", namespace)
+    (secret,) = token_secrets(alpha, namespace)
+    alpha.delete(SECRETS, secret["metadata"]["name"], namespace)
+    eventually(lambda: token_secrets(alpha, namespace), "there is a token again")
+
+
+def test_a_copy_never_exceeds_what_the_pod_names(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    parent.create(SECRETS, {"metadata": {"name": "other"}, "data": {"a": ""}}, namespace)
+    parent.create(PODS, bare("web"), namespace)
+    wait_until_running(parent, "web", namespace)
+    ours = {"labelSelector": f"{words.NODE_LABEL}=alpha"}
+    for kind in ("secrets", "configmaps"):
+        assert alpha.call("GET", f"/api/v1/namespaces/{namespace}/{kind}", query=ours)["items"] == []
+    with pytest.raises(ApiFailure, match="404"):
+        alpha.get(SECRETS, "other", namespace)
+
+
+def token_secrets(cluster: Cluster, namespace: str) -> list[Json]:
+    found = cluster.list(SECRETS, namespace, labels=f"{words.NODE_LABEL}=alpha")
+    return [secret for secret in found if words.TOKEN_EXPIRES in secret["metadata"]["annotations"]]
+
+
+def decode(token: str) -> Json:
+    """The claims of a JWT; its signature is checked by the API server."""
+    payload = token.split(".")[1]
+    claims: Json = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims

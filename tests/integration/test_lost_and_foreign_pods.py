@@ -1,0 +1,152 @@
+"""What happens to a pod when somebody in the member interferes, or had its name before."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster import Cluster, Json
+from tests.members import event_reasons
+from tests.waiting import eventually
+from tests.workloads import (
+    bare,
+    idle,
+    phase,
+    pod,
+    restart_count,
+    runs,
+    start_idle,
+    wait_until_gone,
+    wait_until_running,
+    waiting_reason,
+)
+from vk_provider.api import words
+from vk_provider.kube.resources import NAMESPACES, PODS
+
+pytestmark = pytest.mark.usefixtures("provider")
+
+
+def test_a_member_pod_deleted_by_hand_is_made_again_and_counts_as_a_restart(
+    parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json
+) -> None:
+    uid = parent.create(PODS, idle("web"), namespace)["metadata"]["uid"]
+    first = start_idle(alpha, "web", namespace)["metadata"]["uid"]
+    wait_until_running(parent, "web", namespace)
+    alpha.delete(PODS, "web", namespace, grace_seconds=0)
+    eventually(lambda: restart_count(parent.get(PODS, "web", namespace)) == 1, "the parent counts one restart")
+    assert start_idle(alpha, "web", namespace)["metadata"]["uid"] != first
+    shown = wait_until_running(parent, "web", namespace)
+    assert (shown["metadata"]["uid"], restart_count(shown)) == (uid, 1)
+    eventually(lambda: "MemberPodRecreated" in event_reasons(parent, "web", namespace), "an Event says so")
+
+
+def test_a_pod_that_must_not_restart_fails_when_its_member_pod_is_deleted_by_hand(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    parent.create(PODS, bare("once", restartPolicy="Never"), namespace)
+    wait_until_running(parent, "once", namespace)
+    alpha.delete(PODS, "once", namespace)
+    eventually(lambda: phase(parent, "once", namespace) == "Failed", "it is Failed")
+    assert parent.get(PODS, "once", namespace)["status"]["reason"] == words.MEMBER_POD_LOST
+    assert alpha.find(PODS, "once", namespace) is None
+    eventually(lambda: words.MEMBER_POD_LOST in event_reasons(parent, "once", namespace), "an Event says so")
+    parent.delete(PODS, "once", namespace)
+    wait_until_gone(parent, "once", namespace)
+
+
+def test_the_second_loss_in_a_row_waits_as_a_crashing_container_does(
+    parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json
+) -> None:
+    parent.create(PODS, idle("web"), namespace)
+    start_idle(alpha, "web", namespace)
+    wait_until_running(parent, "web", namespace)
+    alpha.delete(PODS, "web", namespace, grace_seconds=0)
+    start_idle(alpha, "web", namespace)
+    eventually(lambda: restart_count(runs(parent, "web", namespace)()) == 1, "it runs again")
+    alpha.delete(PODS, "web", namespace, grace_seconds=0)
+    eventually(lambda: waiting_reason(parent.get(PODS, "web", namespace)) == "CrashLoopBackOff", "it is held back")
+    assert alpha.find(PODS, "web", namespace) is None
+    start_idle(alpha, "web", namespace)
+    eventually(lambda: restart_count(runs(parent, "web", namespace)()) == 2, "it runs once more")
+
+
+def test_a_foreign_pod_of_that_name_is_left_alone_and_the_pod_starts_when_it_is_gone(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
+    foreign = bare("web", node="alpha-1")
+    eventually(lambda: alpha.ensure(PODS, foreign, namespace), "the foreign pod exists")
+    wait_until_running(alpha, "web", namespace)
+    before = alpha.get(PODS, "web", namespace)["metadata"]
+    parent.create(PODS, bare("web"), namespace)
+    eventually(
+        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == words.NAME_CONFLICT, "the parent pod says why"
+    )
+    eventually(lambda: words.NAME_CONFLICT in event_reasons(parent, "web", namespace), "an Event says so")
+    assert alpha.get(PODS, "web", namespace)["metadata"] == before
+    alpha.delete(PODS, "web", namespace)
+    wait_until_running(parent, "web", namespace)
+    assert words.NODE_LABEL in alpha.get(PODS, "web", namespace)["metadata"]["labels"]
+    parent.delete(PODS, "web", namespace)
+    wait_until_gone(parent, "web", namespace)
+    alpha.delete(NAMESPACES, namespace)
+
+
+def test_a_pod_whose_name_is_taken_can_be_deleted_and_the_foreign_pod_stays(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
+    foreign = bare("web", node="alpha-1")
+    eventually(lambda: alpha.ensure(PODS, foreign, namespace), "the foreign pod exists")
+    parent.create(PODS, bare("web"), namespace)
+    eventually(lambda: waiting_reason(parent.get(PODS, "web", namespace)) == words.NAME_CONFLICT, "it says why")
+    uid = alpha.get(PODS, "web", namespace)["metadata"]["uid"]
+    parent.delete(PODS, "web", namespace)
+    wait_until_gone(parent, "web", namespace)
+    assert alpha.get(PODS, "web", namespace)["metadata"]["uid"] == uid
+    alpha.delete(NAMESPACES, namespace)
+
+
+def test_pods_come_back_when_the_members_namespace_is_deleted(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    for name in ("one", "two"):
+        parent.create(PODS, pod(name), namespace)
+        wait_until_running(parent, name, namespace)
+    old = alpha.get(NAMESPACES, namespace)["metadata"]["uid"]
+    alpha.delete(NAMESPACES, namespace)
+
+    def back() -> bool:
+        found = alpha.find(NAMESPACES, namespace)
+        assert found, "no namespace"
+        assert found["metadata"]["uid"] != old, "still the old one"
+        for name in ("one", "two"):
+            shown = parent.get(PODS, name, namespace)
+            assert phase(alpha, name, namespace) == "Running", f"{name}: {shown['status']}"
+            assert shown["status"]["phase"] == "Running", shown["status"]
+            assert restart_count(shown) >= 1
+        return True
+
+    eventually(back, "namespace and pods are back", 60)
+
+
+def test_a_pod_with_a_terminating_namespace_of_the_member_starts_once_that_is_gone(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    parent.create(PODS, bare("one"), namespace)
+    wait_until_running(parent, "one", namespace)
+    alpha.delete(NAMESPACES, namespace)
+    parent.create(PODS, bare("two"), namespace)
+    shown = wait_until_running(parent, "two", namespace, 60)
+    assert shown["status"]["podIP"] == alpha.get(PODS, "two", namespace)["status"]["podIP"]
+
+
+def test_somebody_who_strips_our_labels_in_the_member_takes_the_pod_over(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    parent.create(PODS, bare("web"), namespace)
+    wait_until_running(parent, "web", namespace)
+    uid = alpha.get(PODS, "web", namespace)["metadata"]["uid"]
+    labels = {words.NODE_LABEL: None, words.PARENT_LABEL: None}
+    alpha.patch(PODS, "web", {"metadata": {"labels": labels}}, namespace)
+    eventually(
+        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == words.NAME_CONFLICT, "the parent pod says why"
+    )
+    assert alpha.get(PODS, "web", namespace)["metadata"]["uid"] == uid

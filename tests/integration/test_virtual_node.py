@@ -1,0 +1,146 @@
+"""The Node that stands for a member: what it offers, what it is called, and that it stays alive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import members
+from tests.cluster import Cluster, Json
+from tests.provider import Provider
+from tests.waiting import eventually
+from tests.workloads import bare, wait_until_running
+from vk_provider.api import words
+from vk_provider.api.membercluster import MEMBER_CLUSTERS
+from vk_provider.kube.resources import LEASES, NAMESPACES, NODES, PODS
+
+CORES = 2 * 8  # of beta
+
+
+@pytest.fixture
+def served(parent: Cluster, beta: Cluster, provider: Provider) -> Iterator[None]:
+    """`beta` is a member with labels, a taint and a cap."""
+    taint = {"key": "team", "value": "blue", "effect": "PreferNoSchedule"}
+    members.join(
+        parent, "beta", members.kubeconfig(beta), labels={"tier": "edge"}, taints=[taint], capacity={"pods": "100"}
+    )
+    members.wait_until_served(parent, "beta")
+    yield
+    members.unjoin(parent, "beta")
+
+
+def test_the_node_says_what_the_member_is(parent: Cluster, beta: Cluster, served: None) -> None:
+    node = parent.get(NODES, "beta")
+    labels = node["metadata"]["labels"]
+    assert labels[words.CLUSTER_LABEL] == labels["kubernetes.io/hostname"] == "beta"
+    assert (labels["type"], labels["kubernetes.io/os"], labels["tier"]) == ("virtual-kubelet", "linux", "edge")
+    assert labels["topology.kubernetes.io/zone"] == "beta"
+    eventually(lambda: taints(parent) == [{"key": "team", "value": "blue", "effect": "PreferNoSchedule"}], "one taint")
+    assert node["status"]["nodeInfo"]["kubeletVersion"] == beta.call("GET", "/version")["gitVersion"]
+    assert node["status"]["allocatable"]["pods"] == "100"
+    assert (cpu(parent), node["status"]["allocatable"]["memory"]) == (CORES, "32Gi")
+
+
+def test_others_that_write_the_node_at_the_same_time_are_no_trouble(parent: Cluster, served: None) -> None:
+    """The node controller taints every new Node at once."""
+    assert members.event_reasons(parent, "beta") & {"Conflict", "NotFound", "Error"} == set()
+
+
+def test_allocatable_follows_foreign_pods_a_cordon_and_a_new_node(parent: Cluster, beta: Cluster, served: None) -> None:
+    eventually(lambda: cpu(parent) == CORES, "all of it is free")
+    beta.create(NAMESPACES, {"metadata": {"name": "theirs"}})
+    resources = {"requests": {"cpu": "3"}}
+    foreign = bare("big", node="beta-1", containers=[{"name": "c", "image": "x", "resources": resources}])
+    eventually(lambda: beta.ensure(PODS, foreign, "theirs"), "the foreign pod exists")
+    eventually(lambda: cpu(parent) == CORES - 3, "the foreign pod counts")
+    beta.patch(NODES, "beta-1", {"spec": {"unschedulable": True}})
+    eventually(lambda: cpu(parent) == 8, "the cordoned node does not count, nor what runs there")
+    beta.patch(NODES, "beta-1", {"spec": {"unschedulable": None}})
+    eventually(lambda: cpu(parent) == CORES - 3, "it counts again")
+    third = beta.get(NODES, "beta-2")
+    metadata = {"name": "beta-3", "labels": {}, "annotations": third["metadata"]["annotations"]}
+    beta.create(NODES, {"metadata": metadata, "status": third["status"]})
+    eventually(lambda: cpu(parent) == CORES + 8 - 3, "the new node counts")
+    beta.delete(NODES, "beta-3")
+    beta.delete(PODS, "big", "theirs")
+    eventually(lambda: cpu(parent) == CORES, "all of it is free again")
+    beta.delete(NAMESPACES, "theirs")
+
+
+def test_our_own_pods_do_not_make_the_node_smaller(
+    parent: Cluster, beta: Cluster, served: None, namespace: str
+) -> None:
+    eventually(lambda: cpu(parent) == CORES, "all of it is free")
+    resources = {"requests": {"cpu": "5"}}
+    body = bare("ours", node="beta", containers=[{"name": "web", "image": "x", "resources": resources}])
+    parent.create(PODS, body, namespace)
+    wait_until_running(parent, "ours", namespace)
+    position = parent.audit_position()
+    beta.patch(NODES, "beta-1", {"metadata": {"annotations": {"touched": "yes"}}})
+    eventually(lambda: status_written(parent, position), "the status was computed anew")
+    assert cpu(parent) == CORES
+
+
+def test_the_lease_is_renewed(parent: Cluster, served: None) -> None:
+    first = renew_time(parent)
+    eventually(lambda: renew_time(parent) > first, "the lease is renewed", 20)
+    (owner,) = parent.get(LEASES, "beta", "kube-node-lease")["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"]) == ("Node", parent.get(NODES, "beta")["metadata"]["uid"])
+
+
+def test_labels_and_taints_follow_the_membercluster_and_spare_those_of_others(parent: Cluster, served: None) -> None:
+    theirs = {"key": "theirs", "effect": "NoSchedule"}
+    parent.patch(NODES, "beta", {"metadata": {"labels": {"of": "somebody"}}, "spec": {"unschedulable": True}})
+    parent.patch(NODES, "beta", {"spec": {"taints": [*taints(parent), theirs]}})
+    change = {"labels": {"tier": None, "size": "large"}, "taints": [{"key": "new", "effect": "NoSchedule"}]}
+    parent.patch(MEMBER_CLUSTERS, "beta", {"spec": change})
+
+    def followed() -> Json:
+        node = parent.get(NODES, "beta")
+        assert node["metadata"]["labels"].get("size") == "large", node["metadata"]["labels"]
+        return node
+
+    node = eventually(followed, "the label is there")
+    assert "tier" not in node["metadata"]["labels"]
+    assert node["metadata"]["labels"]["of"] == "somebody"
+    assert node["spec"]["unschedulable"] is True
+    keys = {taint["key"] for taint in node["spec"]["taints"]}
+    assert keys >= {"theirs", "new"}
+    assert "team" not in keys
+
+
+def test_a_node_that_somebody_deleted_comes_back(parent: Cluster, served: None) -> None:
+    old = parent.get(NODES, "beta")["metadata"]["uid"]
+    parent.delete(NODES, "beta")
+
+    def back() -> bool:
+        node = parent.find(NODES, "beta")
+        assert node, "no node"
+        assert node["metadata"]["uid"] != old
+        assert node["status"].get("allocatable", {}).get("cpu") == str(CORES), node["status"]
+        lease = parent.find(LEASES, "beta", "kube-node-lease")
+        assert lease, "no lease"
+        assert lease["metadata"]["ownerReferences"][0]["uid"] == node["metadata"]["uid"], lease
+        return True
+
+    eventually(back, "the node is back", 90)
+
+
+def taints(parent: Cluster) -> list[Json]:
+    return list(parent.get(NODES, "beta")["spec"]["taints"])
+
+
+def cpu(parent: Cluster) -> int:
+    return int(parent.get(NODES, "beta")["status"]["allocatable"]["cpu"])
+
+
+def renew_time(parent: Cluster) -> str:
+    return str(parent.get(LEASES, "beta", "kube-node-lease")["spec"]["renewTime"])
+
+
+def status_written(parent: Cluster, since: int) -> bool:
+    return any(
+        (request.verb, request.resource, request.subresource, request.name) == ("patch", "nodes", "status", "beta")
+        for request in parent.requests(since)
+    )

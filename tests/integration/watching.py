@@ -1,0 +1,65 @@
+"""An informer of ConfigMaps under test, with every call of its handler kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from vk_provider.kube.client import Client
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Payload
+from vk_provider.kube.resources import CONFIG_MAPS
+
+
+class Longest(random.Random):
+    """Jitter at its upper end: pauses are what the back-off says, to the millisecond."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+@dataclass
+class Watching:
+    """`calls` are what the handler heard: added, changed or deleted, and the name."""
+
+    informer: Informer[Payload]
+    calls: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def names(self) -> set[str]:
+        return {key.rpartition("/")[2] for key in self.informer.items}
+
+    def heard(self, before: Payload | None, after: Payload | None) -> None:
+        kind = "added" if before is None else "deleted" if after is None else "changed"
+        self.calls.append((kind, (after or before or Payload.__new__(Payload)).metadata.name))
+
+
+@contextlib.asynccontextmanager
+async def watching(
+    client: Client,
+    namespace: str = "ns",
+    *,
+    inactivity: float = 60.0,
+    labels: str = "",
+    rng: random.Random | None = None,
+    wait: bool = True,
+) -> AsyncIterator[Watching]:
+    """Runs the informer within the block; with `wait`, from its first complete list on."""
+    informer: Informer[Payload] = Informer(
+        client, CONFIG_MAPS, Payload, namespace=namespace, labels=labels, inactivity=inactivity, rng=rng
+    )
+    found = Watching(informer)
+    informer.on_change(found.heard)
+    task = asyncio.create_task(informer.run())
+    try:
+        if wait:
+            async with asyncio.timeout(30):
+                await informer.synced.wait()
+        yield found
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

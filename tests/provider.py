@@ -1,0 +1,69 @@
+"""The provider as users run it: a process of its own, with its log kept."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+_CHECKOUT: Final = Path(__file__).resolve().parents[1]
+
+
+class Provider:
+    """`vk-provider run` against one parent. Can be started again after it ended; the log goes on."""
+
+    def __init__(self, kubeconfig: Path, log: Path) -> None:
+        self._kubeconfig, self.log_file = kubeconfig, log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._told = False
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it ended without being told to."""
+        return self._process is not None and self._process.poll() is not None and not self._told
+
+    @property
+    def log(self) -> str:
+        """Everything that it and its predecessors wrote."""
+        return self.log_file.read_text(errors="replace")
+
+    def start(self) -> None:
+        """Does nothing while it runs."""
+        if self.running:
+            return
+        command = [sys.executable, "-m", "vk_provider", "--kubeconfig", str(self._kubeconfig), "-v", "run"]
+        self._told = False
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=_CHECKOUT, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL: it gets no chance to write anything."""
+        self._end(signal.SIGKILL)
+
+    def wait(self) -> int:
+        """The exit code of one that ends by itself."""
+        assert self._process is not None
+        return self._process.wait(timeout=30)
+
+    def _end(self, number: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._told = True
+            self._process.send_signal(number)
+        try:
+            return self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(timeout=10)
+            raise

@@ -1,0 +1,120 @@
+"""Pods and deployments for virtual node `alpha`, and what to ask about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from tests.cluster import DEPLOYMENTS, STRATEGIC, Cluster, Json
+from tests.waiting import eventually
+from vk_provider.api import words
+from vk_provider.kube.resources import PODS
+
+IDLE: Final = "example.com/idle"  # a resource that only the idle node has
+IMAGE: Final = "registry.example/web:1"
+
+
+def pod(name: str, *, node: str = "alpha", **spec: Any) -> Json:
+    """A manifest; bound to the virtual node without a scheduler."""
+    container = {"name": "web", "image": IMAGE}
+    body = {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 5} | spec
+    return {"metadata": {"name": name}, "spec": {key: value for key, value in body.items() if value is not None}}
+
+
+def bare(name: str, **spec: Any) -> Json:
+    """A pod that needs no service account: for those whose dependents do not matter."""
+    return pod(name, automountServiceAccountToken=False, **spec)
+
+
+def idle(name: str, **spec: Any) -> Json:
+    """A bare pod that the member's scheduler puts on the `idle_node`, where nothing happens by itself."""
+    resources = {"requests": {IDLE: "1"}, "limits": {IDLE: "1"}}
+    manifest = bare(name, **spec)
+    manifest["spec"]["containers"][0] |= {"resources": resources}
+    return manifest
+
+
+def deployment(name: str, replicas: int, *, image: str = IMAGE) -> Json:
+    """A manifest of a Deployment for virtual node `alpha`."""
+    template = {
+        "metadata": {"labels": {"app": name}},
+        "spec": {
+            "nodeSelector": {words.CLUSTER_LABEL: "alpha"},
+            "automountServiceAccountToken": False,
+            "containers": [{"name": "web", "image": image, "resources": {"requests": {"cpu": "1m"}}}],
+        },
+    }
+    spec = {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": template}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+def phase(cluster: Cluster, name: str, namespace: str) -> str:
+    found = cluster.find(PODS, name, namespace)
+    return str(found["status"].get("phase", "")) if found else "absent"
+
+
+def runs(cluster: Cluster, name: str, namespace: str) -> Callable[[], Json]:
+    """A probe for `eventually`: the pod, once it is Running and not on its way out."""
+
+    def probe() -> Json:
+        found = cluster.find(PODS, name, namespace)
+        assert found, f"no pod {namespace}/{name}"
+        assert found["status"].get("phase") == "Running", found["status"]
+        assert "deletionTimestamp" not in found["metadata"], "deleted"
+        return found
+
+    return probe
+
+
+def wait_until_running(cluster: Cluster, name: str, namespace: str, seconds: float = 30.0) -> Json:
+    return eventually(runs(cluster, name, namespace), f"pod {name} runs in {cluster.name}", seconds)
+
+
+def wait_until_gone(cluster: Cluster, name: str, namespace: str, seconds: float = 30.0) -> None:
+    eventually(lambda: cluster.find(PODS, name, namespace) is None, f"pod {name} is gone from {cluster.name}", seconds)
+
+
+def running_pods(cluster: Cluster, namespace: str) -> dict[str, Json]:
+    """By name."""
+    found = cluster.list(PODS, namespace)
+    return {
+        item["metadata"]["name"]: item
+        for item in found
+        if item["status"].get("phase") == "Running" and "deletionTimestamp" not in item["metadata"]
+    }
+
+
+def restart_count(found: Json) -> int:
+    return int(found["status"]["containerStatuses"][0]["restartCount"])
+
+
+def waiting_reason(found: Json) -> str:
+    """Why its first container does not run; empty where it does."""
+    statuses = found["status"].get("containerStatuses") or [{}]
+    return str(statuses[0].get("state", {}).get("waiting", {}).get("reason", ""))
+
+
+def start_idle(cluster: Cluster, name: str, namespace: str, **more: Any) -> Json:
+    """Plays the kubelet of the idle node: the pod runs. `more` are further fields of its status. Returns the pod."""
+
+    def bound() -> Json:
+        found = cluster.find(PODS, name, namespace)
+        assert found, f"no pod {namespace}/{name}"
+        assert found["spec"].get("nodeName"), "not bound"
+        assert "deletionTimestamp" not in found["metadata"], "an earlier one"
+        return found
+
+    eventually(bound, f"pod {name} is on a node of {cluster.name}")
+    state = {"running": {"startedAt": "2030-01-01T00:00:00Z"}}
+    container = {"name": "web", "image": IMAGE, "imageID": "", "ready": True, "restartCount": 0, "state": state}
+    conditions = [{"type": kind, "status": "True"} for kind in ("Initialized", "ContainersReady", "Ready")]
+    status = {"phase": "Running", "conditions": conditions, "containerStatuses": [container]}
+    return set_status(cluster, name, namespace, **status | more)
+
+
+def set_status(cluster: Cluster, name: str, namespace: str, **status: Any) -> Json:
+    return cluster.patch(PODS, name, {"status": status}, namespace, subresource="status", content_type=STRATEGIC)
+
+
+def scale(cluster: Cluster, name: str, namespace: str, replicas: int) -> None:
+    cluster.patch(DEPLOYMENTS, name, {"spec": {"replicas": replicas}}, namespace)
