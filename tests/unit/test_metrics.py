@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -85,9 +86,6 @@ def values(text: bytes, sample: str) -> dict[tuple[str, ...], float]:
 def value(text: bytes, sample: str) -> float:
     (one,) = values(text, sample).values()
     return one
-
-
-# --- Prometheus text
 
 
 async def test_pods_of_ours_have_the_names_of_the_parent() -> None:
@@ -193,8 +191,6 @@ async def test_more_cpu_time_than_metrics_server_can_count_begins_anew() -> None
     assert value(text, "node_cpu_usage_seconds_total") == pytest.approx(12.5, abs=1e-3)
 
 
-# --- broken nodes
-
 GOOD = kubelet.resource(WEB_1, cpu=10.0)
 BROKEN = {
     "gone": UnreachableError("https://member: no answer in time"),
@@ -275,13 +271,10 @@ async def test_the_cpu_counter_of_the_node_never_goes_back_nor_jumps(during: byt
     for answer in (during, kubelet.resource(cpu=2000.0), kubelet.resource(cpu=2005.0)):
         api.answers["n1"] = answer
         counted.append(value(await member.resource(), "node_cpu_usage_seconds_total"))
-    grown = [after - before for before, after in zip(counted, counted[1:], strict=False)]
+    grown = [after - before for before, after in itertools.pairwise(counted)]
     assert counted[0] == 1010.0
     assert all(growth >= 0 for growth in grown)
     assert grown[-1] == 5.0
-
-
-# --- scrapes at the same time
 
 
 async def test_scrapes_at_the_same_time_share_one_answer() -> None:
@@ -328,9 +321,6 @@ async def test_a_large_answer_is_read_in_short_steps() -> None:
         turns += 1
         await asyncio.sleep(0)
     assert turns > len(lines) / 70_000
-
-
-# --- /stats/summary
 
 
 async def summary(member: MemberMetrics, *, lean: bool = False) -> dict[str, Any]:

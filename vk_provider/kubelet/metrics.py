@@ -72,7 +72,8 @@ class MemberMetrics:
         self._reading = asyncio.Lock()
         self._totals: dict[str, Totals[Series]] = {}  # by path
         self._stats_totals: dict[str, Totals[Path]] = {}
-        self._failing: dict[str, set[str]] = {}  # path -> nodes that were skipped in the last scrape
+        self._skipped: dict[str, set[str]] = {}  # path -> nodes that were skipped in the last scrape
+        self._failing: dict[str, set[str]] = {}  # path -> nodes that failed when they were asked the last time
         self.skipped = 0  # answers of member nodes that could not be used, since the start
         self.skipped_pods = 0  # pods within usable answers that could not be read, since the start
 
@@ -109,25 +110,33 @@ class MemberMetrics:
     async def _ask(self, path: str, reader: Callable[[Find], ReaderT]) -> tuple[dict[str, ReaderT], int]:
         """The answers that can be used by member node, in the order of their names; and how many cannot."""
         nodes = sorted(self._node_names())
-        failing = self._failing.get(path, set())
+        failing = self._failing.setdefault(path, set())
+        failing &= set(nodes)
         slots = asyncio.Semaphore(_AT_ONCE)
         causes: dict[str, Exception] = {}
+        asked: set[str] = set()
 
         async def ask(node: str) -> ReaderT | None:
             try:
                 async with asyncio.timeout_at(end), slots, asyncio.timeout(_PATIENCE):
+                    asked.add(node)
                     answer = await self._member.request(
                         "GET", f"/api/v1/nodes/{quote(node, safe='')}/proxy/{path}", deadline=_PATIENCE
                     )
-                    return await self._read(reader(find_ours(self._member_pods.items, self._names, node)), answer)
+                    read = await self._read(reader(find_ours(self._member_pods.items, self._names, node)), answer)
+                    failing.discard(node)
+                    return read
             except (VkError, MalformedError, TimeoutError) as error:
                 causes[node] = error
+                if node in asked:
+                    failing.add(node)
                 return None
 
         end = asyncio.get_running_loop().time() + DEADLINE
         async with asyncio.TaskGroup() as group:
             # Those that failed the last time come last: nodes that hang must not keep the others from their turn.
-            tasks = {node: group.create_task(ask(node)) for node in sorted(nodes, key=lambda node: node in failing)}
+            turns = sorted(nodes, key=failing.__contains__)
+            tasks = {node: group.create_task(ask(node)) for node in turns}
         self._tell(path, causes)
         answers = {node: answer for node in nodes if (answer := tasks[node].result()) is not None}
         if nodes and not answers:
@@ -145,12 +154,12 @@ class MemberMetrics:
 
     def _tell(self, path: str, causes: dict[str, Exception]) -> None:
         self.skipped += len(causes)
-        for node in causes.keys() - self._failing.get(path, set()):
+        for node in causes.keys() - self._skipped.get(path, set()):
             log.warning(
                 "member node skipped in metrics",
                 extra={"node": self._names.node, "member_node": node, "path": path, "error": _words(causes[node])},
             )
-        self._failing[path] = set(causes)
+        self._skipped[path] = set(causes)
 
     async def _share(self, path: str, scrape: Callable[[], Coroutine[None, None, bytes]]) -> bytes:
         shared = self._scrapes.get(path)

@@ -107,7 +107,7 @@ class NodeStats:
             here = (*path, name)
             if isinstance(value, dict) and name in _PARTS:
                 self._flatten(value, here)
-            elif isinstance(value, int) and name in _COUNTERS | _GAUGES and 0 <= value < _LIMIT:
+            elif type(value) is int and name in _COUNTERS | _GAUGES and 0 <= value < _LIMIT:
                 self.figures[here] = value
             elif isinstance(value, str) and name in ("time", "startTime") and _is_time(value):
                 self.times[here] = value
