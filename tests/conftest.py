@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 from collections.abc import Callable, Generator, Iterator
@@ -21,6 +22,15 @@ from tests.waiting import eventually
 from vk_provider.kube.resources import NAMESPACES, SERVICE_ACCOUNTS
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Before the first test: there is no current event loop.
+
+    Where nobody has said so, Python makes one when it is asked, as pytest-asyncio does before a test; nobody closes it,
+    and the next test that runs a loop of its own gets the blame.
+    """
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="session")
