@@ -18,6 +18,7 @@ from localkube import ClusterInfo, LocalkubeError
 from rich.console import Console
 
 from bench import burst, clusters, plain, report
+from bench.budget import Kind
 from bench.clusters import MEMBER, PARENT, PLAIN, USER, fake
 from bench.errors import BenchError
 from bench.load import Watcher
@@ -39,7 +40,7 @@ _screen = Console(stderr=True, highlight=False)
     "--large", type=click.IntRange(min=0), metavar="N", help="Pods at once, at most. Default: 5000 (short: 0)."
 )
 @click.option("--idle", type=click.FloatRange(min=1), metavar="SECONDS", help="Default: 60 (short: 10).")
-@click.option("--short", is_flag=True, help="The form for CI: smaller, without tokens.")
+@click.option("--short", is_flag=True, help="The form for CI: smaller, without tokens; only counts decide.")
 @click.option("--tokens", is_flag=True, help="With --short: also a burst of pods with service account tokens.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write JSON.")
 @click.option(
@@ -79,7 +80,9 @@ def cli(
     if file:
         options = asdict(sizes) | {"short": short, "provider_cmd": provider_cmd}
         report.write(file, report.document(found.figures, options, found.phases, found.details))
-    sys.exit(_OVER if found.figures.failing else 0)
+    # So few pods on a machine shared with others tell too little of CPU and memory; counts are exact anywhere.
+    decisive = [figure for figure in found.figures.failing if not short or figure.row.kind is Kind.COUNT]
+    sys.exit(_OVER if decisive else 0)
 
 
 def _measure(sizes: Sizes, command: list[str] | None, keep: bool) -> Found:
