@@ -3,7 +3,7 @@ SHELL := bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := hack
 
-.PHONY: help setup system check test unit integration e2e demo bench lock clean
+.PHONY: help setup system fetch check test unit integration e2e demo bench lock clean
 
 help:  ## this text
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,10 @@ setup:
 
 system:
 	@hack/setup --system
+
+# What clusters are made of: minutes where it must be built, so not within the deadline of a test.
+fetch: system
+	@hack/localkube/localkube fetch
 
 demo: system  ## the main job: two member clusters, plain kubectl (ARGS: --json, --keep, --fake)
 	@$(PYTHON) -m demo $(ARGS)
@@ -24,17 +28,17 @@ check: setup  ## lint, format, types, layers, unit tests; under a minute
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/pytest -q tests/unit
 
-test: system  ## everything: the checks, and tests on real API servers and real containers
+test: fetch  ## everything: the checks, and tests on real API servers and real containers
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/pytest tests
 
-integration: system  ## tests against real API servers
+integration: fetch  ## tests against real API servers
 	.venv/bin/pytest tests/integration
 
-e2e: system  ## tests on real clusters with real containers
+e2e: fetch  ## tests on real clusters with real containers
 	.venv/bin/pytest tests/e2e
 
 bench: system  ## what it costs, against the budget (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)

@@ -22,7 +22,7 @@ In reading order:
     cli           the command line (with progress)
 """
 
-from .clusters import ClusterInfo, ClusterStatus, cut, down, heal, info, program, start, status, stop, up
+from .clusters import ClusterInfo, ClusterStatus, cut, down, fetch, heal, info, program, start, status, stop, up
 from .errors import LocalkubeError
 from .progress import Progress, on_stderr
 from .spec import ClusterSpec, Kind
@@ -36,6 +36,7 @@ __all__ = [
     "Progress",
     "cut",
     "down",
+    "fetch",
     "heal",
     "info",
     "on_stderr",

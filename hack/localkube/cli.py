@@ -54,6 +54,13 @@ def up(specs: tuple[str, ...], audit: bool, as_json: bool) -> None:
 
 
 @cli.command()
+def fetch() -> None:
+    """Download or build all that clusters need, without starting one; `up` does so by itself."""
+    with on_stderr() as progress:
+        clusters.fetch(progress)
+
+
+@cli.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def down(names: tuple[str, ...]) -> None:
     """Remove clusters and everything of theirs: those named, or all."""

@@ -97,6 +97,20 @@ def up(
     return {spec.name: info(spec.name, root=root) for spec in wanted}
 
 
+def fetch(progress: Progress | None = None) -> None:
+    """Gets everything that any cluster may need into the cache: programs, and where this is root, images.
+
+    `up` does this by itself; whoever has a deadline, as tests have, does it before.
+    """
+    shown = progress or Silent()
+    kinds = [Kind.FAKE, Kind.REAL] if os.geteuid() == 0 else [Kind.FAKE]
+    found = binaries.ensure(
+        dict.fromkeys([*_CONTROL_PLANE, *(name for kind in kinds for name in _PER_KIND[kind])]), shown
+    )
+    if Kind.REAL in kinds:
+        images.ensure(found, shown)
+
+
 def down(names: Iterable[str] = (), *, root: Path | None = None, progress: Progress | None = None) -> list[str]:
     """Removes the clusters named, or all; returns the names of those that there was something of."""
     shown, state, chosen = progress or Silent(), State(root), list(names)
