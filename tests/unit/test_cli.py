@@ -384,3 +384,9 @@ def test_amount(text: str, shown: str) -> None:
 )
 def test_memory(text: str, shown: str) -> None:
     assert terminal.memory(quantity.parse(text)) == shown
+
+
+def test_run_refuses_a_kubelet_address_that_is_none() -> None:
+    result = vk("run", "--kubelet-address", "somewhere")
+    assert result.exit_code == 2
+    assert "'somewhere' is not an IP address" in result.output

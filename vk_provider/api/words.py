@@ -9,7 +9,6 @@ DOMAIN: Final = "vk-provider.io"
 # On virtual nodes (parent).
 CLUSTER_LABEL: Final = f"{DOMAIN}/cluster"  # topology key of spread and anti-affinity over members
 LEAVING_TAINT: Final = f"{DOMAIN}/leaving"  # NoExecute, while a member is being unjoined
-SUSPECT_TAINT: Final = f"{DOMAIN}/suspect"  # NoSchedule, while a member does not answer
 
 # On every object that the provider makes in a member.
 PARENT_LABEL: Final = f"{DOMAIN}/parent"  # UID of the parent's kube-system namespace

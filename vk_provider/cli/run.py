@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 
 import click
@@ -12,6 +13,15 @@ from vk_provider.config import Settings
 from vk_provider.telemetry import LogFormat
 
 
+def _address(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if value:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r} is not an IP address") from error
+    return value
+
+
 @click.command(short_help="Serve the members.")
 @click.option(
     "--log-format",
@@ -19,10 +29,17 @@ from vk_provider.telemetry import LogFormat
     default=LogFormat.TEXT.value,
     help="key=value text, or JSON. Default: text.",
 )
+@click.option(
+    "--kubelet-address",
+    default="",
+    metavar="IP",
+    callback=_address,
+    help="Where logs and exec are served; the parent's API server must reach it. Default: the address that reaches it.",
+)
 @pass_parent
-def run(parent: Parent, log_format: str) -> None:
+def run(parent: Parent, log_format: str, kubelet_address: str) -> None:
     """Serve the members: be the kubelet of every virtual node, until SIGTERM or Ctrl-C."""
     telemetry.setup(LogFormat(log_format), level=logging.INFO, verbose=parent.verbose)
     credentials = parent.credentials()
     with explained(credentials):
-        execute(app.run(credentials, Settings()), long_running=True)
+        execute(app.run(credentials, Settings(kubelet_address=kubelet_address)), long_running=True)

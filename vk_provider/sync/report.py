@@ -6,7 +6,7 @@ Owner of MemberCluster status; one Report per MemberCluster and process.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,6 +18,9 @@ from vk_provider.kube.objects import Named, Object
 from vk_provider.kube.recorder import Recorder
 
 log = logging.getLogger(__name__)
+
+_WANTED: Final = frozenset({"Leaving", "Left"})  # not ready, because somebody asked for it
+_EVENT_TYPES: Final = {logging.INFO: "Normal", logging.WARNING: "Warning"}
 
 
 class Report:
@@ -49,9 +52,9 @@ class Report:
         if status != self._said[0] or not self._since:
             self._since = self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
         if reason != self._said[1]:
-            level = logging.INFO if ready else logging.WARNING
+            level = logging.INFO if ready or reason in _WANTED else logging.WARNING
             log.log(level, "member", extra={"member": self._metadata.name, "reason": reason, "detail": message})
-            self._recorder.event(MEMBER_CLUSTERS, self._metadata, "Normal" if ready else "Warning", reason, message)
+            self._recorder.event(MEMBER_CLUSTERS, self._metadata, _EVENT_TYPES[level], reason, message)
         self._said = (status, reason, message)
         condition = {
             "type": words.READY,
