@@ -72,12 +72,19 @@ class Services:
         """Polls until the condition holds. Raises when `seconds` have passed, and at once when the service has died."""
         end = time.monotonic() + seconds
         while not condition():
-            dead = not self.running(name)
+            dead = self._has_ended(name)
             if dead or time.monotonic() > end:
                 cause = f"{name} has ended" if dead else f"{what}: not within {seconds:.0f} s"
                 log = self.log(name)
                 raise LocalkubeError(f"cluster {self._cluster}: {cause}; {log} ends with:\n{processes.last_words(log)}")
             time.sleep(0.1)
+
+    def _has_ended(self, name: str) -> bool:
+        """One look at /proc is not atomic: a service that is just being started may slip through it, but not twice."""
+        if self.running(name):
+            return False
+        time.sleep(0.2)
+        return not self.running(name)
 
     def _find(self, service: Service) -> list[processes.Process]:
         found = processes.find(self._state.ident, self._cluster, service.name)
