@@ -141,7 +141,7 @@ class Gate:
     async def _user(self, request: web.Request) -> User | None:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport is not None else None
-        if certificate:
+        if certificate and transport is not None and not transport.get_extra_info("ssl_object").session_reused:
             return _certified(certificate)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():

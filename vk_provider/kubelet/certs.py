@@ -153,8 +153,12 @@ def front_context(choose: Callable[[ssl.SSLObject, str | None, ssl.SSLContext], 
     """The context that a listening socket keeps. `choose` puts the current one in its place in every handshake.
 
     What a handshake is asked for is fixed before `choose` is called, so it stands here as in `server_context`.
+    There are no tickets: a resumed session brings in a client certificate that nobody verifies again, although it may
+    have expired, or its CA be no longer the parent's. (The session cache of TLS 1.2 cannot be switched off: see Gate.)
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_OPTIONAL
     context.sni_callback = choose

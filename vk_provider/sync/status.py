@@ -53,6 +53,9 @@ class StatusWriter:
         patch = translate.status_patch(parent, wanted)
         if patch is None:
             return parent
+        for condition in patch["status"].get("conditions", ()):
+            if "$patch" not in condition and condition.get("lastTransitionTime") is None:
+                condition["lastTransitionTime"] = self._timestamp()
         try:
             written = await self._parent.patch(
                 PODS,

@@ -1,0 +1,133 @@
+"""The kubelet server under test: in this process, with certificates and reviews of a real parent, and a scripted member."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import web
+
+from tests.cluster import Cluster
+from tests.gateway import Gateway, Script
+from tests.integration.connecting import client_through
+from tests.unit.pods import PARENT, pod
+from tests.waiting import eventually_here
+from vk_provider.api import words
+from vk_provider.kube.objects import Pod
+from vk_provider.kubelet.backend import Backend
+from vk_provider.kubelet.server import KubeletServer
+from vk_provider.translate.names import Names
+
+NODE: Final = "kubelet-it"
+ADDRESS: Final = "127.0.0.1"
+LOG: Final = b"what the container wrote\n"
+
+
+class Figures:
+    """The member's figures; every text is its own name."""
+
+    skipped = 0
+
+    async def summary(self, *, only_cpu_and_memory: bool) -> bytes:
+        return b'{"summary": true}'
+
+    async def resource(self) -> bytes:
+        return b"resource 1\n"
+
+    async def cadvisor(self) -> bytes:
+        return b"cadvisor 1\n"
+
+    async def probes(self) -> bytes:
+        return b"probes 1\n"
+
+
+@dataclass
+class Served:
+    """A running server. `connect` and `session` trust the parent's CA and nothing else."""
+
+    server: KubeletServer
+    member: Gateway
+    parent: Cluster
+    port: int = 0
+    ports: list[int] = field(default_factory=list)
+
+    def tls(self, certificate: tuple[str, str] | None = None) -> ssl.SSLContext:
+        """A client's context; `certificate` is the file of one with that of its key."""
+        context = ssl.create_default_context(cafile=str(self.parent.info.directory / "pki" / "ca.crt"))
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if certificate:
+            context.load_cert_chain(*certificate)
+        return context
+
+    async def connect(self, tls: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(ADDRESS, self.port, ssl=tls or self.tls(), limit=1 << 24)
+
+    @contextlib.asynccontextmanager
+    async def session(self, tls: ssl.SSLContext | None = None, token: str = "") -> AsyncIterator[aiohttp.ClientSession]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connector = aiohttp.TCPConnector(ssl=tls or self.tls(), force_close=True)
+        async with aiohttp.ClientSession(
+            f"https://{ADDRESS}:{self.port}", connector=connector, headers=headers, auto_decompress=False
+        ) as session:
+            yield session
+
+    @property
+    def apiserver(self) -> tuple[str, str]:
+        """The certificate with which the parent's API server comes."""
+        pki = self.parent.info.directory / "pki" / "apiserver-kubelet-client"
+        return f"{pki}.crt", f"{pki}.key"
+
+    def sockets(self) -> int:
+        """Connections to the port that are open here, at either end, in whatever state."""
+        wanted = f"{int.from_bytes(socket.inet_aton(ADDRESS), 'little'):08X}:{self.port:04X}"
+        established, half = "01", "08"
+        with open("/proc/net/tcp") as table:
+            rows = [line.split() for line in table.readlines()[1:]]
+        return sum(1 for row in rows if row[1] == wanted and row[3] in (established, half))
+
+
+def parent_pods() -> Mapping[str, Pod]:
+    return {"shop/web-1": pod()}
+
+
+def member_pods() -> Mapping[str, Pod]:
+    return {"shop/web-1": pod(uid="m-1", annotations={words.PARENT_UID: "p-1"})}
+
+
+@contextlib.asynccontextmanager
+async def serving(parent: Cluster, script: Script | None = None) -> AsyncIterator[Served]:
+    """A server that is published within the block. The member answers as scripted, and every log is `LOG`."""
+
+    async def answer(request: web.Request) -> web.StreamResponse | None:
+        found = await script(request) if script is not None else None
+        return web.Response(body=LOG) if found is None and request.path.endswith("/log") else found
+
+    async with Gateway(answer) as member, client_through(parent, None) as client, member.client() as to_member:
+        backend = Backend(Names(NODE, PARENT), to_member, parent_pods, member_pods, lambda: None)
+        ports: list[int] = []
+        server = KubeletServer(client, backend, Figures(), ADDRESS, published=ports.append)
+        served = Served(server, member, parent, ports=ports)
+        task = asyncio.create_task(server.run())
+        try:
+            await eventually_here(lambda: ports or task.done(), "the kubelet API is served")
+            if task.done():
+                task.result()
+            served.port = ports[0]
+            yield served
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def request_bytes(method: str, target: str, **headers: Any) -> bytes:
+    """A request as it goes over the wire; underscores in names of headers are dashes."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: node"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
