@@ -107,7 +107,7 @@ def spawn(owner: str, argv: Sequence[str], log: Path) -> None:
         )
 
 
-def kill(find_them: Callable[[], list[Process]], deadline: float = 15.0) -> None:
+def kill(find_them: Callable[[], list[Process]], deadline: float = 60.0) -> None:
     """SIGKILLs what `find_them` finds until it finds nothing, so that a process that was being born is caught as well.
 
     Returns when the processes have ended entirely: their ports, locks and namespaces are free. `deadline` in seconds.
