@@ -1,4 +1,4 @@
-"""The kubelet server under test: in this process, with certificates and reviews of a real parent, and a scripted member."""
+"""The kubelet server under test: in this process, with certificates and reviews of a real parent, a scripted member."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ class TestCertificates:
         assert san.get_values_for_type(x509.DNSName) == [NODE]
         assert [str(address) for address in san.get_values_for_type(x509.IPAddress)] == [ADDRESS]
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        assert list(usages) == [x509.ExtendedKeyUsageOID.SERVER_AUTH]
+        assert list(usages) == [x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]
 
     @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
     async def test_tls_1_1_is_refused(self, parent: Cluster) -> None:
@@ -399,7 +399,7 @@ class TestHostileClients:
             writer.write(GARBAGE[kind])
             writer.transport.set_write_buffer_limits(high=0)
             answer = await _answer(reader)
-            codes = {int(line.split()[1]) for line in answer.split(b"\n") if line.startswith(b"HTTP/1.1 ")}
+            codes = {int(line.split()[1]) for line in answer.split(b"\n") if line.startswith(b"HTTP/1.")}
             assert codes <= {400, 401, 417, 431}, answer[:300]
             assert b"items" not in answer
             writer.transport.abort()
@@ -416,7 +416,7 @@ class TestHostileClients:
             reader, writer = await served.connect(served.tls(served.apiserver))
             writer.write(GARBAGE[kind])
             answer = await _answer(reader)
-            assert b"HTTP/1.1 500" not in answer
+            assert b" 500 " not in answer.partition(b"\r\n")[0]
             assert b"Traceback" not in answer
             writer.transport.abort()
             assert await _healthy(served)
@@ -441,7 +441,7 @@ class TestHostileClients:
         async with serving(parent) as served:
             reader, writer = await served.connect()
             writer.write(sent)
-            drip = asyncio.create_task(_drip(writer))
+            drip = asyncio.create_task(_drip(writer, b"a" if sent else b""))
             async with asyncio.timeout(20):
                 assert await _rest(reader) == b""
             drip.cancel()
@@ -553,7 +553,7 @@ async def _rest(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
-async def _drip(writer: asyncio.StreamWriter) -> None:
+async def _drip(writer: asyncio.StreamWriter, drop: bytes) -> None:
     while True:
         await asyncio.sleep(0.05)
-        writer.write(b"a")
+        writer.write(drop)

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from vk_provider.errors import VkError
 from vk_provider.kube.client import Client
@@ -38,6 +39,15 @@ _FIRST_REQUEST: Final = 15.0  # seconds from the connection to a request that pa
 _HEADER_BYTES: Final = 1 << 20  # a command line of exec travels in the request line
 _GRACE: Final = 5.0  # seconds for sessions to end by themselves at shutdown
 _CA_EVERY: Final = 300.0  # seconds between looks at the parent's client CA
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """What is no HTTP gets a 400 and no record: any stranger may send it, and would fill the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_http_log = logging.getLogger(f"{__name__}.http")
+_http_log.addFilter(_worth_telling)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -84,6 +94,7 @@ class KubeletServer:
         runner = web.AppRunner(
             self._application(),
             access_log=None,
+            logger=_http_log,
             handler_cancellation=True,
             max_line_size=_HEADER_BYTES,
             max_field_size=_HEADER_BYTES,
