@@ -309,6 +309,8 @@ def _condition_changes(current: list[dict[str, Any]], wanted: list[dict[str, Any
 
 def _same(one: Any, other: Any) -> bool:
     """Equality, but a field that is null is a field that is absent: servers write it either way."""
+    if one == other:
+        return True
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return all(_same(one.get(key), other.get(key)) for key in one.keys() | other.keys())
     if isinstance(one, list) and isinstance(other, list):
