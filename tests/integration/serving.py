@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -100,15 +100,27 @@ def member_pods() -> Mapping[str, Pod]:
     return {"shop/web-1": pod(uid="m-1", annotations={words.PARENT_UID: "p-1"})}
 
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
 @contextlib.asynccontextmanager
-async def serving(parent: Cluster, script: Script | None = None) -> AsyncIterator[Served]:
-    """A server that is published within the block. The member answers as scripted, and every log is `LOG`."""
+async def serving(parent: Cluster, script: Script | None = None, *, raw: Serve | None = None) -> AsyncIterator[Served]:
+    """A server that is published within the block. The member answers as scripted, and every log is `LOG`.
+
+    With `raw`, the member is that function, which gets its connections.
+    """
 
     async def answer(request: web.Request) -> web.StreamResponse | None:
         found = await script(request) if script is not None else None
         return web.Response(body=LOG) if found is None and request.path.endswith("/log") else found
 
-    async with Gateway(answer) as member, client_through(parent, None) as client, member.client() as to_member:
+    async with contextlib.AsyncExitStack() as stack:
+        member = await stack.enter_async_context(Gateway(answer))
+        if raw is not None:
+            listening = await stack.enter_async_context(await asyncio.start_server(raw, ADDRESS, 0))
+            member.server = f"http://{ADDRESS}:{listening.sockets[0].getsockname()[1]}"
+        client = await stack.enter_async_context(client_through(parent, None))
+        to_member = await stack.enter_async_context(member.client())
         backend = Backend(Names(NODE, PARENT), to_member, parent_pods, member_pods, lambda: None)
         ports: list[int] = []
         server = KubeletServer(client, backend, Figures(), ADDRESS, published=ports.append)

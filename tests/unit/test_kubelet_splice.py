@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 
 from tests.waiting import eventually_here
 from vk_provider.kubelet.splice import Splice, Tail
@@ -183,9 +184,18 @@ class TestSessions:
         splice = joined(one, other)
         task = asyncio.create_task(sessions.follow(splice))
         await asyncio.sleep(0)
-        assert (len(sessions), sessions.full) == (1, False)
+        assert len(sessions) == 1
         one.close_remotely()
         await task
+        assert len(sessions) == 0
+
+    async def test_take_their_places_before_they_are_open(self) -> None:
+        sessions = Sessions(limit=2)
+        with sessions.place():
+            with sessions.place(), pytest.raises(web.HTTPTooManyRequests), sessions.place():
+                pass
+            with sessions.place():
+                pass
         assert len(sessions) == 0
 
     async def test_end_when_their_request_is_cancelled(self) -> None:
@@ -205,7 +215,7 @@ class TestSessions:
         await sessions.drain(5)
         await asyncio.gather(*tasks)
         assert asyncio.get_running_loop().time() == pytest.approx(5, abs=0.1)
-        assert all(end.closing for end in ends)
+        assert [end.aborted for end in ends] == [False, False, True, True]
 
     @pytest.mark.looptime
     async def test_that_are_over_are_not_waited_for(self) -> None:

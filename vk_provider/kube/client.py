@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -254,22 +254,29 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
 
-    async def open(self, method: str, path: str, *, headers: Mapping[str, str] | None = None) -> aiohttp.ClientResponse:
+    async def open(self, method: str, path: str, *, headers: Sequence[tuple[str, str]] = ()) -> aiohttp.ClientResponse:
         """An answer as it comes, for streams: status and headers are there, the body or the upgraded connection is not
-        read. `path` has its query, encoded. The caller closes the response. Raises UnreachableError.
+        read. `path` has its query, encoded; a header may come several times. The caller closes the response. Raises
+        UnreachableError.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-        try:
-            return await self._streams.request(
-                method,
-                URL(self.server + path, encoded=True),
-                headers={**await self._headers(None), "Accept": "*/*", **(headers or {})},
-                timeout=timeout,
-                allow_redirects=False,
-                **self._connect(),
-            )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._unreachable(error) from error
+        renewed = False
+        while True:
+            try:
+                response = await self._streams.request(
+                    method,
+                    URL(self.server + path, encoded=True),
+                    headers=[*({**await self._headers(None), "Accept": "*/*"}).items(), *headers],
+                    timeout=timeout,
+                    allow_redirects=False,
+                    **self._connect(),
+                )
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise self._unreachable(error) from error
+            if response.status != 401 or renewed or not self.credentials.renew():
+                return response
+            response.close()
+            renewed = True
 
     def _url(self, path: str, query: Mapping[str, str] | None) -> URL:
         return URL(self.server + path + ("?" + urlencode(query) if query else ""), encoded=True)

@@ -42,6 +42,18 @@ class Backend:
             raise web.HTTPBadRequest(text=_waiting(parent, request.match_info.get("container", "")))
         return f"/api/v1/namespaces/{member.metadata.namespace}/pods/{name}/{subresource}"
 
+    async def refusal(self, response: aiohttp.ClientResponse) -> web.Response:
+        """The member's refusal as a kubelet would word it: its status code, and the message of its Status object."""
+        body = await response.read()
+        try:
+            text = str(msgspec.json.decode(body)["message"])
+        except (msgspec.DecodeError, KeyError, TypeError):
+            text = body.decode(errors="replace")
+        if response.status == 401:  # whose credential that is must not be mistaken
+            text = f"the member behind node {self.names.node} does not accept the provider's credential: {text}"
+            return web.Response(status=503, text=text)
+        return web.Response(status=response.status, text=text)
+
 
 def _waiting(pod: Pod, container: str) -> str:
     """Why there is nothing to show of a pod that has no member pod; without `container`, of the pod as a whole."""
@@ -57,13 +69,3 @@ def _waiting(pod: Pod, container: str) -> str:
     if status.get("phase") in ("Succeeded", "Failed") or "terminated" in state:
         return f"{what} is terminated"
     return f"{what} is waiting to start: {(state.get('waiting') or {}).get('reason') or 'ContainerCreating'}"
-
-
-async def relay_failure(response: aiohttp.ClientResponse) -> web.Response:
-    """The member's refusal as a kubelet would word it: its status code, and the message of its Status object."""
-    body = await response.read()
-    try:
-        text = str(msgspec.json.decode(body)["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        text = body.decode(errors="replace")
-    return web.Response(status=response.status, text=text)

@@ -6,12 +6,16 @@ grow. The reader's going away cancels the handler, which closes the member's con
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
+import aiohttp
 from aiohttp import web
 
-from vk_provider.kubelet.backend import Backend, relay_failure
+from vk_provider.kubelet.backend import Backend
+
+log = logging.getLogger(__name__)
 
 # Options of `pods/log` that kube-apiserver passes on; the names are the same on both sides.
 _OPTIONS: Final = frozenset(
@@ -31,11 +35,18 @@ async def container_logs(request: web.Request, backend: Backend) -> web.StreamRe
     query = member_query(request.rel_url.raw_query_string, request.match_info["container"])
     async with await backend.member.open("GET", f"{path}?{query}") as response:
         if response.status != 200:
-            return await relay_failure(response)
+            return await backend.refusal(response)
         answer = web.StreamResponse(headers={"Content-Type": "text/plain"})
         answer.enable_chunked_encoding()
         await answer.prepare(request)
-        async for chunk in response.content.iter_any():
-            await answer.write(chunk)
+        try:
+            async for chunk in response.content.iter_any():
+                await answer.write(chunk)
+        except aiohttp.ClientPayloadError as error:
+            # Without its last chunk the answer is seen to be broken off; the reader must not take it for the whole.
+            log.info("member log broke off", extra={"node": backend.names.node, "error": str(error)})
+            if request.transport is not None:
+                request.transport.close()
+            return answer
         await answer.write_eof()
     return answer

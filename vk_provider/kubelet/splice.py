@@ -90,6 +90,11 @@ class Splice:
         for transport in self._transports:
             transport.close()
 
+    def abort(self) -> None:
+        """Ends both sides at once, so that neither takes this for the end of what was to come."""
+        for transport in self._transports:
+            transport.abort()
+
     def side_lost(self) -> None:
         self._open -= 1
         if self._open == 0:

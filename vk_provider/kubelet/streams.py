@@ -8,14 +8,16 @@ The request line is translated (`member_query`), the headers that negotiate the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote, unquote_plus, unquote_to_bytes
 
+import aiohttp
 from aiohttp import web
-from multidict import CIMultiDict
 
-from vk_provider.kubelet.backend import Backend, relay_failure
+from vk_provider.kubelet.backend import Backend
 from vk_provider.kubelet.splice import Hijacked, Splice, Tail
 
 log = logging.getLogger(__name__)
@@ -66,14 +68,22 @@ class Sessions:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._taken = 0  # places of those that are open or being opened
         self._open: set[Splice] = set()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    @property
-    def full(self) -> bool:
-        return len(self._open) >= self._limit
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for one session, from before it is opened until after its end. Raises 429 where all are taken."""
+        if self._taken >= self._limit:
+            raise web.HTTPTooManyRequests(text="too many open sessions on this node", headers={"Retry-After": "5"})
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
     async def follow(self, splice: Splice) -> None:
         """Returns when the session has ended; being cancelled ends it."""
@@ -92,7 +102,7 @@ class Sessions:
                     await splice.done.wait()
         except TimeoutError:
             for splice in list(self._open):
-                splice.close()
+                splice.abort()
 
 
 async def upgrade(
@@ -103,36 +113,37 @@ async def upgrade(
     if not upgrade_to:
         raise web.HTTPBadRequest(text=f"{subresource}: this is a stream; the request asks for no upgrade")
     path = backend.path(request, subresource)
-    if sessions.full:
-        raise web.HTTPTooManyRequests(text="too many open sessions on this node", headers={"Retry-After": "5"})
-    headers: CIMultiDict[str] = CIMultiDict({"Connection": "Upgrade", "Upgrade": upgrade_to})
-    for name in _NEGOTIATION:
-        for value in request.headers.getall(name, ()):
-            headers.add(name, value)
-    response = await backend.member.open(request.method, f"{path}?{query}", headers=headers)
-    try:
-        if response.status != 101:
-            return await relay_failure(response)
-        connection, near = response.connection, request.transport
-        if near is None or connection is None or connection.transport is None or connection.protocol is None:
-            raise ConnectionResetError("the connection went away during the upgrade")
-        far = connection.transport
-        tail = Tail()
-        connection.protocol.set_parser(tail, None)
-        near.write(_head(response.raw_headers))
-        splice = Splice(
-            near,
-            far,
-            one_lost=request.protocol.connection_lost,
-            other_lost=connection.protocol.connection_lost,
-            idle_seconds=IDLE_SECONDS,
-        )
-        if tail.data:
-            near.write(tail.data)
-        await sessions.follow(splice)
-        return Hijacked(status=101)
-    finally:
-        response.close()
+    offered = [(name, value) for name in _NEGOTIATION for value in request.headers.getall(name, ())]
+    headers = [("Connection", "Upgrade"), ("Upgrade", upgrade_to), *offered]
+    with sessions.place():
+        response = await backend.member.open(request.method, f"{path}?{query}", headers=headers)
+        try:
+            if response.status != 101:
+                return await backend.refusal(response)
+            await sessions.follow(_join(request, response))
+            return Hijacked(status=101)
+        finally:
+            response.close()
+
+
+def _join(request: web.Request, response: aiohttp.ClientResponse) -> Splice:
+    """Passes the member's 101 on, with what rode in with it, and takes both connections over in the same tick."""
+    connection, near = response.connection, request.transport
+    if near is None or connection is None or connection.transport is None or connection.protocol is None:
+        raise ConnectionResetError("the connection went away during the upgrade")
+    tail = Tail()
+    connection.protocol.set_parser(tail, None)
+    near.write(_head(response.raw_headers))
+    splice = Splice(
+        near,
+        connection.transport,
+        one_lost=request.protocol.connection_lost,
+        other_lost=connection.protocol.connection_lost,
+        idle_seconds=IDLE_SECONDS,
+    )
+    if tail.data:
+        near.write(tail.data)
+    return splice
 
 
 def _head(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:

@@ -1,0 +1,255 @@
+"""Streams between the parent's API server and a member, and what happens where one of the two breaks off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.cluster import Cluster
+from tests.gateway import failure
+from tests.integration.serving import Served, request_bytes, serving
+from tests.waiting import eventually_here
+from vk_provider.kubelet import server as module
+
+POD: Final = "shop/web-1"
+SWITCHING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Of: member\r\n\r\n"
+)
+
+Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+
+
+class Member:
+    """The member's API server, as its connections see it."""
+
+    def __init__(self, greeting: bytes = SWITCHING, then: Callable[[Reader, Writer], Awaitable[None]] | None = None):
+        self._greeting, self._then = greeting, then
+        self.heads: list[list[str]] = []
+        self.open = 0
+
+    async def serve(self, reader: Reader, writer: Writer) -> None:
+        self.open += 1
+        try:
+            self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n"))
+            writer.write(self._greeting)
+            if self._then is not None:
+                await self._then(reader, writer)
+            else:
+                while await reader.read(1 << 16):
+                    pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+
+async def echo(reader: Reader, writer: Writer) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+        await writer.drain()
+
+
+async def at_once(reader: Reader, writer: Writer) -> None:
+    """Ends before anybody can say a word."""
+
+
+async def opened(served: Served, query: str = "command=true") -> tuple[Reader, Writer, bytes]:
+    """An exec as kube-apiserver asks for it, and the head of the answer."""
+    reader, writer = await served.connect(served.tls(served.apiserver))
+    head = request_bytes("POST", f"/exec/{POD}/app?{query}", Connection="Upgrade", Upgrade="SPDY/3.1")
+    protocols = b"".join(b"X-Stream-Protocol-Version: v%d.channel.k8s.io\r\n" % version for version in (5, 4, 3))
+    writer.write(head[:-2] + protocols + b"\r\n")
+    return reader, writer, await reader.readuntil(b"\r\n\r\n")
+
+
+async def sessions(served: Served) -> int:
+    async with served.session(served.tls(served.apiserver)) as session, session.get("/metrics") as response:
+        lines = (await response.text()).splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("vk_provider_kubelet_sessions "))
+
+
+async def test_the_answer_of_the_member_passes_as_it_is_and_then_every_byte(parent: Cluster) -> None:
+    member = Member(SWITCHING + b"first", echo)
+    async with serving(parent, raw=member.serve) as served:
+        reader, writer, head = await opened(served)
+        assert head == SWITCHING
+        assert await reader.readexactly(5) == b"first"
+        writer.write(b"\x00\xff\r\n" * 100_000)
+        assert await reader.readexactly(400_000) == b"\x00\xff\r\n" * 100_000
+        assert await sessions(served) == 1
+        writer.close()
+        await eventually_here(lambda: member.open == 0, "the member's connection is closed", 5)
+        assert await sessions(served) == 0
+
+
+async def test_every_protocol_that_is_offered_reaches_the_member(parent: Cluster) -> None:
+    """They are headers of one name; the member chooses."""
+    member = Member()
+    async with serving(parent, raw=member.serve) as served:
+        _, writer, _ = await opened(served, "command=%ff&command=a+b&input=1&output=1")
+        writer.close()
+    (head,) = member.heads
+    path = "/api/v1/namespaces/shop/pods/web-1/exec"
+    assert head[0] == f"POST {path}?command=%ff&command=a+b&stdin=true&stdout=true&container=app HTTP/1.1"
+    offered = [line.split(": ")[1] for line in head if line.lower().startswith("x-stream-protocol-version")]
+    assert offered == ["v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io"]
+    assert not [line for line in head if line.lower().startswith(("authorization", "cookie"))]
+
+
+async def test_a_member_that_ends_at_once_leaves_nothing_behind(parent: Cluster) -> None:
+    member = Member(SWITCHING + b"all there is", at_once)
+    async with serving(parent, raw=member.serve) as served:
+        for _ in range(20):
+            reader, writer, _ = await opened(served)
+            assert await reader.read() == b"all there is"
+            writer.close()
+        await eventually_here(lambda: served.sockets() == 0, "no connection is left over", 5)
+        assert await sessions(served) == 0
+
+
+@pytest.mark.parametrize("how", ["politely", "rudely"])
+async def test_a_client_that_goes_away_frees_the_connection_of_the_member_at_once(parent: Cluster, how: str) -> None:
+    member = Member()
+    async with serving(parent, raw=member.serve) as served:
+        _, writer, _ = await opened(served)
+        assert member.open == 1
+        writer.close() if how == "politely" else writer.transport.abort()
+        await eventually_here(lambda: member.open == 0, "the member's connection is closed", 3)
+        assert await sessions(served) == 0
+
+
+async def test_a_client_that_goes_away_before_the_member_has_answered_frees_its_connection(parent: Cluster) -> None:
+    member = Member(greeting=b"")
+    async with serving(parent, raw=member.serve) as served:
+        _, writer = await served.connect(served.tls(served.apiserver))
+        writer.write(request_bytes("GET", f"/exec/{POD}/app", Connection="Upgrade", Upgrade="websocket"))
+        await eventually_here(lambda: member.heads, "the member is asked")
+        writer.transport.abort()
+        await eventually_here(lambda: member.open == 0, "the member's connection is closed", 3)
+
+
+async def test_a_reader_of_a_log_that_goes_away_frees_the_connection_of_the_member(parent: Cluster) -> None:
+    member = Member(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    async with serving(parent, raw=member.serve) as served:
+        reader, writer = await served.connect(served.tls(served.apiserver))
+        writer.write(request_bytes("GET", f"/containerLogs/{POD}/app?follow=true"))
+        await reader.readuntil(b"abc")
+        writer.transport.abort()
+        await eventually_here(lambda: member.open == 0, "the member's connection is closed", 3)
+
+
+async def test_a_stalled_reader_of_a_log_holds_the_member_back(parent: Cluster) -> None:
+    sent = 0
+
+    async def flood(_reader: Reader, writer: Writer) -> None:
+        nonlocal sent
+        while True:
+            writer.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+            await writer.drain()
+            sent += 0x10000
+
+    member = Member(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", flood)
+    async with serving(parent, raw=member.serve) as served:
+        reader, writer = await served.connect(served.tls(served.apiserver))
+        assert isinstance(writer.transport, asyncio.Transport)
+        writer.write(request_bytes("GET", f"/containerLogs/{POD}/app?follow=true"))
+        await reader.readuntil(b"xxx")
+        writer.transport.pause_reading()
+        before = -1
+        while before != sent:
+            before = sent
+            await asyncio.sleep(0.5)  # as long as anything moves
+        assert sent < 64 << 20  # what sockets and TLS hold
+        writer.transport.abort()
+        await eventually_here(lambda: member.open == 0, "the member's connection is closed", 3)
+
+
+async def test_a_log_that_breaks_off_is_not_taken_for_the_whole(
+    parent: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    member = Member(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", at_once)
+    async with serving(parent, raw=member.serve) as served, served.session(served.tls(served.apiserver)) as session:
+        async with session.get(f"/containerLogs/{POD}/app") as response:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("asked", [f"/containerLogs/{POD}/app", f"/exec/{POD}/app"])
+async def test_a_refusal_of_the_member_passes_in_its_words(parent: Cluster, asked: str) -> None:
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        return failure(403, "Forbidden", 'pods "web-1" is forbidden: no')
+
+    async with serving(parent, refuse) as served, served.session(served.tls(served.apiserver)) as session:
+        async with session.get(asked, headers={"Connection": "Upgrade", "Upgrade": "websocket"}) as response:
+            assert (response.status, await response.text()) == (403, 'pods "web-1" is forbidden: no')
+
+
+@pytest.mark.parametrize("asked", [f"/containerLogs/{POD}/app", f"/exec/{POD}/app"])
+async def test_a_credential_that_the_member_does_not_accept_is_not_taken_for_the_users(
+    parent: Cluster, asked: str
+) -> None:
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        return failure(401, "Unauthorized")
+
+    async with serving(parent, refuse) as served, served.session(served.tls(served.apiserver)) as session:
+        async with session.get(asked, headers={"Connection": "Upgrade", "Upgrade": "websocket"}) as response:
+            said = "the member behind node kubelet-it does not accept the provider's credential: Unauthorized"
+            assert (response.status, await response.text()) == (503, said)
+
+
+@pytest.mark.parametrize("asked", [f"/containerLogs/{POD}/app", f"/exec/{POD}/app"])
+async def test_a_member_that_cannot_be_reached_is_said(parent: Cluster, asked: str) -> None:
+    async def hang_up(_reader: Reader, writer: Writer) -> None:
+        writer.close()
+
+    async with serving(parent, raw=hang_up) as served, served.session(served.tls(served.apiserver)) as session:
+        async with session.get(asked, headers={"Connection": "Upgrade", "Upgrade": "websocket"}) as response:
+            assert (response.status, served.member.server in await response.text()) == (503, True)
+
+
+async def test_no_more_sessions_are_opened_than_there_are_places(
+    parent: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SESSIONS", 2)
+    member = Member()
+    async with serving(parent, raw=member.serve) as served:
+        found = await asyncio.gather(*(opened(served) for _ in range(6)))
+        codes = sorted(int(head.split()[1]) for _, _, head in found)
+        assert codes == [101, 101, 429, 429, 429, 429]
+        assert len(member.heads) == 2
+        for _, writer, _ in found:
+            writer.transport.abort()
+        await eventually_here(lambda: member.open == 0, "the places are free again", 5)
+        _, writer, head = await opened(served)
+        assert head == SWITCHING
+        writer.close()
+
+
+async def test_a_server_that_stops_gives_sessions_a_moment_and_then_ends_them(
+    parent: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GRACE", 0.3)
+    member = Member(SWITCHING, echo)
+    async with serving(parent, raw=member.serve) as served:
+        reader, writer, _ = await opened(served)
+    assert member.open == 0
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_running_pods_are_those_that_the_member_has(parent: Cluster) -> None:
+    async with serving(parent) as served, served.session(served.tls(served.apiserver)) as session:
+        for path in ("/pods", "/runningpods/"):
+            async with session.get(path) as response:
+                (item,) = json.loads(await response.read())["items"]
+                assert (item["kind"], item["metadata"]["name"], item["metadata"]["uid"]) == ("Pod", "web-1", "p-1")
