@@ -17,6 +17,7 @@ In reading order:
     controlplane  etcd, API server, controller-manager, scheduler
     realnode      containerd, kubelet, kube-proxy (with cgroups, registry)
     fakenode      kwok
+    metrics       metrics-server
     binaries      where the programs come from (with download)
     images        what real nodes have instead of a registry (with archive)
     cli           the command line (with progress)

@@ -56,6 +56,7 @@ _BINARIES = {
         Binary("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
         Binary("agnhost", "k8s.io/kubernetes/test/images/agnhost"),
         Binary("coredns", "github.com/coredns/coredns", module=_HERE / "coredns"),
+        Binary("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", module=_HERE / "metrics-server"),
         Binary("pause", None),
     )
 }

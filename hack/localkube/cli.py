@@ -39,6 +39,7 @@ def up(specs: tuple[str, ...], audit: bool, as_json: bool) -> None:
     NAME:real[=NODES]         containerd and kubelets: containers run (needs root)
     NAME:fake[=NODES][,cpu=32][,memory=128Gi][,pods=250]
                               nodes that kwok plays, of this size each
+    NAME:KIND,metrics         and metrics-server, for `kubectl top` (KIND may be none)
 
     What is up already stays as it is; what is half up is completed.
     """

@@ -15,7 +15,7 @@ from string import Template
 
 import yaml
 
-from . import cgroups, controlplane, fakenode, images, pki, processes
+from . import cgroups, controlplane, fakenode, images, metrics, pki, processes
 from .api import Api, ApiError, collection_path
 from .network import network_of
 from .realnode import RealNode, cgroup_prefix, dns_address, start_registry
@@ -79,6 +79,9 @@ class Cluster:
             for node, runtime in zip(nodes, runtimes, strict=True):
                 runtime.result()
                 node.start_agents()
+        if record.spec.metrics:
+            metrics.start(services, record, self._directory, binaries)
+            metrics.register(api, record, self._directory)
         if record.spec.kind is Kind.FAKE:
             fakenode.start(services, record, self._directory, binaries)
             fakenode.register(api, record)

@@ -30,6 +30,7 @@ _PER_KIND: dict[Kind, tuple[str, ...]] = {
     Kind.FAKE: ("kwok",),
     Kind.REAL: ("kubelet", "kube-proxy", *images.BINARIES),
 }
+_METRICS = "metrics-server"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def fetch(progress: Progress | None = None) -> None:
     shown = progress or Silent()
     kinds = [Kind.FAKE, Kind.REAL] if os.geteuid() == 0 else [Kind.FAKE]
     found = binaries.ensure(
-        dict.fromkeys([*_CONTROL_PLANE, *(name for kind in kinds for name in _PER_KIND[kind])]), shown
+        dict.fromkeys([*_CONTROL_PLANE, *(name for kind in kinds for name in _PER_KIND[kind]), _METRICS]), shown
     )
     if Kind.REAL in kinds:
         images.ensure(found, shown)
@@ -212,6 +213,9 @@ def _check_host(wanted: list[ClusterSpec]) -> None:
     real = [spec.name for spec in wanted if spec.kind is Kind.REAL]
     if real and os.geteuid() != 0:
         raise LocalkubeError(f"cluster {real[0]}: real nodes need root; run this as root, or use {real[0]}:fake")
+    measured = [spec.name for spec in wanted if spec.metrics]
+    if measured and os.geteuid() != 0:
+        raise LocalkubeError(f"cluster {measured[0]}: metrics need a network of its own; run this as root")
     needed = ["setsid", "ip"]
     if os.geteuid() == 0:
         needed += ["nft", "nsenter", "unshare"]
@@ -237,6 +241,8 @@ def _check_shape(record: Record, spec: ClusterSpec, audit: bool) -> None:
 def _provide_programs(state: State, wanted: list[ClusterSpec], progress: Progress) -> Path | None:
     """Links what the clusters run into the state directory, and makes the images if a node is real."""
     names = dict.fromkeys([*_CONTROL_PLANE, *(name for spec in wanted for name in _PER_KIND[spec.kind])])
+    if any(spec.metrics for spec in wanted):
+        names[_METRICS] = None
     found = binaries.ensure(names, progress)
     links = state.root / "bin"
     links.mkdir(exist_ok=True)

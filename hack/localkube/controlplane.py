@@ -89,6 +89,9 @@ def _apiserver(record: Record, directory: ClusterDirectory, binaries: Path) -> S
         f"--proxy-client-cert-file={pki}/front-proxy.crt",
         f"--proxy-client-key-file={pki}/front-proxy.key",
     ]
+    if record.spec.metrics:
+        # There need not be a kube-proxy that knows the Service's address.
+        flags.append("--enable-aggregator-routing")
     if not record.isolated:
         # The endpoint of the Service "kubernetes" must not be a loopback address; without nodes nobody misses it.
         flags += ["--endpoint-reconciler-type=none", "--bind-address=127.0.0.1"]

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from . import metrics
 from .addresses import node_address
 from .spec import Kind
 from .state import ClusterDirectory, Record, write_atomically
@@ -98,6 +99,9 @@ def create(record: Record, directory: ClusterDirectory, server: str) -> None:
     authority.issue("controller-manager", "system:kube-controller-manager")
     authority.issue("scheduler", "system:kube-scheduler")
     clients = ["controller-manager", "scheduler"]
+    if record.spec.metrics:
+        authority.issue("metrics-server", "metrics-server", ["system:masters"], hosts=[metrics.HOST])
+        clients.append("metrics-server")
     if record.spec.kind is Kind.REAL:
         authority.issue("kube-proxy", "system:kube-proxy")
         clients.append("kube-proxy")

@@ -1,4 +1,7 @@
-"""What a cluster should look like, and how people write it down: `parent`, `alpha:real=2`, `gamma:fake=2,cpu=64`."""
+"""What a cluster should look like, and how people write it down.
+
+For example `parent`, `parent:none,metrics`, `alpha:real=2`, `gamma:fake=2,cpu=64`.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """The wanted shape of one cluster. `cpu`, `memory` and `pods` are the size of each fake node."""
+    """The wanted shape of one cluster. `cpu`, `memory` and `pods` are the size of each fake node.
+
+    `metrics`: metrics-server runs beside the control plane, so that `kubectl top` works.
+    """
 
     name: str
     kind: Kind = Kind.NONE
@@ -35,6 +41,7 @@ class ClusterSpec:
     cpu: str = "32"
     memory: str = "128Gi"
     pods: int = 250
+    metrics: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name in _RESERVED:
@@ -57,15 +64,16 @@ class ClusterSpec:
         """The part after the colon, as `parse` reads it."""
         match self.kind:
             case Kind.NONE:
-                return "none"
+                shape = "none"
             case Kind.REAL:
-                return f"real={self.nodes}"
+                shape = f"real={self.nodes}"
             case Kind.FAKE:
-                return f"fake={self.nodes},cpu={self.cpu},memory={self.memory},pods={self.pods}"
+                shape = f"fake={self.nodes},cpu={self.cpu},memory={self.memory},pods={self.pods}"
+        return shape + (",metrics" if self.metrics else "")
 
     @classmethod
     def parse(cls, text: str) -> ClusterSpec:
-        """Reads `NAME[:none|real[=NODES]|fake[=NODES][,cpu=C][,memory=M][,pods=P]]`."""
+        """Reads `NAME[:none|real[=NODES]|fake[=NODES][,cpu=C][,memory=M][,pods=P][,metrics]]`."""
         name, colon, shape = text.partition(":")
         if not colon:
             return cls(name)
@@ -76,11 +84,14 @@ class ClusterSpec:
         kind = Kind(kind_text)
         nodes = _number(text, kind_text, count or ("0" if kind is Kind.NONE else "1"))
         sizes: dict[str, str] = {}
+        metrics = "metrics" in options
         for option in options:
+            if option == "metrics":
+                continue
             key, _, value = option.partition("=")
             if kind is not Kind.FAKE or key not in ("cpu", "memory", "pods"):
                 raise LocalkubeError(
-                    f"cluster {text}: unknown option {option!r}; only fake has cpu=, memory= and pods="
+                    f"cluster {text}: unknown option {option!r}; there is metrics, and for fake cpu=, memory=, pods="
                 )
             sizes[key] = value
         default = cls(name, kind, nodes)
@@ -91,6 +102,7 @@ class ClusterSpec:
             cpu=sizes.get("cpu", default.cpu),
             memory=sizes.get("memory", default.memory),
             pods=_number(text, "pods", sizes["pods"]) if "pods" in sizes else default.pods,
+            metrics=metrics,
         )
 
 

@@ -77,7 +77,7 @@ def test_the_member_pod_of_an_earlier_pod_of_that_name_is_not_shown() -> None:
 def test_a_lost_member_is_said_at_once(subresource: str) -> None:
     lost = backend(pod(), member_pod(), unreachable="https://member: no answer in time")
     said = "the member behind node member-a does not answer: https://member: no answer in time"
-    assert refusal(subresource, lost) == (503, said)
+    assert refusal(subresource, lost) == (500, said)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Which member pod a request of the kubelet API means, and the errors that a kubelet gives.
 
-A kubelet answers errors as plain text: kube-apiserver puts the text into the Status that users see.
+A kubelet answers errors as plain text, which kube-apiserver puts into the Status that users see; of the server errors
+only that of a 500, so what a user should read is never a 503.
+(k8s.io/apiserver pkg/registry/generic/rest/response_checker.go)
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class Backend:
         """URL path of the member pod's subresource that a request means. Raises the HTTP error of a kubelet."""
         namespace, name = request.match_info["namespace"], request.match_info["pod"]
         if cause := self.unreachable():
-            raise web.HTTPServiceUnavailable(text=f"the member behind node {self.names.node} does not answer: {cause}")
+            text = f"the member behind node {self.names.node} does not answer: {cause}"
+            raise web.HTTPInternalServerError(text=text)
         parent = self.parent_pods().get(f"{namespace}/{name}")
         uid = request.match_info.get("uid")
         if parent is None or (uid and uid != parent.metadata.uid):
@@ -51,7 +54,7 @@ class Backend:
             text = body.decode(errors="replace")
         if response.status == 401:  # whose credential that is must not be mistaken
             text = f"the member behind node {self.names.node} does not accept the provider's credential: {text}"
-            return web.Response(status=503, text=text)
+            return web.Response(status=500, text=text)
         return web.Response(status=response.status, text=text)
 
 

@@ -189,7 +189,7 @@ class KubeletServer:
         try:
             return await handler(request)
         except VkError as error:
-            return web.Response(status=503, text=str(error))
+            return web.Response(status=500, text=str(error))  # the text of a 503 would not reach the user
 
     def _routes(self) -> list[tuple[str, str, Handler]]:
         pod, container = "/{namespace}/{pod}", "/{namespace}/{pod}/{container}"
@@ -259,9 +259,13 @@ class KubeletServer:
             b"# HELP vk_provider_kubelet_sessions Streams (exec, attach, portforward) that are open.\n"
             b"# TYPE vk_provider_kubelet_sessions gauge\n"
             b"vk_provider_kubelet_sessions %d\n"
+            b"# HELP vk_provider_tasks Tasks of the whole process.\n"
+            b"# TYPE vk_provider_tasks gauge\n"
+            b"vk_provider_tasks %d\n"
             b"# HELP vk_provider_member_nodes_skipped_total Answers of member nodes that could not be used.\n"
             b"# TYPE vk_provider_member_nodes_skipped_total counter\n"
-            b"vk_provider_member_nodes_skipped_total %d\n" % (len(self._sessions), self._metrics.skipped)
+            b"vk_provider_member_nodes_skipped_total %d\n"
+            % (len(self._sessions), len(asyncio.all_tasks()), self._metrics.skipped)
         )
 
     def _text(self, source: Callable[[], Awaitable[bytes]]) -> Handler:
