@@ -114,6 +114,19 @@ def kubelet_api(world: World) -> str:
     return f"logs, exec and port-forward reach the container of {name} in {pod['spec']['nodeName']}"
 
 
+def top(world: World) -> str:
+    """The upstream metrics-server, which knows nothing of virtual nodes, reads them as it reads any node."""
+    if not world.real:
+        return "skipped: fake nodes use nothing"
+    (pod,) = world.running("app=echo")
+    name = pod["metadata"]["name"]
+    world.until("metrics-server has figures of both nodes", lambda: len(world.usage("nodes")) == len(world.members))
+    world.until(f"metrics-server has figures of {name}", lambda: name in world.usage("pods"))
+    world.kubectl("top", "nodes")
+    world.kubectl("top", "pods", "-l", "app=echo", "--containers")
+    return f"kubectl top shows both nodes, and that {name} uses {world.usage('pods')[name]}"
+
+
 def everything_goes(world: World) -> str:
     made = ["deployment/web", "deployment/pinned", "deployment/apart", "deployment/echo", "daemonset/agent", "job/sum"]
     world.kubectl("delete", "--ignore-not-found", *made)
@@ -131,6 +144,7 @@ SCENES = (
     Scene("A DaemonSet runs one pod per cluster", daemon_set),
     Scene("A Job completes", job),
     Scene("Logs, exec and port-forward", kubelet_api),
+    Scene("kubectl top", top),
     Scene("A rollout replaces pods", rollout),
     Scene("Scaling up and down", scale),
     Scene("Deleted in the parent, gone in the members", everything_goes),

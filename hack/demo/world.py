@@ -153,6 +153,13 @@ class World:
         }
         return ready >= self.members.keys()
 
+    def usage(self, kind: str) -> dict[str, str]:
+        """What `kubectl top` says of `nodes`, or of the `pods` in default: name -> CPU and memory. Shows nothing."""
+        done = self._kubectl(self.parent, ("top", kind, "--no-headers"), None)
+        rows = [line.split() for line in done.stdout.splitlines()]
+        used = {row[0]: (row[1], row[3] if kind == "nodes" else row[2]) for row in rows}
+        return {name: f"{cpu} of CPU and {memory}" for name, (cpu, memory) in used.items() if memory != "<unknown>"}
+
     def _member(self, cluster: str, *arguments: str, stdin: str | None = None) -> None:
         done = self._kubectl(self.members[cluster], arguments, stdin)
         if done.returncode:
@@ -174,8 +181,9 @@ class World:
 
 def bring_up(*, real: bool, progress: Progress, root: Path | None = None, audit: bool = False) -> World:
     """A parent and the members alpha and beta, with real nodes or with fake ones. Raises LocalkubeError."""
-    shape = "real" if real else "fake=3"
-    clusters = localkube.up(["parent", f"alpha:{shape}", f"beta:{shape}"], progress=progress, root=root, audit=audit)
+    parent_shape, shape = ("none,metrics", "real") if real else ("none", "fake=3")
+    specs = [f"parent:{parent_shape}", f"alpha:{shape}", f"beta:{shape}"]
+    clusters = localkube.up(specs, progress=progress, root=root, audit=audit)
     parent = clusters.pop("parent")
     return World(
         parent=parent.kubeconfig,

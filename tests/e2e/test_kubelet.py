@@ -1,0 +1,456 @@
+"""What users do to containers with kubectl, through the kubelet API of virtual nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pty
+import random
+import select
+import signal
+import socket
+import struct
+import subprocess
+import termios
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from demo.world import World
+
+from tests.e2e.test_pods import BUSYBOX, FOREVER, Pods, manifest
+
+LONG: Final = 60.0  # seconds for one kubectl
+MEGABYTES: Final = 100
+BINARY: Final = random.Random(1).randbytes(MEGABYTES << 20)
+DIGEST: Final = hashlib.sha256(BINARY).hexdigest()
+SPDY: Final = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}
+DECLARED: Final = ["ExtendWebSocketsToKubelet"]
+
+SERVE: Final = (
+    "mkdir /www; head -c 300000 /dev/urandom > /www/file; sha256sum /www/file | cut -c1-64 > /www/sum;"
+    "tcpsvd 0.0.0.0 9090 sha256sum & exec httpd -f -p 8080 -h /www"
+)
+TALK: Final = 'for i in 1 2 3 4 5; do echo "main says $i"; done; echo "main complains" >&2'
+
+
+_POLICIES: Final = "admissionregistration.k8s.io/v1"
+UNDECLARED: Final = (
+    {
+        "apiVersion": _POLICIES,
+        "kind": "MutatingAdmissionPolicy",
+        "metadata": {"name": "undeclared"},
+        "spec": {
+            "matchConstraints": {
+                "resourceRules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["nodes/status"]}
+                ]
+            },
+            "matchConditions": [{"name": "declared", "expression": "has(object.status.declaredFeatures)"}],
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": "Never",
+            "mutations": [
+                {
+                    "patchType": "JSONPatch",
+                    "jsonPatch": {"expression": '[JSONPatch{op: "remove", path: "/status/declaredFeatures"}]'},
+                }
+            ],
+        },
+    },
+    {
+        "apiVersion": _POLICIES,
+        "kind": "MutatingAdmissionPolicyBinding",
+        "metadata": {"name": "undeclared"},
+        "spec": {"policyName": "undeclared"},
+    },
+)
+"""A policy of the parent."""
+
+
+class Kubectl:
+    """kubectl in one namespace of the parent, with one of the two protocols that it can speak."""
+
+    def __init__(self, world: World, namespace: str, environment: dict[str, str]) -> None:
+        self.world, self.namespace, self._environment = world, namespace, environment
+
+    def start(self, *arguments: str, cluster: str = "", **options: Any) -> subprocess.Popen[bytes]:
+        """In the background; in a member where one is named."""
+        kubeconfig = self.world.members[cluster] if cluster else self.world.parent
+        return subprocess.Popen(
+            [self.world.kubectl_path, "-n", self.namespace, *arguments],
+            env={**os.environ, "KUBECONFIG": str(kubeconfig), **self._environment},
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        )
+
+    def run(self, *arguments: str, stdin: bytes = b"", cluster: str = "") -> tuple[int, bytes, str]:
+        """Exit code, what it printed, and what it complained of."""
+        with self.start(*arguments, cluster=cluster, stdin=subprocess.PIPE) as process:
+            try:
+                out, complaints = process.communicate(stdin, timeout=LONG)
+            finally:
+                process.kill()
+        return process.returncode, out, complaints.decode()
+
+    def output(self, *arguments: str, stdin: bytes = b"", cluster: str = "") -> bytes:
+        code, out, complaints = self.run(*arguments, stdin=stdin, cluster=cluster)
+        assert code == 0, complaints
+        return out
+
+
+@pytest.fixture(scope="module")
+def home(world: World) -> Iterator[Pods]:
+    """A namespace in which pod `shell` runs, with a web server beside it, and pod `talker` has said all it had to."""
+    name = f"kubelet-{uuid.uuid4().hex[:8]}"
+    world.kubectl("create", "namespace", name)
+    pods = Pods(world, name)
+    main = {"name": "main", "image": BUSYBOX, "command": ["sh", "-c", FOREVER]}
+    web = {"name": "web", "image": BUSYBOX, "command": ["sh", "-c", SERVE]}
+    pods.apply(manifest("shell", "", containers=[main, web]))
+    first = {"name": "first", "image": BUSYBOX, "command": ["echo", "init speaks"]}
+    second = {"name": "second", "image": BUSYBOX, "command": ["echo", "second speaks"]}
+    talker = {"name": "main", "image": BUSYBOX, "command": ["sh", "-c", TALK]}
+    pods.apply(manifest("talker", "", initContainers=[first], containers=[talker, second], restartPolicy="Never"))
+    pods.until_running("shell")
+    world.until("talker has ended", lambda: pods.phase("talker") == "Succeeded")
+    yield pods
+    world.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module", params=["WebSocket", "SPDY", "translated"])
+def protocol(world: World, request: pytest.FixtureRequest) -> Iterator[str]:
+    """What kubectl speaks, and what of it reaches the node.
+
+    WebSocket and SPDY are passed on as they are, since the node declares ExtendWebSocketsToKubelet. Where a node does
+    not, the API server translates WebSockets to SPDY.
+    """
+    with contextlib.ExitStack() as stack:
+        if request.param == "translated":
+            stack.enter_context(undeclared(world))
+        yield request.param
+
+
+@pytest.fixture
+def kubectl(world: World, home: Pods, protocol: str) -> Kubectl:
+    return Kubectl(world, home.namespace, SPDY if protocol == "SPDY" else {})
+
+
+@pytest.fixture
+def plain(world: World, home: Pods) -> Kubectl:
+    """For what is no stream."""
+    return Kubectl(world, home.namespace, {})
+
+
+class TestLogs:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            (),
+            ("--tail=0",),
+            ("--tail=2",),
+            ("--tail=-1",),
+            ("--since=1h",),
+            ("--since=1s",),
+            ("--since-time=2020-01-01T00:00:00Z",),
+            ("--timestamps",),
+            ("--limit-bytes=7",),
+            ("--timestamps", "--tail=1", "--limit-bytes=20"),
+            ("-c", "second"),
+            ("-c", "first"),
+        ],
+        ids=" ".join,
+    )
+    def test_are_those_of_the_member_with_every_option(self, plain: Kubectl, options: tuple[str, ...]) -> None:
+        chosen = options if "-c" in options else ("-c", "main", *options)
+        here = plain.output("logs", "talker", *chosen)
+        assert here == plain.output("logs", "talker", *chosen, cluster="alpha")
+        assert (here == b"") == (options in (("--tail=0",), ("--since=1s",)))
+
+    def test_of_all_containers_come_together(self, plain: Kubectl) -> None:
+        lines = plain.output("logs", "talker", "--all-containers").decode().splitlines()
+        assert {"init speaks", "second speaks", "main says 5", "main complains"} <= set(lines)
+
+    def test_of_the_container_before_the_crash_are_kept(self, world: World, home: Pods, plain: Kubectl) -> None:
+        home.apply(manifest("crash", 'echo "life of $(cat /proc/sys/kernel/random/uuid)"; exit 3'))
+        world.until("it has crashed", lambda: home.container("crash").get("restartCount", 0) >= 1)
+        assert plain.output("logs", "crash", "--previous").startswith(b"life of ")
+        code, _, complaints = plain.run("logs", "talker", "-c", "main", "--previous")
+        assert (code, "previous terminated container" in complaints) == (1, True), complaints
+
+    def test_are_followed_until_the_container_ends(self, home: Pods, plain: Kubectl) -> None:
+        home.apply(manifest("brief", "for i in 1 2 3; do echo $i; sleep 1; done", restartPolicy="Never"))
+        home.until_running("brief")
+        assert plain.output("logs", "brief", "-f").split() == [b"1", b"2", b"3"]
+
+
+class TestExec:
+    def test_gives_what_the_command_prints_on_both_outputs(self, kubectl: Kubectl) -> None:
+        code, out, complaints = kubectl.run("exec", "shell", "-c", "main", "--", "sh", "-c", "echo out; echo err >&2")
+        assert (code, out, complaints) == (0, b"out\n", "err\n")
+
+    @pytest.mark.parametrize("code", [1, 42, 255])
+    def test_ends_with_the_exit_code_of_the_command(self, kubectl: Kubectl, code: int) -> None:
+        assert kubectl.run("exec", "shell", "-c", "main", "--", "sh", "-c", f"exit {code}")[0] == code
+
+    def test_passes_stdin_until_its_end(self, kubectl: Kubectl) -> None:
+        given = b"one\ntwo\n"
+        assert kubectl.output("exec", "-i", "shell", "-c", "main", "--", "wc", "-l", stdin=given) == b"2\n"
+
+    def test_passes_a_command_of_9_kilobytes(self, kubectl: Kubectl) -> None:
+        text = "".join(random.Random(2).choices("abc &=%+?#/\\'\"ü\n", k=9000))
+        assert kubectl.output("exec", "shell", "-c", "main", "--", "printf", "%s", text) == text.encode()
+
+    def test_carries_binary_data_there(self, kubectl: Kubectl) -> None:
+        told = kubectl.output("exec", "-i", "shell", "-c", "main", "--", "sha256sum", stdin=BINARY)
+        assert told.split()[0].decode() == DIGEST
+
+    def test_carries_binary_data_back(self, kubectl: Kubectl) -> None:
+        script = f"head -c {MEGABYTES << 20} /dev/urandom > /tmp/b; sha256sum /tmp/b >&2; cat /tmp/b"
+        code, out, complaints = kubectl.run("exec", "shell", "-c", "main", "--", "sh", "-c", script)
+        assert (code, len(out)) == (0, MEGABYTES << 20)
+        assert hashlib.sha256(out).hexdigest() == complaints.split()[0]
+
+    def test_carries_binary_data_both_ways_at_once(self, kubectl: Kubectl) -> None:
+        out = kubectl.output("exec", "-i", "shell", "-c", "main", "--", "cat", stdin=BINARY)
+        assert hashlib.sha256(out).hexdigest() == DIGEST
+
+    def test_gives_a_terminal_that_has_the_users_size_and_follows_it(self, kubectl: Kubectl) -> None:
+        with terminal(kubectl, "exec", "-it", "shell", "-c", "main", "--", "sh", size=(30, 100)) as (
+            type_,
+            until,
+            resize,
+        ):
+            type_("stty size; tty\n")
+            until("30 100")
+            until("/dev/pts/")
+            resize((44, 123))
+            type_("while [ \"$(stty size)\" != '44 123' ]; do sleep 0.1; done; echo re''sized\n")
+            until("resized")
+            type_("exit 7\n")
+            until("exit code 7")
+
+    def test_into_the_web_container_sees_its_own_files(self, kubectl: Kubectl) -> None:
+        assert kubectl.output("exec", "shell", "-c", "web", "--", "ls", "/www") == b"file\nsum\n"
+
+
+def test_attach_talks_to_the_process_that_runs(home: Pods, kubectl: Kubectl, protocol: str) -> None:
+    name = f"parrot-{protocol.lower()}"
+    script = 'while read line; do echo "heard $line"; done; echo silence'
+    home.apply(manifest(name, script, container={"stdin": True, "stdinOnce": True}, restartPolicy="Never"))
+    home.until_running(name)
+    code, out, complaints = kubectl.run("attach", "-i", "-q", name, stdin=b"hello\nworld\n")
+    assert (code, out.splitlines()) == (0, [b"heard hello", b"heard world", b"silence"]), complaints
+
+
+class TestPortForward:
+    def test_carries_a_hundred_connections_at_once(self, kubectl: Kubectl) -> None:
+        with forwarded(kubectl, 8080) as (url, _), ThreadPoolExecutor(100) as pool:
+            wanted = fetch(f"{url}/sum").decode().strip()
+            found = list(pool.map(lambda _: hashlib.sha256(fetch(f"{url}/file")).hexdigest(), range(100)))
+        assert found == [wanted] * 100
+
+    def test_carries_the_end_of_one_direction_while_the_other_goes_on(self, kubectl: Kubectl) -> None:
+        """The server answers when it has read to the end: a connection that closed as a whole would lose its answer."""
+        with forwarded(kubectl, 9090) as (url, _):
+            address = url.removeprefix("http://").split(":")
+            with socket.create_connection((address[0], int(address[1])), timeout=LONG) as connection:
+                connection.sendall(BINARY[: 5 << 20])
+                connection.shutdown(socket.SHUT_WR)
+                answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        assert answer.split()[0].decode() == hashlib.sha256(BINARY[: 5 << 20]).hexdigest()
+
+    def test_to_a_port_that_nobody_listens_on_says_so(self, kubectl: Kubectl) -> None:
+        with forwarded(kubectl, 81) as (url, process):
+            with pytest.raises(OSError):
+                fetch(url)
+            process.terminate()
+            out, _ = process.communicate(timeout=LONG)
+        assert b"refused" in out
+
+
+def test_files_are_copied_there_and_back(kubectl: Kubectl, tmp_path: Path) -> None:
+    there, back = tmp_path / "there", tmp_path / "back"
+    there.write_bytes(BINARY[: 4 << 20])
+    kubectl.output("cp", str(there), "shell:/tmp/copied", "-c", "main")
+    kubectl.output("cp", "shell:/tmp/copied", str(back), "-c", "main")
+    assert back.read_bytes() == there.read_bytes()
+
+
+def test_a_debug_container_joins_a_pod_that_runs(kubectl: Kubectl, protocol: str) -> None:
+    name = f"debug-{protocol.lower()}"
+    asked = ("debug", "pod/shell", "-q", "-i", f"--image={BUSYBOX}", f"--container={name}", "--target=main")
+    out = kubectl.output(*asked, "--", "sh", "-c", "read line; echo debugged $line; ps | grep -c sleep", stdin=b"it\n")
+    assert b"debugged it" in out, out
+
+
+class TestWhatCannotBeShown:
+    def test_a_pod_that_does_not_exist(self, kubectl: Kubectl) -> None:
+        for asked in (("logs", "absent"), ("exec", "absent", "--", "true")):
+            code, _, complaints = kubectl.run(*asked)
+            assert (code, 'pods "absent" not found' in complaints) == (1, True), complaints
+
+    def test_a_container_that_waits_is_said_in_the_kubelets_words(
+        self, world: World, home: Pods, kubectl: Kubectl
+    ) -> None:
+        home.apply(manifest("waits", "true", container={"image": "registry.invalid/none:1"}))
+        world.until("the member has tried", lambda: home.container("waits").get("state", {}).get("waiting") is not None)
+        world.until("the image is missing", lambda: "Pull" in str(home.container("waits").get("state")))
+        for asked in (("logs", "waits"), ("exec", "waits", "--", "true")):
+            world.until(
+                f"{asked[0]} fails here as it does in the member",
+                lambda asked=asked: same_complaint(kubectl, *asked),  # type: ignore[misc]
+                seconds=20,
+            )
+
+    def test_a_pod_without_a_member_pod_says_what_it_waits_for(
+        self, world: World, home: Pods, kubectl: Kubectl
+    ) -> None:
+        world.until("the member has the namespace", lambda: home.get("shell", "alpha") != {})
+        name = f"taken-{uuid.uuid4().hex[:6]}"
+        theirs = json.loads(manifest(name, FOREVER))
+        del theirs["spec"]["nodeSelector"]
+        world.create_in("alpha", "-f", "-", "-n", home.namespace, stdin=json.dumps(theirs))
+        home.apply(manifest(name, FOREVER))
+        world.until("the conflict is known", lambda: "NameConflict" in str(home.container(name)))
+        for asked in (("logs", name), ("exec", name, "--", "true")):
+            code, out, complaints = kubectl.run(*asked)
+            assert (code, out) == (1, b"")
+            assert f'container "main" in pod "{name}" is waiting to start: NameConflict' in complaints
+
+    def test_a_command_that_there_is_not(self, kubectl: Kubectl) -> None:
+        asked = ("exec", "shell", "-c", "main", "--", "frobnicate")
+        here, there = kubectl.run(*asked), kubectl.run(*asked, cluster="alpha")
+        assert here[0] == there[0] != 0
+        assert "executable file not found" in here[2]
+
+
+def test_a_provider_that_is_stopped_ends_with_an_exec_open_and_tells_the_user(
+    world: World, home: Pods, plain: Kubectl
+) -> None:
+    with plain.start("exec", "shell", "-c", "main", "--", "sh", "-c", "echo begun; sleep 600") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        started = time.monotonic()
+        world.stop_provider(signal.SIGTERM)
+        took = time.monotonic() - started
+        try:
+            assert process.wait(timeout=LONG) != 0
+        finally:
+            process.kill()
+            world.start_provider()
+    assert 4 < took < 9  # 5 s of grace
+    world.until("exec works again", lambda: plain.run("exec", "shell", "-c", "main", "--", "true")[0] == 0)
+
+
+def test_top_shows_what_pods_and_their_containers_use(world: World, home: Pods, plain: Kubectl) -> None:
+    """The upstream metrics-server runs in the parent, and reads virtual nodes as any others."""
+
+    def shown(*asked: str) -> set[str]:
+        code, out, _ = plain.run("top", *asked, "--no-headers")
+        return {line.split()[-3] for line in out.decode().splitlines()} if code == 0 else set()
+
+    world.until("containers are shown", lambda: {"main", "web"} <= shown("pod", "shell", "--containers"))
+    nodes = plain.output("top", "nodes", "--no-headers").decode()
+    assert {line.split()[0] for line in nodes.splitlines()} == set(world.members)
+
+
+def same_complaint(kubectl: Kubectl, *asked: str) -> bool:
+    here, there = kubectl.run(*asked), kubectl.run(*asked, cluster="alpha")
+    return here[0] == there[0] == 1 and here[2] == there[2]
+
+
+@contextlib.contextmanager
+def undeclared(world: World) -> Iterator[None]:
+    """Within the block the parent takes `declaredFeatures` out of whatever a node says of itself."""
+
+    def features() -> Any:
+        return (world.get("node", "alpha") or {})["status"].get("declaredFeatures")
+
+    def declare(value: list[str]) -> None:
+        patch = json.dumps({"status": {"declaredFeatures": value}})
+        world.kubectl("patch", "node", "alpha", "--subresource=status", "--type=merge", "-p", patch)
+
+    def refused() -> bool:
+        declare(DECLARED)
+        return features() is None
+
+    def taken() -> bool:
+        declare(DECLARED)
+        return bool(features() == DECLARED)
+
+    world.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": UNDECLARED}))
+    try:
+        world.until("nodes declare nothing", refused)
+        yield
+    finally:
+        world.kubectl("delete", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": UNDECLARED}))
+        world.until("nodes declare what they can", taken)
+
+
+def fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=LONG) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+@contextlib.contextmanager
+def forwarded(kubectl: Kubectl, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The URL of this end; kubectl's complaints come with its output."""
+    asked = ("port-forward", "shell", f":{port}", "--address=127.0.0.1")
+    with kubectl.start(*asked, stderr=subprocess.STDOUT) as process:
+        try:
+            assert process.stdout is not None
+            first = process.stdout.readline().decode()
+            assert " -> " in first, first
+            yield "http://" + first.split("Forwarding from ")[1].split(" -> ")[0], process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def terminal(
+    kubectl: Kubectl, *arguments: str, size: tuple[int, int]
+) -> Iterator[tuple[Callable[[str], None], Callable[[str], None], Callable[[tuple[int, int]], None]]]:
+    """kubectl in a terminal of its own: type into it, wait until it shows something, change its size."""
+    ours, theirs = pty.openpty()
+
+    def resize(to: tuple[int, int]) -> None:
+        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", *to, 0, 0))
+
+    resize(size)
+    process = kubectl.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    shown = ""
+
+    def until(text: str) -> None:
+        nonlocal shown
+        deadline = time.monotonic() + LONG
+        while text not in shown:
+            ready, _, _ = select.select([ours], [], [], deadline - time.monotonic())
+            assert ready, f"not shown: {text!r}; shown: {shown!r}"
+            try:
+                shown += os.read(ours, 4096).decode(errors="replace")
+            except OSError as error:  # kubectl has ended
+                raise AssertionError(f"not shown: {text!r}; shown: {shown!r}") from error
+        shown = shown.partition(text)[2]
+
+    def type_(text: str) -> None:
+        os.write(ours, text.encode())
+
+    def resized(to: tuple[int, int]) -> None:
+        resize(to)
+        process.send_signal(signal.SIGWINCH)
+
+    try:
+        yield type_, until, resized
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)

@@ -1,0 +1,194 @@
+"""Many streams at once, one after the other, and larger than memory: afterwards nothing is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import signal
+import ssl
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlencode
+
+import aiohttp
+import pytest
+import yaml
+from demo.world import World
+
+from tests.e2e.test_kubelet import Kubectl
+from tests.e2e.test_pods import FOREVER, Pods, manifest
+
+CONCURRENT: Final = 200
+SEQUENTIAL: Final = 1000
+AT_ONCE: Final = 4  # of those one after the other, so that the two ends do not only wait for each other
+FLOOD: Final = 300 << 20  # bytes of a log: far more than the provider may hold
+ROOM: Final = 48 << 20  # bytes by which the provider may grow: buffers of a stalled stream, and the allocator's slack
+STDIN, STDOUT, STATUS, CLOSE = 0, 1, 3, 255  # channels of v5.channel.k8s.io
+
+
+@pytest.fixture(scope="module")
+def home(world: World) -> Iterator[Pods]:
+    """A namespace in which pod `shell` runs."""
+    name = f"load-{uuid.uuid4().hex[:8]}"
+    world.kubectl("create", "namespace", name)
+    pods = Pods(world, name)
+    pods.apply(manifest("shell", FOREVER))
+    pods.until_running("shell")
+    yield pods
+    world.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def kubectl(world: World, home: Pods) -> Kubectl:
+    return Kubectl(world, home.namespace, {})
+
+
+class Parent:
+    """The parent's API server over WebSockets, as kubectl uses it, without a process for each stream."""
+
+    def __init__(self, world: World, namespace: str) -> None:
+        document = yaml.safe_load(world.parent.read_text())
+        self._server: str = document["clusters"][0]["cluster"]["server"]
+        self._namespace = namespace
+        ca = document["clusters"][0]["cluster"]["certificate-authority-data"]
+        self._tls = ssl.create_default_context(cadata=base64.b64decode(ca).decode())
+        self._tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        pki = world.parent.parent / "pki"
+        self._tls.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+
+    def session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(self._server, connector=aiohttp.TCPConnector(ssl=self._tls, limit=0))
+
+    async def exec(self, session: aiohttp.ClientSession, *command: str) -> aiohttp.ClientWebSocketResponse:
+        """A stream of `command` in the pod, both ways."""
+        query = [("command", word) for word in command] + [("stdin", "true"), ("stdout", "true")]
+        path = f"/api/v1/namespaces/{self._namespace}/pods/shell/exec?{urlencode(query)}"
+        return await session.ws_connect(path, protocols=("v5.channel.k8s.io",))
+
+
+async def said(stream: aiohttp.ClientWebSocketResponse) -> tuple[bytes, bytes]:
+    """What the command printed, and the Status with which it ended."""
+    out, status = b"", b""
+    async for message in stream:
+        data: bytes = message.data
+        out += data[1:] if data[0] == STDOUT else b""
+        status += data[1:] if data[0] == STATUS else b""
+    return out, status
+
+
+def figure(world: World, name: str) -> int:
+    """One of the provider's own metrics."""
+    figures = world.kubectl("get", "--raw", "/api/v1/nodes/alpha/proxy/metrics").splitlines()
+    return next(int(line.split()[1]) for line in figures if line.startswith(f"{name} "))
+
+
+class Rest:
+    """What the provider holds while nothing goes on, and whether it is back there."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._files, self._tasks = self._open_files(), figure(world, "vk_provider_tasks")
+
+    def regained(self) -> None:
+        world = self._world
+        world.until("no session is open", lambda: figure(world, "vk_provider_kubelet_sessions") == 0, seconds=60)
+        # Connections that wait for their next request, a watch that is being renewed: a few more or less.
+        world.until("as many files are open as before", lambda: self._open_files() <= self._files + 5, seconds=120)
+        world.until(
+            "as many tasks run as before", lambda: figure(world, "vk_provider_tasks") <= self._tasks + 5, seconds=120
+        )
+
+    def _open_files(self) -> int:
+        return len(list((provider_directory(self._world) / "fd").iterdir()))
+
+
+def provider_directory(world: World) -> Path:
+    assert world.provider is not None
+    return Path(f"/proc/{world.provider.pid}")
+
+
+def memory(world: World) -> int:
+    """Bytes that are resident."""
+    return int((provider_directory(world) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_two_hundred_execs_at_once_all_work_and_leave_nothing_behind(world: World, home: Pods) -> None:
+    parent, rest = Parent(world, home.namespace), Rest(world)
+    async with parent.session() as session:
+        streams = await asyncio.gather(*(parent.exec(session, "cat") for _ in range(CONCURRENT)))
+        assert await asyncio.to_thread(figure, world, "vk_provider_kubelet_sessions") == CONCURRENT
+        for number, stream in enumerate(streams):
+            await stream.send_bytes(bytes([STDIN]) + b"%d" % number)
+            await stream.send_bytes(bytes([CLOSE, STDIN]))
+        answers = await asyncio.gather(*(said(stream) for stream in streams))
+    assert [int(out) for out, _ in answers] == list(range(CONCURRENT))
+    assert all(b'"Success"' in status for _, status in answers)
+    rest.regained()
+
+
+async def test_a_thousand_execs_one_after_the_other_leave_nothing_behind(world: World, home: Pods) -> None:
+    parent, rest = Parent(world, home.namespace), Rest(world)
+
+    async def one_by_one(session: aiohttp.ClientSession, numbers: range) -> None:
+        for number in numbers:
+            out, _ = await said(await parent.exec(session, "echo", str(number)))
+            assert int(out) == number
+
+    async with parent.session() as session:
+        await one_by_one(session, range(20))  # whatever is made once and kept is made by then
+        before = memory(world)
+        await asyncio.gather(*(one_by_one(session, range(start, SEQUENTIAL, AT_ONCE)) for start in range(AT_ONCE)))
+    rest.regained()
+    assert memory(world) - before < ROOM
+
+
+async def test_execs_whose_users_vanish_leave_nothing_behind(world: World, home: Pods) -> None:
+    parent, rest = Parent(world, home.namespace), Rest(world)
+    async with parent.session() as session:
+        streams = await asyncio.gather(*(parent.exec(session, "cat") for _ in range(20)))
+        for stream in streams:
+            transport = stream.get_extra_info("socket")
+            assert transport is not None
+            stream._response.connection.transport.abort()  # type: ignore[union-attr]  # as a crash does: no farewell
+    rest.regained()
+
+
+def test_a_log_larger_than_memory_passes_and_a_reader_that_stalls_costs_none(
+    world: World, home: Pods, kubectl: Kubectl
+) -> None:
+    flood = f'yes "$(head -c 4000 /dev/zero | tr "\\0" x)" | head -c {FLOOD}; sleep 1; echo; echo the end'
+    home.apply(manifest("flood", f"read go; {flood}", container={"stdin": True}, restartPolicy="Never"))
+    home.until_running("flood")
+    rest, before = Rest(world), memory(world)
+    with kubectl.start("logs", "-f", "flood") as reader:
+        try:
+            assert reader.stdout is not None
+            begin(kubectl, "flood")
+            assert reader.stdout.read(1) == b"x"
+            reader.send_signal(signal.SIGSTOP)
+            world.until("the container has written all of it", lambda: home.phase("flood") == "Succeeded")
+            grown = memory(world) - before
+            reader.send_signal(signal.SIGCONT)
+            last = b""
+            while chunk := os.read(reader.stdout.fileno(), 1 << 20):
+                last = (last + chunk)[-100:]
+            assert reader.wait(timeout=60) == 0
+        finally:
+            reader.kill()
+    assert last.endswith(b"the end\n")
+    assert grown < ROOM
+    rest.regained()
+
+
+def begin(kubectl: Kubectl, pod: str) -> None:
+    """Gives a pod that waits for one line that line."""
+    with kubectl.start("attach", "-i", "-q", pod, stdin=subprocess.PIPE) as starter:
+        assert starter.stdin is not None and starter.stdout is not None
+        starter.stdin.write(b"go\n")
+        starter.stdin.flush()
+        starter.stdout.read(1)
+        starter.kill()
