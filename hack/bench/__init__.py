@@ -12,6 +12,7 @@ In reading order:
     load          pods made, watched and deleted
     pods          what these pods look like
     latency       from bound to created and from Running to Running, beyond the API servers' own time
+    streams       what the way through the parent costs an exec (with execs)
     meter         CPU and requests between two moments
     audit         requests, from the API servers' logs
     process       CPU and memory, from /proc

@@ -81,4 +81,10 @@ ROWS: Final = (
     Row("created_p99", "bound -> created in member, p99", "ms", Kind.TIME, 100, digits=1),
     Row("running_p50", "Running in member -> Running in parent, p50", "ms", Kind.TIME, 15, digits=1),
     Row("running_p99", "Running in member -> Running in parent, p99", "ms", Kind.TIME, 100, digits=1),
+    Row("exec_opened", "exec through the parent: until it is open, p50", "ms", Kind.TIME, digits=1),
+    Row("exec_overhead", "beyond the same exec made directly in the member", "ms", Kind.TIME, 15, digits=1),
+    Row("exec_rate", "exec through the parent: throughput", "MB/s", Kind.TIME, digits=0),
+    Row("exec_rate_direct", "the same made directly in the member", "MB/s", Kind.TIME, digits=0),
+    Row("exec_share", "of 100 MB/s, or of half the direct one if that is less", "x", Kind.TIME, 1, at_least=True),
+    Row("exec_memory", "memory with {pods} idle exec sessions", "MiB", Kind.MEMORY, 150, digits=0),
 )

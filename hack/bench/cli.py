@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import signal
 import sys
@@ -17,16 +18,18 @@ import click
 from localkube import ClusterInfo, LocalkubeError
 from rich.console import Console
 
-from bench import burst, clusters, plain, report
+from bench import burst, clusters, plain, report, streams
 from bench.budget import Kind
-from bench.clusters import MEMBER, PARENT, PLAIN, USER, fake
+from bench.clusters import CONTAINERS, MEMBER, PARENT, PLAIN, USER, fake
 from bench.errors import BenchError
 from bench.load import Watcher
 from bench.meter import Meter
 from bench.plain import Plain
 from bench.program import Program
 from bench.scenario import Found, Scenario, Sizes
+from bench.streams import Streams
 from vk_provider.errors import VkError
+from vk_provider.kube.client import Client
 
 _OVER, _NOT_MEASURED, _INTERRUPTED = 1, 3, 130
 _HACK: Final = Path(__file__).resolve().parents[1]
@@ -92,38 +95,55 @@ def _measure(sizes: Sizes, command: list[str] | None, keep: bool) -> Found:
     with clusters.clusters([PARENT, fake(MEMBER, sizes.most)], keep=keep) as made:
         found = asyncio.run(_serve(made[PARENT], made[MEMBER], sizes, command))
     _compare(found, reference, sizes.pods)
+    if os.geteuid() == 0:
+        with clusters.clusters([PARENT, f"{CONTAINERS}:real"], keep=keep) as made:
+            _add_streams(found, asyncio.run(_stream(made[PARENT], made[CONTAINERS], sizes.stream, command)))
+    else:
+        _screen.print("execs need containers, and so root: not measured", style="yellow")
     return found
+
+
+async def _stream(parent: ClusterInfo, member: ClusterInfo, samples: int, command: list[str] | None) -> Streams:
+    """Execs, with the program under test between a parent and a member that has containers."""
+    async with clusters.client(parent) as here, clusters.client(member) as there:
+        program = await _program(parent, member, here, there, command)
+        try:
+            await program.start()
+            with _say("execs through the parent and directly"):
+                await clusters.until_ready(here, member.name)
+                kubeconfigs = parent.kubeconfig, member.kubeconfig
+                return await program.during(streams.run(here, kubeconfigs, member.name, program, samples))
+        finally:
+            await program.stop()
+
+
+def _add_streams(found: Found, measured: Streams) -> None:
+    add = found.figures.add
+    add("exec_opened", measured.opened[0] * 1000)
+    add("exec_overhead", (measured.opened[0] - measured.opened[1]) * 1000)
+    add("exec_rate", measured.rate[0])
+    add("exec_rate_direct", measured.rate[1])
+    add("exec_share", measured.share)
+    add("exec_memory", measured.memory, streams.IDLE)
 
 
 async def _serve(parent: ClusterInfo, member: ClusterInfo, sizes: Sizes, command: list[str] | None) -> Found:
     """A parent and a member with the program under test between them, from its start to its end."""
     async with AsyncExitStack() as stack:
         here, there = [await stack.enter_async_context(clusters.client(info)) for info in (parent, member)]
-        parent_kubeconfig = await clusters.give_user(here, parent)
-        member_kubeconfig = await clusters.give_user(there, member)
-        if command is None:
-            await clusters.join(parent, member_kubeconfig, MEMBER)
+        program = await _program(parent, member, here, there, command)
         await burst.prepare(here)
         watchers = [await stack.enter_async_context(Watcher(client)) for client in (here, there)]
-        environment = {
-            "KUBECONFIG": str(parent_kubeconfig),
-            "MEMBER_KUBECONFIG": str(member_kubeconfig),
-            "NODE_NAME": MEMBER,
-            "PYTHONPATH": str(_HACK),
-        }
-        stall_file = parent.directory / "stalls.json" if command is None else None
-        ours = [sys.executable, "-m", "bench.launcher", str(stall_file)]
-        program = Program(command or ours, environment, parent.directory / "program.log", stall_file)
         meter = Meter([parent, member], None, program, USER)
         scenario = Scenario(
             program,
             meter,
             (here, watchers[0]),
             (there, watchers[1]),
-            node=MEMBER,
+            node=member.name,
             sizes=sizes,
             ours=command is None,
-            member_kubeconfig=member_kubeconfig,
+            member_kubeconfig=clusters.user_kubeconfig(member),
             say=_say,
         )
         try:
@@ -132,6 +152,25 @@ async def _serve(parent: ClusterInfo, member: ClusterInfo, sizes: Sizes, command
         finally:
             await program.stop()
     return scenario.found
+
+
+async def _program(
+    parent: ClusterInfo, member: ClusterInfo, here: Client, there: Client, command: list[str] | None
+) -> Program:
+    """The program under test, not yet started, with a user of its own in both clusters; ours has the member joined."""
+    parent_kubeconfig = await clusters.give_user(here, parent)
+    member_kubeconfig = await clusters.give_user(there, member)
+    if command is None:
+        await clusters.join(parent, member_kubeconfig, member.name)
+    environment = {
+        "KUBECONFIG": str(parent_kubeconfig),
+        "MEMBER_KUBECONFIG": str(member_kubeconfig),
+        "NODE_NAME": member.name,
+        "PYTHONPATH": str(_HACK),
+    }
+    stall_file = parent.directory / "stalls.json" if command is None else None
+    ours = [sys.executable, "-m", "bench.launcher", str(stall_file)]
+    return Program(command or ours, environment, parent.directory / "program.log", stall_file)
 
 
 def _compare(found: Found, reference: Plain, pods: int) -> None:

@@ -12,26 +12,34 @@ from pathlib import Path
 from typing import Any, Final
 
 import localkube
+import msgspec
 from localkube import ClusterInfo
 
 from bench.errors import BenchError
+from vk_provider.cli.watching import until
 from vk_provider.kube.auth import Kubeconfig
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import encode
-from vk_provider.kube.resources import SERVICE_ACCOUNTS
+from vk_provider.kube.objects import Condition, Object, encode
+from vk_provider.kube.resources import NODES, SERVICE_ACCOUNTS
 
 PARENT: Final = "bench-parent"
 MEMBER: Final = "bench-member"
 PLAIN: Final = "bench-plain"
+CONTAINERS: Final = "bench-containers"  # a member with a real node
 
 _ACCOUNT: Final = "program-under-test"
 _ACCOUNTS_NAMESPACE: Final = "kube-system"
 _TOKEN_LIFE: Final = 24 * 3600  # seconds; longer than any run
+_READY_WITHIN: Final = 120.0  # seconds until the virtual node is Ready
 _PODS_PER_NODE: Final = 250
 _SPARE: Final = 200  # pods beside those of a burst
 
 USER: Final = f"system:serviceaccount:{_ACCOUNTS_NAMESPACE}:{_ACCOUNT}"
 """The program's name in the audit logs of both clusters: nobody else uses it."""
+
+
+class _Conditions(msgspec.Struct):
+    conditions: list[Condition] = []
 
 
 def fake(name: str, pods: int) -> str:
@@ -78,10 +86,30 @@ async def give_user(admin: Client, info: ClusterInfo) -> Path:
     config: dict[str, Any] = json.loads(info.kubeconfig.read_text())
     for user in config["users"]:
         user["user"] = {"token": answer["status"]["token"]}
-    file = info.directory / "program.kubeconfig"
+    file = user_kubeconfig(info)
     file.touch(mode=0o600)
     file.write_text(json.dumps(config))
     return file
+
+
+def user_kubeconfig(info: ClusterInfo) -> Path:
+    """Where `give_user` writes."""
+    return info.directory / "program.kubeconfig"
+
+
+async def until_ready(admin: Client, node: str) -> None:
+    """Raises BenchError where the virtual node is not Ready in two minutes."""
+
+    def ready(found: Object | None) -> bool:
+        if found is None:
+            return False
+        conditions = msgspec.json.decode(found.status, type=_Conditions).conditions
+        return any(c.type == "Ready" and c.status == "True" for c in conditions)
+
+    try:
+        await until(admin, NODES, node, ready, _READY_WITHIN)
+    except TimeoutError as error:
+        raise BenchError(f"virtual node {node} is not Ready after {_READY_WITHIN:.0f} s") from error
 
 
 async def join(parent: ClusterInfo, member: Path, node: str) -> None:

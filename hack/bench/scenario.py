@@ -31,12 +31,8 @@ from bench.meter import Measured, Meter
 from bench.pods import Group
 from bench.program import Program
 from bench.receive import Received
-from vk_provider.cli.watching import until
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Condition, Object
-from vk_provider.kube.resources import NODES
 
-_READY_WITHIN: Final = 120.0  # seconds until the virtual node is Ready
 _REST: Final = 1.0  # seconds of rest that end a phase
 _REST_AFTER_RESTART: Final = 3.0
 _REST_WITHIN: Final = 300.0
@@ -68,10 +64,6 @@ class Found:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-class _Conditions(msgspec.Struct):
-    conditions: list[Condition] = []
-
-
 class Scenario:
     """One run. `ours`: the program is this provider, of which more can be known than of others."""
 
@@ -98,7 +90,8 @@ class Scenario:
     async def run(self) -> None:
         """All phases, in order. Raises BenchError where one cannot be measured."""
         with self._say(f"waiting for virtual node {self._node}"):
-            await self._ready()
+            await clusters.until_ready(self._parent, self._node)
+            await self._rest()
         self._memory("memory_before", 0)
         with self._say(f"{self._sizes.stream} pods in a gentle stream"):
             await self._latency()
@@ -107,19 +100,6 @@ class Scenario:
         if self._sizes.tokens:
             await self._burst_with_tokens()
         await self._many()
-
-    async def _ready(self) -> None:
-        def ready(node: Object | None) -> bool:
-            if node is None:
-                return False
-            conditions = msgspec.json.decode(node.status, type=_Conditions).conditions
-            return any(c.type == "Ready" and c.status == "True" for c in conditions)
-
-        try:
-            await until(self._parent, NODES, self._node, ready, _READY_WITHIN)
-        except TimeoutError as error:
-            raise BenchError(f"virtual node {self._node} is not Ready after {_READY_WITHIN:.0f} s") from error
-        await self._rest()
 
     async def _latency(self) -> None:
         warm_up = Group("warm-up", WARM_UP, self._node)

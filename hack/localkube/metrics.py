@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 from pathlib import Path
 from string import Template
 
@@ -18,10 +19,11 @@ HOST = "metrics-server.kube-system.svc"
 _MANIFESTS = Path(__file__).resolve().parent / "manifests" / "metrics-server.yaml"
 _PORT = 4443
 _RESOLUTION = "10s"  # the shortest that it takes
+_TIMEOUT = "9s"  # it insists on a shorter one
 
 
 def start(services: Services, record: Record, directory: ClusterDirectory, binaries: Path) -> None:
-    """Starts it without waiting: its first figures need two rounds, and so 20 seconds."""
+    """Returns when it listens; its first figures need two rounds, and so 20 seconds."""
     pki = directory.pki
     kubeconfig = pki / "metrics-server.kubeconfig"
     services.start(
@@ -40,9 +42,11 @@ def start(services: Services, record: Record, directory: ClusterDirectory, binar
                 "--kubelet-preferred-address-types=InternalIP",
                 f"--kubelet-certificate-authority={pki}/ca.crt",
                 f"--metric-resolution={_RESOLUTION}",
+                f"--kubelet-request-timeout={_TIMEOUT}",
             ),
         )
     )
+    services.wait("metrics-server", "metrics-server listens", lambda: _listens(record.address))
 
 
 def register(api: Api, record: Record, directory: ClusterDirectory) -> None:
@@ -51,3 +55,11 @@ def register(api: Api, record: Record, directory: ClusterDirectory) -> None:
     values = {"address": record.address, "port": str(_PORT), "ca": ca}
     for manifest in yaml.safe_load_all(Template(_MANIFESTS.read_text()).substitute(values)):
         api.create(collection_path(manifest), manifest)
+
+
+def _listens(address: str) -> bool:
+    try:
+        socket.create_connection((address, _PORT), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -178,6 +178,7 @@ oom_score = 0
     def _kubelet_config(self) -> dict[str, object]:
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "containerLogMaxSize": "1Gi",  # a reader that falls behind a rotation loses lines
             "kind": "KubeletConfiguration",
             "authentication": {
                 "anonymous": {"enabled": False},

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import signal
-import ssl
 import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlencode
 
-import aiohttp
 import pytest
-import yaml
+from bench.execs import CLOSE, STDIN, Execs, outcome
 from demo.world import World
 
 from tests.e2e.test_kubelet import Kubectl
@@ -27,7 +23,6 @@ SEQUENTIAL: Final = 1000
 AT_ONCE: Final = 4  # of those one after the other, so that the two ends do not only wait for each other
 FLOOD: Final = 300 << 20  # bytes of a log: far more than the provider may hold
 ROOM: Final = 48 << 20  # bytes by which the provider may grow: buffers of a stalled stream, and the allocator's slack
-STDIN, STDOUT, STATUS, CLOSE = 0, 1, 3, 255  # channels of v5.channel.k8s.io
 
 
 @pytest.fixture(scope="module")
@@ -47,37 +42,9 @@ def kubectl(world: World, home: Pods) -> Kubectl:
     return Kubectl(world, home.namespace, {})
 
 
-class Parent:
-    """The parent's API server over WebSockets, as kubectl uses it, without a process for each stream."""
-
-    def __init__(self, world: World, namespace: str) -> None:
-        document = yaml.safe_load(world.parent.read_text())
-        self._server: str = document["clusters"][0]["cluster"]["server"]
-        self._namespace = namespace
-        ca = document["clusters"][0]["cluster"]["certificate-authority-data"]
-        self._tls = ssl.create_default_context(cadata=base64.b64decode(ca).decode())
-        self._tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        pki = world.parent.parent / "pki"
-        self._tls.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-
-    def session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(self._server, connector=aiohttp.TCPConnector(ssl=self._tls, limit=0))
-
-    async def exec(self, session: aiohttp.ClientSession, *command: str) -> aiohttp.ClientWebSocketResponse:
-        """A stream of `command` in the pod, both ways."""
-        query = [("command", word) for word in command] + [("stdin", "true"), ("stdout", "true")]
-        path = f"/api/v1/namespaces/{self._namespace}/pods/shell/exec?{urlencode(query)}"
-        return await session.ws_connect(path, protocols=("v5.channel.k8s.io",))
-
-
-async def said(stream: aiohttp.ClientWebSocketResponse) -> tuple[bytes, bytes]:
-    """What the command printed, and the Status with which it ended."""
-    out, status = b"", b""
-    async for message in stream:
-        data: bytes = message.data
-        out += data[1:] if data[0] == STDOUT else b""
-        status += data[1:] if data[0] == STATUS else b""
-    return out, status
+def execs(world: World, home: Pods) -> Execs:
+    """Of pod `shell`, through the parent."""
+    return Execs(world.parent, home.namespace, "shell")
 
 
 def figure(world: World, name: str) -> int:
@@ -117,39 +84,39 @@ def memory(world: World) -> int:
 
 
 async def test_two_hundred_execs_at_once_all_work_and_leave_nothing_behind(world: World, home: Pods) -> None:
-    parent, rest = Parent(world, home.namespace), Rest(world)
-    async with parent.session() as session:
-        streams = await asyncio.gather(*(parent.exec(session, "cat") for _ in range(CONCURRENT)))
+    rest = Rest(world)
+    async with execs(world, home) as shell:
+        streams = await asyncio.gather(*(shell.open("cat") for _ in range(CONCURRENT)))
         assert await asyncio.to_thread(figure, world, "vk_provider_kubelet_sessions") == CONCURRENT
         for number, stream in enumerate(streams):
             await stream.send_bytes(bytes([STDIN]) + b"%d" % number)
             await stream.send_bytes(bytes([CLOSE, STDIN]))
-        answers = await asyncio.gather(*(said(stream) for stream in streams))
+        answers = await asyncio.gather(*(outcome(stream) for stream in streams))
     assert [int(out) for out, _ in answers] == list(range(CONCURRENT))
     assert all(b'"Success"' in status for _, status in answers)
     rest.regained()
 
 
 async def test_a_thousand_execs_one_after_the_other_leave_nothing_behind(world: World, home: Pods) -> None:
-    parent, rest = Parent(world, home.namespace), Rest(world)
+    rest = Rest(world)
 
-    async def one_by_one(session: aiohttp.ClientSession, numbers: range) -> None:
+    async def one_by_one(shell: Execs, numbers: range) -> None:
         for number in numbers:
-            out, _ = await said(await parent.exec(session, "echo", str(number)))
+            out, _ = await outcome(await shell.open("echo", str(number)))
             assert int(out) == number
 
-    async with parent.session() as session:
-        await one_by_one(session, range(20))  # whatever is made once and kept is made by then
+    async with execs(world, home) as shell:
+        await one_by_one(shell, range(20))  # whatever is made once and kept is made by then
         before = memory(world)
-        await asyncio.gather(*(one_by_one(session, range(start, SEQUENTIAL, AT_ONCE)) for start in range(AT_ONCE)))
+        await asyncio.gather(*(one_by_one(shell, range(start, SEQUENTIAL, AT_ONCE)) for start in range(AT_ONCE)))
     rest.regained()
     assert memory(world) - before < ROOM
 
 
 async def test_execs_whose_users_vanish_leave_nothing_behind(world: World, home: Pods) -> None:
-    parent, rest = Parent(world, home.namespace), Rest(world)
-    async with parent.session() as session:
-        streams = await asyncio.gather(*(parent.exec(session, "cat") for _ in range(20)))
+    rest = Rest(world)
+    async with execs(world, home) as shell:
+        streams = await asyncio.gather(*(shell.open("cat") for _ in range(20)))
         for stream in streams:
             transport = stream.get_extra_info("socket")
             assert transport is not None

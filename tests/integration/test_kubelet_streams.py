@@ -254,3 +254,46 @@ async def test_running_pods_are_those_that_the_member_has(parent: Cluster) -> No
             async with session.get(path) as response:
                 (item,) = json.loads(await response.read())["items"]
                 assert (item["kind"], item["metadata"]["name"], item["metadata"]["uid"]) == ("Pod", "web-1", "p-1")
+
+
+@pytest.mark.parametrize("kilobytes", [100, 1000, 4000])
+async def test_what_the_member_said_last_arrives_although_the_client_talks_on(parent: Cluster, kilobytes: int) -> None:
+    """A client that acknowledges what it reads goes on talking while the rest of a closed stream is on its way."""
+    size = kilobytes * 1000
+
+    async def say_all(_reader: Reader, writer: Writer) -> None:
+        writer.write(b"x" * size)
+        await writer.drain()
+
+    member = Member(SWITCHING, say_all)
+    async with serving(parent, raw=member.serve) as served:
+        reader, writer, _ = await opened(served)
+        client = Talkative(writer.transport)
+        reader.feed_eof()
+        client.received = len(await reader.read())
+        await eventually_here(lambda: member.open == 0, "the member has said all it had to", 20)
+        client.read_and_answer()
+        await eventually_here(lambda: client.received == size or client.ended, "the client has it, or an end", 60)
+        assert client.received == size
+        writer.transport.abort()
+
+
+class Talkative(asyncio.Protocol):
+    """Takes a connection over, and answers whatever it reads."""
+
+    def __init__(self, transport: asyncio.WriteTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.received, self.ended = 0, False
+        transport.pause_reading()
+        transport.set_protocol(self)
+
+    def read_and_answer(self) -> None:
+        self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        self._transport.write(b"more")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ended = True

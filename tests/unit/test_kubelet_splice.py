@@ -23,6 +23,7 @@ class End(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.closing = self.aborted = False
+        self.unsent = 0
         self.reading = True
         self.lost: list[BaseException | None] = []  # what the first owner of the connection heard of its end
         self.protocol: asyncio.Protocol | None = None
@@ -36,6 +37,9 @@ class End(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview[int]) -> None:
         self.written += bytes(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def is_closing(self) -> bool:
         return self.closing
@@ -121,6 +125,19 @@ async def test_the_end_of_one_side_is_the_end_of_the_other_after_what_is_buffere
     assert other.written == b"last words"
     assert (other.closing, other.aborted) == (True, False)
     assert (one.lost, other.lost) == ([None], [None])
+
+
+@pytest.mark.looptime
+async def test_a_side_stays_open_until_it_has_been_sent_what_the_other_said_last() -> None:
+    one, other = End(), End()
+    splice = joined(one, other)
+    other.unsent = 10
+    one.close_remotely()
+    await asyncio.sleep(30)
+    assert not other.closing
+    other.unsent = 0
+    await splice.done.wait()
+    assert (other.closing, other.aborted) == (True, False)
 
 
 async def test_an_error_of_one_side_cuts_the_other_off() -> None:

@@ -2,13 +2,22 @@
 
 Nothing is parsed, so every protocol version, half-finished frame and terminal resize passes as it is. Back-pressure is
 the transports' own: a full write buffer on one side pauses reading on the other, so memory stays bounded. A TLS
-transport cannot half-close, and every Kubernetes hop closes both halves anyway: the end of one side, after what is
-buffered has been written, is the end of the other.
+transport cannot half-close, and every Kubernetes hop closes both halves anyway: the end of one side is the end of the
+other, once that has received everything.
+
+That is more than to call `close`, as clients show that acknowledge what they read. A TLS transport which is closing
+loses what it has not sent yet as soon as the other end says another word: so a side whose peer has ended is closed only
+when the kernel of the other end has all of it. And whoever writes to a connection that has ended is told that it is
+broken, and never gets to read the rest: so nothing is written to a side whose end has come, although not been read yet.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import select
+import struct
+import termios
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,6 +25,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 _HIGH_WATER: Final = 256 * 1024  # bytes buffered towards one side before reading from the other pauses
+
+_FIRST_LOOK, _LAST_LOOK = 0.02, 1.0  # seconds between looks at what a side that is to end has not received, doubling
 
 ConnectionLost = Callable[[BaseException | None], None]
 
@@ -31,7 +42,7 @@ class _Side(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._splice.active = True
-        if self.peer is not None:
+        if self.peer is not None and not _ended(self.peer):
             self.peer.write(data)
 
     def pause_writing(self) -> None:
@@ -43,18 +54,12 @@ class _Side(asyncio.Protocol):
             self.peer.resume_reading()
 
     def eof_received(self) -> bool:
-        if self.peer is not None:
-            self.peer.close()  # writes what is buffered first
-        return False
+        return False  # closes this side, and so leads to connection_lost
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost(error)
         if self.peer is not None:
-            if error is None:
-                self.peer.close()
-            else:
-                self.peer.abort()
-        self._splice.side_lost()
+            self._splice.side_lost(self.peer, error)
 
 
 class Splice:
@@ -95,11 +100,28 @@ class Splice:
         for transport in self._transports:
             transport.abort()
 
-    def side_lost(self) -> None:
+    def side_lost(self, peer: asyncio.Transport, error: Exception | None) -> None:
+        """One side has gone: its peer goes too, when it has received everything."""
         self._open -= 1
         if self._open == 0:
             self._timer.cancel()
             self.done.set()
+        else:
+            if not peer.is_closing():
+                peer.resume_reading()  # nobody wants what it says any more; unread, it would hide that the peer goes
+            self._end(peer, error, _FIRST_LOOK)
+
+    def _end(self, transport: asyncio.Transport, error: Exception | None, look: float) -> None:
+        """Without a farewell where its peer broke off, so that this is not taken for the end of what was to come."""
+        if transport.is_closing():
+            return
+        if not _received(transport):
+            later = min(2 * look, _LAST_LOOK)
+            asyncio.get_running_loop().call_later(look, self._end, transport, error, later)
+        elif error is None:
+            transport.close()
+        else:
+            transport.abort()
 
     def _check_idle(self) -> None:
         if not self.active:
@@ -107,6 +129,35 @@ class Splice:
             return
         self.active = False
         self._timer = asyncio.get_running_loop().call_later(self._idle, self._check_idle)
+
+
+def _ended(transport: asyncio.Transport) -> bool:
+    """Whether the other end has said all it had to (POLLRDHUP, poll(2)), also where not all of that has been read."""
+    descriptor = _descriptor(transport)
+    if transport.is_closing() or descriptor is None:
+        return transport.is_closing()
+    poll = select.poll()
+    poll.register(descriptor, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+def _received(transport: asyncio.Transport) -> bool:
+    """Whether the kernel of the other end has acknowledged everything that was written.
+
+    The kernel's own queue (SIOCOUTQ, tcp(7)) is empty only when the transport has nothing to put into it.
+    """
+    if transport.get_write_buffer_size():
+        return False
+    descriptor = _descriptor(transport)
+    if descriptor is None:
+        return True
+    queued: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0" * 4))[0]
+    return queued == 0
+
+
+def _descriptor(transport: asyncio.Transport) -> int | None:
+    socket = transport.get_extra_info("socket")
+    return None if socket is None or socket.fileno() < 0 else int(socket.fileno())
 
 
 class Tail:
