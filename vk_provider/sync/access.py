@@ -13,7 +13,8 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Named
 from vk_provider.kube.resources import ACCESS_REVIEWS, NAMESPACES
 
-# Group, resource, verbs: everything that the provider does in a member. manifests/member/rbac.yaml grants exactly this.
+# Group, resource, verbs: everything that the provider must be able to do in a member. manifests/member/rbac.yaml grants
+# exactly this, and what figures of nodes need, which may be left out.
 PERMISSIONS: Final = (
     ("", "pods", ("get", "list", "watch", "create", "patch", "delete")),
     ("", "pods/ephemeralcontainers", ("patch",)),
@@ -26,7 +27,6 @@ PERMISSIONS: Final = (
     ("", "secrets", ("get", "list", "watch", "create", "patch", "delete")),
     ("", "namespaces", ("get", "list", "watch", "create", "delete")),
     ("", "nodes", ("list", "watch")),
-    ("", "nodes/proxy", ("get",)),
     ("", "events", ("list", "watch")),
 )
 
