@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.execs import STDOUT, Execs
 from bench.figures import percentile
 from bench.program import Program
-from vk_provider.errors import ForbiddenError, NotFoundError
+from vk_provider.errors import ConflictError, ForbiddenError, NotFoundError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Pod, encode, pod_phase
 from vk_provider.kube.resources import PODS
@@ -94,7 +94,7 @@ async def _pod(parent: Client, node: str) -> None:
             while not await _runs(parent):
                 try:
                     await parent.request("POST", PODS.path(namespace=NAMESPACE), body=encode(manifest))
-                except ForbiddenError:
+                except (ForbiddenError, ConflictError):  # no service account yet; it is there already
                     pass
                 await asyncio.sleep(_LOOK)
     except TimeoutError as error:
