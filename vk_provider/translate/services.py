@@ -193,10 +193,7 @@ def service_patch(wanted: dict[str, Any], actual: Object) -> dict[str, Any] | No
 
 def must_replace(wanted: dict[str, Any], actual: Object) -> bool:
     """Whether only another Service will do: headless or not is for life, and a server ignores the wish to change it."""
-    spec = fields(actual.spec)
-    return "ExternalName" not in (wanted["spec"]["type"], spec.get("type")) and (
-        _headless(wanted["spec"]) != _headless(spec)
-    )
+    return _headless(wanted["spec"]) != _headless(fields(actual.spec))
 
 
 def member_slice(found: ParentSlice, service: Object, names: Names, *, flat: bool) -> dict[str, Any] | None:
