@@ -32,8 +32,8 @@ from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES
 from vk_provider.kube.workqueue import full_jitter
 from vk_provider.member import KubeconfigChangedError, Member, Parent
 from vk_provider.sync import leave
+from vk_provider.sync.parent_services import ParentServices
 from vk_provider.sync.report import Report
-from vk_provider.sync.services import ParentServices
 
 log = logging.getLogger(__name__)
 

@@ -37,9 +37,10 @@ from vk_provider.sync.events import EventLoop, member_events
 from vk_provider.sync.health import HealthLoop, State
 from vk_provider.sync.namespaces import NamespaceLoop
 from vk_provider.sync.node import NodeLoop
+from vk_provider.sync.parent_services import ParentServices
 from vk_provider.sync.pods import PodLoop
 from vk_provider.sync.report import Report
-from vk_provider.sync.services import ParentServices, Reflections, ServiceLoop
+from vk_provider.sync.services import Reflections, ServiceLoop
 from vk_provider.sync.status import StatusWriter
 from vk_provider.translate.dependents import Copy, Kind
 from vk_provider.translate.names import Names
@@ -131,6 +132,7 @@ class Member:
             node.changed()
             if health.health.state is State.HEALTHY:
                 pods.resync()
+                services.resync()
             await self._say_serving()
 
         health = HealthLoop(member, every=self._settings.probe_seconds, changed=changed)

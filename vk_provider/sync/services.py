@@ -5,23 +5,23 @@ of its EndpointSlices as long as that lists something here; any other reflection
 
     first pod of a namespace -> `ensure`: its Services are brought -> in use -(no pod is left, for a while)-> they go
 
-`ParentServices` is read by all members and changed by none. The loop owns which namespaces are in use. Pods wait for
-their Services once per namespace, and not for ever: a kubelet puts them into the environment of containers that start.
+The loop owns which namespaces are in use. Pods wait for their Services, because a kubelet puts those into the
+environment of containers that start: once per namespace, and not for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from vk_provider.api import words
 from vk_provider.errors import ConflictError, ForbiddenError, InvalidError, NameTakenError, NotFoundError
 from vk_provider.kube.client import Client
-from vk_provider.kube.informer import Informer
+from vk_provider.kube.informer import Handler, Informer
 from vk_provider.kube.objects import Metadata, Named, Object, Pod
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import ENDPOINT_SLICES, SERVICES, Resource
@@ -36,8 +36,6 @@ from vk_provider.translate.services import (
     member_service,
     member_slice,
     must_replace,
-    parent_service,
-    parent_slice,
     service_patch,
     slice_copy,
     slice_patch,
@@ -50,83 +48,21 @@ _FIRST: Final = 5.0  # seconds that the first pod of a namespace waits for its S
 _CONFLICT_RETRY: Final = 30.0  # seconds until a taken name is tried again
 _TERMINATING: Final = "being terminated"  # of a namespace, in the words of an API server
 
-ServiceHandler = Callable[[str], None]
-SliceHandler = Callable[[ParentSlice | None, ParentSlice | None], None]
 
-
-class ParentServices:
-    """Services and EndpointSlices of the parent, kept once for all members."""
-
-    def __init__(self, client: Client) -> None:
-        self._services: Informer[Object] = Informer(client, SERVICES, Object, keep=parent_service)
-        self._slices: Informer[ParentSlice] = Informer(client, ENDPOINT_SLICES, EndpointSlice, keep=parent_slice)
-        self._of_namespace: dict[str, set[str]] = {}
-        self._of_service: dict[str, set[str]] = {}
-        self._listeners: list[tuple[ServiceHandler, SliceHandler]] = []
-        self._services.on_change(self._service_changed)
-        self._slices.on_change(self._slice_changed)
-
-    async def run(self) -> None:
-        """Keeps them current until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._services.run())
-            group.create_task(self._slices.run())
-
-    async def synced(self) -> None:
-        """Returns when both are complete."""
-        await self._services.synced.wait()
-        await self._slices.synced.wait()
+class Source(Protocol):
+    """Port: the Services and EndpointSlices of the parent, which all members share."""
 
     @property
-    def services(self) -> Mapping[str, Object]:
-        return self._services.items
+    def services(self) -> Mapping[str, Object]: ...
 
     @property
-    def slices(self) -> Mapping[str, ParentSlice]:
-        return self._slices.items
+    def slices(self) -> Mapping[str, ParentSlice]: ...
 
-    def in_namespace(self, namespace: str) -> frozenset[str]:
-        """Keys of the Services of a namespace."""
-        return frozenset(self._of_namespace.get(namespace, ()))
+    def in_namespace(self, namespace: str) -> frozenset[str]: ...
 
-    def slices_of(self, service: str) -> frozenset[str]:
-        """Keys of the EndpointSlices of a Service."""
-        return frozenset(self._of_service.get(service, ()))
+    def slices_of(self, service: str) -> frozenset[str]: ...
 
-    @contextmanager
-    def heard(self, service_changed: ServiceHandler, slice_changed: SliceHandler) -> Iterator[None]:
-        """Calls the handlers after every change within the block: members come and go, these informers stay."""
-        listener = (service_changed, slice_changed)
-        self._listeners.append(listener)
-        try:
-            yield
-        finally:
-            self._listeners.remove(listener)
-
-    def _service_changed(self, before: Object | None, after: Object | None) -> None:
-        service = after or before
-        if service is None:
-            return
-        _index(self._of_namespace, service.metadata.namespace, service.metadata.key, present=after is not None)
-        for listener, _ in self._listeners:
-            listener(service.metadata.key)
-
-    def _slice_changed(self, before: ParentSlice | None, after: ParentSlice | None) -> None:
-        if before is not None:
-            _index(self._of_service, before.service, before.metadata.key, present=False)
-        if after is not None:
-            _index(self._of_service, after.service, after.metadata.key, present=True)
-        for _, listener in self._listeners:
-            listener(before, after)
-
-
-def _index(index: dict[str, set[str]], group: str, key: str, *, present: bool) -> None:
-    if present:
-        index.setdefault(group, set()).add(key)
-    elif group in index:
-        index[group].discard(key)
-        if not index[group]:
-            del index[group]
+    def heard(self, service: Handler[Object], slice: Handler[ParentSlice]) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True)
@@ -178,7 +114,7 @@ class ServiceLoop:
     def __init__(
         self,
         names: Names,
-        parent: ParentServices,
+        parent: Source,
         member: Client,
         ours: Reflections,
         pods: tuple[Informer[Pod], Informer[Pod]],
@@ -206,6 +142,16 @@ class ServiceLoop:
             self._ours.services.on_change(self._our_service_changed)
             self._ours.slices.on_change(self._our_slice_changed)
             await self.queue.run()
+
+    def resync(self) -> None:
+        """Looks at every Service again, and at those that failed at once: the member answers again."""
+        for namespace in self._in_use:
+            for key in self._parent.in_namespace(namespace):
+                self.queue.add(Item("Service", key))
+        for found in self._ours.services.items.values():
+            self._our_service_changed(None, found)
+        for copy in self._ours.slices.items.values():
+            self._our_slice_changed(None, copy)
 
     async def ensure(self, parent_namespace: str) -> None:
         """Returns when the Services of a namespace are in the member, or have been tried; costs nothing when they are.
@@ -246,9 +192,10 @@ class ServiceLoop:
             namespace = self._names.parent_key(before.metadata).partition("/")[0]
             self.queue.add_after(Item("Namespace", namespace), self._linger)
 
-    def _service_changed(self, key: str) -> None:
-        if key.partition("/")[0] in self._in_use:
-            self.queue.add(Item("Service", key))
+    def _service_changed(self, before: Object | None, after: Object | None) -> None:
+        found = after or before
+        if found and found.metadata.namespace in self._in_use:
+            self.queue.add(Item("Service", found.metadata.key))
 
     def _slice_changed(self, before: ParentSlice | None, after: ParentSlice | None) -> None:
         found = after or before
@@ -392,8 +339,11 @@ class ServiceLoop:
 
     def _tell(self, item: Item, reason: str, message: str) -> None:
         """Says on the parent's Service what is wrong, once for as long as it is."""
-        found = self._parent.slices.get(item.key) if item.kind == "EndpointSlice" else None
-        service = self._parent.services.get(found.service if found else item.key)
+        key = item.key
+        if item.kind == "EndpointSlice":
+            found = self._parent.slices.get(key)
+            key = found.service if found else ""
+        service = self._parent.services.get(key)
         if service is not None and self._told.get(item) != message:
             self._told[item] = message
             log.warning("not reflected", extra={"object": item.key, "kind": item.kind, "error": message})
