@@ -14,10 +14,11 @@ from tests.waiting import eventually
 from tests.workloads import bare, wait_until_gone, wait_until_running
 from vk_provider.api import words
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
-from vk_provider.kube.resources import ENDPOINT_SLICES, EVENTS, NAMESPACES, PODS, SERVICES
+from vk_provider.kube.resources import ENDPOINT_SLICES, EVENTS, NAMESPACES, PODS, SERVICES, Resource
 
 pytestmark = pytest.mark.usefixtures("provider")
 
+QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota")
 READS = ("get", "list", "watch")
 HTTP = {"name": "http", "port": 80, "targetPort": 8080}
 
@@ -80,10 +81,10 @@ def until_away(cluster: Cluster, name: str, namespace: str) -> None:
     )
 
 
-def conflicts(parent: Cluster, name: str, namespace: str) -> list[Json]:
-    """Events about a Service whose name is taken."""
+def events(parent: Cluster, name: str, namespace: str, reason: str) -> list[Json]:
+    """Events about a Service."""
     found = parent.list(EVENTS, namespace, fields=f"involvedObject.kind=Service,involvedObject.name={name}")
-    return [event for event in found if event["reason"] == words.NAME_CONFLICT]
+    return [event for event in found if event["reason"] == reason]
 
 
 def test_a_service_is_in_the_member_before_the_first_pod_of_its_namespace(
@@ -192,7 +193,9 @@ def test_what_somebody_changed_or_deleted_in_the_member_is_put_right(
     address = start(parent, web("web-1"), namespace)
     until_listed(alpha, "web", namespace, {address})
     alpha.patch(SERVICES, "web", {"spec": {"selector": {"app": "other"}}}, namespace)
-    eventually(lambda: "selector" not in alpha.get(SERVICES, "web", namespace)["spec"], "the selector goes")
+    eventually(lambda: "selector" not in until_there(alpha, "web", namespace)["spec"], "the selector goes")
+    eventually(lambda: all(map(is_ours, slices(alpha, "web", namespace))), "and what the member made of it")
+    until_listed(alpha, "web", namespace, {address})
     (listing,) = slices(alpha, "web", namespace)
     alpha.patch(ENDPOINT_SLICES, listing["metadata"]["name"], {"endpoints": []}, namespace)
     until_listed(alpha, "web", namespace, {address})
@@ -247,18 +250,35 @@ def test_a_foreign_service_keeps_its_name_and_the_conflict_is_said_once(
 ) -> None:
     parent.create(SERVICES, service("web"), namespace)
     start(parent, web("web-1"), namespace)
-    (event,) = eventually(lambda: conflicts(parent, "web", namespace), "the parent's Service says so")
+    (event,) = eventually(lambda: events(parent, "web", namespace, words.NAME_CONFLICT), "the parent's Service says so")
     assert f"Service {namespace}/web that is not managed by virtual node alpha" in event["message"]
     parent.patch(SERVICES, "web", {"spec": {"sessionAffinity": "ClientIP"}}, namespace)
     start(parent, web("web-2"), namespace)
     parent.create(SERVICES, service("after"), namespace)
     until_there(alpha, "after", namespace)
-    assert len(conflicts(parent, "web", namespace)) == 1
+    assert len(events(parent, "web", namespace, words.NAME_CONFLICT)) == 1
     assert alpha.get(SERVICES, "web", namespace) == foreign
     ours = {found["metadata"]["name"] for found in slices(alpha, "web", namespace) if is_ours(found)}
     assert ours == set(), "no endpoint of ours gets traffic of theirs"
     alpha.delete(SERVICES, "web", namespace)
     eventually(lambda: is_ours(alpha.find(SERVICES, "web", namespace) or {}), "the name is free: it comes", 90)
+
+
+def test_a_service_that_the_member_refuses_is_said_and_holds_no_pod_up(
+    parent: Cluster, alpha: Cluster, namespace: str, request: pytest.FixtureRequest
+) -> None:
+    alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
+    request.addfinalizer(lambda: alpha.delete(NAMESPACES, namespace))
+    alpha.create(QUOTAS, {"metadata": {"name": "none"}, "spec": {"hard": {"services": "0"}}}, namespace)
+    eventually(lambda: "hard" in alpha.get(QUOTAS, "none", namespace)["status"], "the quota is in force")
+    parent.create(SERVICES, service("web"), namespace)
+    start(parent, web("web-1"), namespace)
+    (event,) = eventually(
+        lambda: events(parent, "web", namespace, words.MEMBER_REFUSED), "the parent's Service says so"
+    )
+    assert "exceeded quota" in event["message"]
+    alpha.delete(QUOTAS, "none", namespace)
+    until_there(alpha, "web", namespace, 60)
 
 
 def test_services_that_every_cluster_has_of_its_own_are_no_conflict(
@@ -270,7 +290,7 @@ def test_services_that_every_cluster_has_of_its_own_are_no_conflict(
     request.addfinalizer(lambda: parent.delete(SERVICES, "sentinel", "default"))
     parent.create(SERVICES, service("sentinel"), "default")
     until_there(alpha, "sentinel", "default")
-    assert conflicts(parent, "kubernetes", "default") == []
+    assert events(parent, "kubernetes", "default", words.NAME_CONFLICT) == []
     assert alpha.get(SERVICES, "kubernetes", "default") == before
     assert not [found for found in slices(alpha, "kubernetes", "default") if is_ours(found)]
 
@@ -321,6 +341,20 @@ def test_what_went_while_the_provider_was_away_goes_in_the_member(
     provider.start()
     until_away(alpha, "web", namespace)
     assert addresses(alpha, "stays", namespace) == {address}
+
+
+def test_what_changed_while_the_member_did_not_answer_is_there_when_it_answers(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    parent.create(SERVICES, service("web"), namespace)
+    address = start(parent, web("web-1"), namespace)
+    until_listed(alpha, "web", namespace, {address})
+    alpha.stop("apiserver")
+    parent.delete(SERVICES, "web", namespace)
+    parent.create(SERVICES, service("new"), namespace)
+    alpha.start("apiserver")
+    until_listed(alpha, "new", namespace, {address})
+    until_away(alpha, "web", namespace)
 
 
 class TestWithTwoMembers:

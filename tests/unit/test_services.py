@@ -145,7 +145,6 @@ def test_what_somebody_in_the_member_changed_is_put_right() -> None:
     wanted = member_service(service(CLUSTER_IP), NAMES)
     edited = served(wanted)
     spec = msgspec.json.decode(edited.spec) | {
-        "selector": {"app": "other"},
         "externalIPs": ["192.0.2.1"],
         "sessionAffinity": "ClientIP",
         "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10800}},
@@ -153,7 +152,7 @@ def test_what_somebody_in_the_member_changed_is_put_right() -> None:
     edited = Object(edited.metadata, msgspec.Raw(encode(spec)))
     assert service_patch(wanted, edited) == {
         "metadata": {"uid": "m-1"},
-        "spec": {"selector": None, "externalIPs": None, "sessionAffinity": "None", "sessionAffinityConfig": None},
+        "spec": {"externalIPs": None, "sessionAffinity": "None", "sessionAffinityConfig": None},
     }
 
 
@@ -165,11 +164,18 @@ def test_what_somebody_in_the_member_changed_is_put_right() -> None:
         (CLUSTER_IP, EXTERNAL, False),
         (EXTERNAL, HEADLESS, True),
         (HEADLESS, HEADLESS, False),
+        (CLUSTER_IP, CLUSTER_IP, False),
     ],
 )
 def test_only_headless_or_not_is_for_life(before: Manifest, after: Manifest, replaced: bool) -> None:
     wanted = member_service(service(after), NAMES)
     assert must_replace(wanted, served(member_service(service(before), NAMES))) == replaced
+
+
+def test_a_service_that_got_a_selector_is_replaced() -> None:
+    wanted = member_service(service(CLUSTER_IP), NAMES)
+    edited = served({**wanted, "spec": wanted["spec"] | {"selector": {"app": "other"}}})
+    assert must_replace(wanted, edited)
 
 
 endpoints = st.builds(

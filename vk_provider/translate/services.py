@@ -31,7 +31,6 @@ _HELD: Final = (
     "type",
     "externalName",
     "externalIPs",
-    "selector",
     "internalTrafficPolicy",
     "ipFamilyPolicy",
     "ipFamilies",
@@ -192,8 +191,13 @@ def service_patch(wanted: dict[str, Any], actual: Object) -> dict[str, Any] | No
 
 
 def must_replace(wanted: dict[str, Any], actual: Object) -> bool:
-    """Whether only another Service will do: headless or not is for life, and a server ignores the wish to change it."""
-    return _headless(wanted["spec"]) != _headless(fields(actual.spec))
+    """Whether only another Service will do.
+
+    Headless or not is for life, and a server ignores the wish to change it. Where somebody gave it a selector, the
+    member's own controller has made EndpointSlices, which go with the Service only.
+    """
+    spec = fields(actual.spec)
+    return "selector" in spec or _headless(wanted["spec"]) != _headless(spec)
 
 
 def member_slice(found: ParentSlice, service: Object, names: Names, *, flat: bool) -> dict[str, Any] | None:
