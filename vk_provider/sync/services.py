@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 _LINGER: Final = 20.0  # seconds that Services stay after the last pod of their namespace: the next one may be near
 _FIRST: Final = 5.0  # seconds that the first pod of a namespace waits for its Services
+_REFUSALS: Final = 5  # in a row until they are said: an API server that has just started refuses what it will allow
 _CONFLICT_RETRY: Final = 30.0  # seconds until a taken name is tried again
 _TERMINATING: Final = "being terminated"  # of a namespace, in the words of an API server
 
@@ -128,7 +129,7 @@ class ServiceLoop:
         self._pods, self._recorder = pods, recorder
         self._flat, self._linger = flat, 0.0 if leaving else _LINGER
         self._in_use: dict[str, _InUse] = {}
-        self._told: dict[Item, str] = {}  # conflicts and refusals that have been said
+        self._wrong: dict[Item, tuple[str, int]] = {}  # what is wrong with it, and how often that was met in a row
         self.queue: WorkQueue[Item] = WorkQueue("services", self._reconcile, workers=8)
 
     async def run(self) -> None:
@@ -228,15 +229,15 @@ class ServiceLoop:
                 await self._sync_service(item)
             else:
                 await self._sync_slice(item)
-            self._told.pop(item, None)
+            self._wrong.pop(item, None)
         except NameTakenError as error:
-            self._tell(item, words.NAME_CONFLICT, error.message)
+            self._complain(item, words.NAME_CONFLICT, error.message, at=1)
             return _CONFLICT_RETRY
         except (NotFoundError, ForbiddenError, InvalidError) as error:
             if isinstance(error, NotFoundError) or _TERMINATING in error.message:
                 self._abandon(item.namespace)  # the member's namespace is gone; the next pod brings everything anew
                 return None
-            self._tell(item, words.MEMBER_REFUSED, error.message)
+            self._complain(item, words.MEMBER_REFUSED, error.message, at=_REFUSALS)
             raise
         finally:
             if used and item.kind == "Service":
@@ -337,14 +338,18 @@ class ServiceLoop:
         except (NotFoundError, ConflictError):
             pass
 
-    def _tell(self, item: Item, reason: str, message: str) -> None:
-        """Says on the parent's Service what is wrong, once for as long as it is."""
+    def _complain(self, item: Item, reason: str, message: str, *, at: int) -> None:
+        """Says on the parent's Service what is wrong, when it is met for the `at`th time in a row, and not again."""
+        last, times = self._wrong.get(item, ("", 0))
+        times = times + 1 if message == last else 1
+        self._wrong[item] = message, times
+        if times != at:
+            return
         key = item.key
         if item.kind == "EndpointSlice":
             found = self._parent.slices.get(key)
             key = found.service if found else ""
         service = self._parent.services.get(key)
-        if service is not None and self._told.get(item) != message:
-            self._told[item] = message
+        if service is not None:
             log.warning("not reflected", extra={"object": item.key, "kind": item.kind, "error": message})
             self._recorder.event(SERVICES, service.metadata, "Warning", reason, message)
