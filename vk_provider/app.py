@@ -32,6 +32,7 @@ from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES
 from vk_provider.kube.workqueue import full_jitter
 from vk_provider.member import KubeconfigChangedError, Member, Parent
 from vk_provider.sync import leave
+from vk_provider.sync.parent_services import ParentServices
 from vk_provider.sync.report import Report
 
 log = logging.getLogger(__name__)
@@ -82,9 +83,11 @@ class App:
         self._parent = await self._connect()
         self._clusters.on_change(lambda _before, _after: self._changed.set())
         async with asyncio.TaskGroup() as group:
-            for task in (self._parent.namespaces.run(), self._parent.recorder.run(), self._clusters.run()):
+            parent = self._parent
+            for task in (parent.namespaces.run(), parent.services.run(), parent.recorder.run(), self._clusters.run()):
                 group.create_task(task)
-            await self._parent.namespaces.synced.wait()
+            await parent.namespaces.synced.wait()
+            await parent.services.synced()
             await self._clusters.synced.wait()
             log.info("started", extra={"parent": self._client.server, "members": len(self._clusters.items)})
             while True:
@@ -111,6 +114,7 @@ class App:
             port=port,
             kubelet_address=self._settings.kubelet_address or _own_address(self._client),
             namespaces=namespaces,
+            services=ParentServices(self._client),
             recorder=Recorder(self._client),
         )
 

@@ -4,7 +4,7 @@
                                                                           (leaving: drain, then the loops end)
 
 `run` returns when the membership has ended, and raises otherwise; whoever supervises decides when to try again. One
-broken member never disturbs another: nothing here is shared but the parent's client and its namespaces.
+broken member never disturbs another: nothing here is shared but the parent's client, namespaces and Services.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ from vk_provider.sync.events import EventLoop, member_events
 from vk_provider.sync.health import HealthLoop, State
 from vk_provider.sync.namespaces import NamespaceLoop
 from vk_provider.sync.node import NodeLoop
+from vk_provider.sync.parent_services import ParentServices
 from vk_provider.sync.pods import PodLoop
 from vk_provider.sync.report import Report
+from vk_provider.sync.services import Reflections, ServiceLoop
 from vk_provider.sync.status import StatusWriter
 from vk_provider.translate.dependents import Copy, Kind
 from vk_provider.translate.names import Names
@@ -64,6 +66,7 @@ class Parent:
     port: str
     kubelet_address: str
     namespaces: Informer[Named]
+    services: ParentServices
     recorder: Recorder
 
 
@@ -129,6 +132,7 @@ class Member:
             node.changed()
             if health.health.state is State.HEALTHY:
                 pods.resync()
+                services.resync()
             await self._say_serving()
 
         health = HealthLoop(member, every=self._settings.probe_seconds, changed=changed)
@@ -143,6 +147,16 @@ class Member:
         namespaces = NamespaceLoop(
             names, parent, member, self._parent.namespaces, caches.namespaces, in_use=caches.in_use
         )
+        services = ServiceLoop(
+            names,
+            self._parent.services,
+            member,
+            caches.reflections,
+            (caches.parent_pods, caches.member_pods),
+            self._parent.recorder,
+            flat=self._cluster.spec.network.flat,
+            leaving=self._cluster.metadata.deletion_timestamp is not None,
+        )
         pods = PodLoop(
             self._target,
             parent,
@@ -151,6 +165,7 @@ class Member:
             caches.member_pods,
             dependents=dependents,
             namespaces=namespaces,
+            services=services,
             statuses=StatusWriter(parent, caches.parent_pods),
             recorder=self._parent.recorder,
             workers=self._settings.workers,
@@ -172,6 +187,7 @@ class Member:
             node.run(),
             dependents.run(),
             namespaces.run(),
+            services.run(),
             pods.run(),
             events.run(),
             self._watch_secret(),
@@ -231,6 +247,7 @@ class _Caches:
     nodes: Informer[MemberNode]
     namespaces: Informer[Named]
     copies: dict[Kind, Informer[Copy]]
+    reflections: Reflections
 
     @classmethod
     def of(cls, parent: Client, member: Client, names: Names) -> _Caches:
@@ -248,6 +265,7 @@ class _Caches:
             nodes=Informer(member, NODES, Node, keep=member_node),
             namespaces=Informer(member, NAMESPACES, Named, labels=names.selector),
             copies=copies(member, names.selector),
+            reflections=Reflections.of(member, names.selector),
         )
 
     async def synced(self, member: Client) -> None:
@@ -268,6 +286,8 @@ class _Caches:
             self.nodes,
             self.namespaces,
             *self.copies.values(),
+            self.reflections.services,
+            self.reflections.slices,
         ]
 
     def in_use(self, namespace: str) -> bool:
@@ -276,5 +296,6 @@ class _Caches:
         return any(item.metadata.namespace == namespace for informer in held for item in informer.items.values())
 
     def count_in_member(self) -> int:
-        """How many pods and copies of ours are in the member."""
-        return len(self.member_pods.items) + sum(len(informer.items) for informer in self.copies.values())
+        """How many pods, copies and reflections of ours are in the member."""
+        copies = sum(len(informer.items) for informer in self.copies.values())
+        return len(self.member_pods.items) + copies + self.reflections.count()

@@ -47,6 +47,12 @@ class NamespaceMapping(msgspec.Struct, frozen=True):
     prefix: str = ""
 
 
+class Network(msgspec.Struct, frozen=True):
+    """How the member's pods are connected. `flat`: they reach the addresses of pods elsewhere."""
+
+    flat: bool = False
+
+
 class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
     """The wish."""
 
@@ -57,6 +63,7 @@ class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
     capacity: dict[str, str | int] = {}
     namespace_mapping: NamespaceMapping = NamespaceMapping()
     api_access: ApiAccess = ApiAccess.PARENT
+    network: Network = Network()
 
 
 class MemberClusterStatus(msgspec.Struct, rename="camel", omit_defaults=True):

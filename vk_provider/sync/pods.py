@@ -72,6 +72,12 @@ class Namespaces(Protocol):
     def forget(self, parent_namespace: str) -> None: ...
 
 
+class Services(Protocol):
+    """Port: the parent's Services in the member."""
+
+    async def ensure(self, parent_namespace: str) -> None: ...
+
+
 class Statuses(Protocol):
     """Port: the parent pods' status."""
 
@@ -112,6 +118,7 @@ class PodLoop:
         *,
         dependents: Dependents,
         namespaces: Namespaces,
+        services: Services,
         statuses: Statuses,
         recorder: Recorder,
         workers: int,
@@ -120,6 +127,7 @@ class PodLoop:
         self._parent, self._member = parent, member
         self._parent_pods, self._member_pods = parent_pods, member_pods
         self._dependents, self._namespaces, self._statuses = dependents, namespaces, statuses
+        self._services = services
         self._recorder = recorder
         self._states: dict[str, _PodState] = {}
         self.queue: WorkQueue[str] = WorkQueue("pods", self._reconcile, workers=workers)
@@ -233,6 +241,7 @@ class PodLoop:
         namespace = parent.metadata.namespace
         try:
             await self._namespaces.ensure(namespace)
+            await self._services.ensure(namespace)
             await self._dependents.bring(parent)
             manifest = member_pod(parent, self._target, restarts=counts)
             created = await self._member.create(PODS, manifest, self._names.namespace(namespace), type=Pod)
