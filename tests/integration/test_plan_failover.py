@@ -247,7 +247,7 @@ def anywhere(name: str, replicas: int, *, cpu: str = "10m", **spec: Any) -> Json
     template = body["spec"]["template"]["spec"]
     del template["nodeSelector"]
     template["containers"] = [{"name": "web", "image": IMAGE, "resources": {"requests": {"cpu": cpu}}}]
-    template.update(spec)
+    template.update({"terminationGracePeriodSeconds": 1, **spec})
     return body
 
 
