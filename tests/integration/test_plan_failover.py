@@ -22,22 +22,12 @@ from tests.provider import Provider
 from tests.waiting import eventually
 from tests.workloads import IMAGE, bare, deployment, running_pods, wait_until_running
 from vk_provider.api import words
-from vk_provider.kube.resources import NODES, PODS, PRIORITY_CLASSES, Resource
+from vk_provider.kube.resources import PODS, PRIORITY_CLASSES, Resource
 
 STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
 DAEMON_SETS: Final = Resource("apps", "v1", "daemonsets", "DaemonSet")
 QUOTAS: Final = Resource("", "v1", "resourcequotas", "ResourceQuota")
 NOBODY: Final = "nobody"  # a scheduler that there is not
-
-
-@pytest.fixture(scope="module")
-def beta_served(parent: Cluster, beta: Cluster, _session_provider: Provider) -> Iterator[Cluster]:
-    _session_provider.start()
-    members.join(parent, "beta", members.kubeconfig(beta))
-    members.wait_until_served(parent, "beta", 60)
-    yield beta
-    _session_provider.start()
-    members.unjoin(parent, "beta")
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +59,7 @@ class Home:
 
     def fill(self, *wanted: tuple[Resource, Json], pods: int) -> None:
         """Creates workloads while `beta` takes nothing, and waits until so many pods run."""
-        with cordoned(self.parent, "beta"):
+        with members.cordoned(self.parent, "beta"):
             for resource, body in wanted:
                 self.parent.create(resource, body, self.namespace)
             eventually(lambda: len(running_pods(self.parent, self.namespace)) == pods, f"{pods} pods run", 60)
@@ -276,12 +266,3 @@ def planning(home: Home) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.kill()
-
-
-@contextmanager
-def cordoned(parent: Cluster, node: str) -> Iterator[None]:
-    parent.patch(NODES, node, {"spec": {"unschedulable": True}})
-    try:
-        yield
-    finally:
-        parent.patch(NODES, node, {"spec": {"unschedulable": None}})
