@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -18,6 +19,7 @@ from click.testing import Result
 
 from tests import command_line, members
 from tests.cluster import DEPLOYMENTS, Cluster, Json
+from tests.kubectl import done
 from tests.provider import Provider
 from tests.waiting import eventually
 from tests.workloads import IMAGE, bare, deployment, running_pods, wait_until_running
@@ -105,6 +107,20 @@ def test_pods_that_find_none_do_not_and_the_scheduler_says_why(home: Home) -> No
 def test_room_that_one_takes_is_gone_for_the_next(home: Home) -> None:
     home.fill((DEPLOYMENTS, anywhere("web", 3, cpu="6")), pods=3)
     assert sorted(row["outcome"] for row in home.rows(code=3)) == ["Cannot", "Moves", "Moves"]
+
+
+def test_what_the_plan_says_is_what_happens(home: Home) -> None:
+    home.fill((DEPLOYMENTS, anywhere("web", 3, cpu="6")), pods=3)
+    planned = Counter(row["node"] for row in home.rows(code=3))
+    done(home.parent, "taint", "node", "alpha", "tests.example/lost=yes:NoExecute")
+    try:
+        eventually(
+            lambda: Counter(pod["spec"].get("nodeName", "") for pod in living(home)) == planned == {"beta": 2, "": 1},
+            "the pods are where the plan had them",
+            60,
+        )
+    finally:
+        done(home.parent, "taint", "node", "alpha", "tests.example/lost-")
 
 
 def test_replicas_that_must_be_apart_cannot_join_the_one_that_is_there(home: Home) -> None:
@@ -239,6 +255,10 @@ def anywhere(name: str, replicas: int, *, cpu: str = "10m", **spec: Any) -> Json
     template["containers"] = [{"name": "web", "image": IMAGE, "resources": {"requests": {"cpu": cpu}}}]
     template.update({"terminationGracePeriodSeconds": 1, **spec})
     return body
+
+
+def living(home: Home) -> list[Json]:
+    return [pod for pod in home.parent.list(PODS, home.namespace) if "deletionTimestamp" not in pod["metadata"]]
 
 
 def required(app: str) -> Json:

@@ -141,14 +141,14 @@ def _row(pod: Planned, verdict: Verdict, reservations: list[str]) -> Row:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """AFTER is how long the pod stays once the node is not ready."""
+    """AFTER is how long a pod stays once the node is not ready. What needs attention comes last, beside the summary."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     shown.add_column("POD", overflow="fold")
     shown.add_column("AFTER", no_wrap=True, justify="right")
     shown.add_column("OUTCOME", no_wrap=True)
     shown.add_column("NODE", overflow="fold")
     shown.add_column("WHY", overflow="fold")
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.outcome not in _FINE):
         shown.add_row(
             f"{row.namespace}/{row.name}",
             "-" if row.evicted_after is None else f"{row.evicted_after}s",
