@@ -215,7 +215,7 @@ def test_an_interrupted_plan_takes_its_shadows_along(home: Home, number: signal.
     silent_one(home)
     with planning(home) as process:
         process.send_signal(number)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=90) == 130
 
 
 def test_a_killed_plan_is_cleaned_up_by_the_next(home: Home) -> None:
@@ -282,7 +282,7 @@ def planning(home: Home) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "vk_provider", "--kubeconfig", str(home.parent.kubeconfig)]
     with subprocess.Popen([*command, "plan-failover", "alpha"], stderr=subprocess.PIPE) as process:
         try:
-            eventually(lambda: home.parent.list(PODS, home.namespace, labels=words.PLAN), "its shadow is there")
+            eventually(lambda: home.parent.list(PODS, home.namespace, labels=words.PLAN), "its shadow is there", 90)
             yield process
         finally:
             process.kill()

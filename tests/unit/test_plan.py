@@ -234,6 +234,11 @@ def test_spread_over_a_domain_that_is_lost_is_a_reservation(constraint: dict[str
     assert bool(reservations(planned(), created, Verdict(Outcome.MOVES, "beta"))) is said
 
 
+@pytest.mark.parametrize(("message", "said"), [("exceeded quota: few", True), ("denied by a policy", False)])
+def test_a_quota_that_the_old_pod_fills_is_a_reservation(message: str, said: bool) -> None:
+    assert bool(reservations(planned(), None, Verdict(Outcome.REFUSED, message=message))) is said
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 from vk_provider.api import words
 from vk_provider.errors import ApiError, ConflictError, NotFoundError, VkError
@@ -157,17 +157,20 @@ class Question:
                 log.debug("shadow not deleted", extra={"pod": key, "error": str(error)})  # it goes with the rest
 
     async def _clean_up(self) -> None:
-        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
-        try:
-            for namespace in sorted({pod.metadata.namespace for pod in self._pods}):
+        for namespace in sorted({pod.metadata.namespace for pod in self._pods}):
+            try:
                 await self._client.request(
                     "DELETE",
                     PODS.path(namespace=namespace),
                     query={"labelSelector": self._plan.selector},
-                    body=encode(options),
+                    body=encode({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}),
                     deadline=_CLEAN_UP_WITHIN,
                 )
-            await _delete_class(self._client, self._plan.name)  # and with it whatever was created only now
+            except VkError as error:
+                log.debug("shadows not deleted", extra={"namespace": namespace, "error": str(error)})
+        try:
+            # What is left, or is created only now, goes with its owner: a little later, by the garbage collector.
+            await _delete_class(self._client, self._plan.name)
         except VkError as error:
             raise VkError(
                 f"shadow pods of this plan may be left: {error.message}",

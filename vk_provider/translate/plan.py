@@ -235,6 +235,8 @@ def reservations(pod: Planned, created: Pod | None, verdict: Verdict) -> list[st
         ]
     if verdict.outcome is Outcome.CANNOT and pod.spec.get("preemptionPolicy") != "Never" and pod.priority > 0:
         found.append(f"with priority {pod.priority} it may preempt others, which a plan does not try")
+    if verdict.outcome is Outcome.REFUSED and "exceeded quota" in verdict.message:
+        found.append("the old pod counts in the quota now, and no longer some time after its grace period")
     return found
 
 
