@@ -148,7 +148,8 @@ def test_a_higher_priority_gets_the_room(home: Home, higher: str) -> None:
 
 
 def test_pods_that_stay_end_or_wait_are_said_to(home: Home) -> None:
-    held, tolerant = anywhere("held", 1), anywhere("tolerant", 1, tolerations=[{"operator": "Exists"}])
+    forever = {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}
+    held, tolerant = anywhere("held", 1), anywhere("tolerant", 1, tolerations=[forever])
     held["spec"]["template"]["metadata"]["annotations"] = {words.ON_LOST: "Hold"}
     stateful = anywhere("stateful", 1)
     stateful["spec"]["serviceName"] = "stateful"
