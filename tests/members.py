@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -153,6 +155,16 @@ def remains(member: Cluster, name: str) -> set[str]:
         items = member.list(resource, labels=f"{words.NODE_LABEL}={name}")
         found |= {f"{resource.plural} {item['metadata']['namespace']}/{item['metadata']['name']}" for item in items}
     return found
+
+
+@contextmanager
+def cordoned(parent: Cluster, node: str) -> Iterator[None]:
+    """Nothing new is scheduled there within the block."""
+    parent.patch(NODES, node, {"spec": {"unschedulable": True}})
+    try:
+        yield
+    finally:
+        parent.patch(NODES, node, {"spec": {"unschedulable": None}})
 
 
 def namespace_gone(cluster: Cluster, name: str) -> bool:

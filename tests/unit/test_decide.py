@@ -58,6 +58,7 @@ OTHER_NODES = pod(
     annotations={words.PARENT_UID: "p-1"},
 )
 RUNNING = {"phase": "Running", **CREATED}
+SHADOW = {words.PLAN: "1a2b3c4d"}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,11 @@ RUNNING = {"phase": "Running", **CREATED}
         pytest.param(parent(status={"phase": "Failed"}), FOREIGN, Keep(), id="failed, a stranger has the name: keep"),
         pytest.param(
             deleted_parent(30, 30, {"phase": "Succeeded"}), member(), Delete("m-1", 30), id="succeeded, deleted: delete"
+        ),
+        pytest.param(parent(labels=SHADOW), None, Nothing(), id="a plan's shadow: nothing"),
+        pytest.param(parent(labels=SHADOW), member(), Reflect(), id="labelled as one when it ran already: reflect"),
+        pytest.param(
+            pod(labels=SHADOW, deletionTimestamp="2026-03-01T12:00:30Z"), None, Finish(), id="shadow, deleted: finish"
         ),
         pytest.param(None, member(), Orphan("m-1"), id="absent, ours: orphan"),
         pytest.param(None, deleted_member(30), Nothing(), id="absent, ours on its way out: nothing"),

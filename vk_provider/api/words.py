@@ -24,6 +24,16 @@ TOKEN_RENEW: Final = f"{DOMAIN}/token-renew"  # RFC 3339: 80 % of the life
 
 # On parent pods.
 CREATED_CONDITION: Final = f"{DOMAIN}/MemberPodCreated"
+ON_LOST: Final = f"{DOMAIN}/on-lost"  # Hold or Reschedule
+
+# On what `plan-failover` makes for a moment: shadow pods, and the PriorityClass that owns them.
+PLAN: Final = f"{DOMAIN}/plan"  # label: whose plan
+PLAN_EXPIRES: Final = f"{DOMAIN}/plan-expires"  # RFC 3339, on the PriorityClass: whoever made it is gone by then
+
+# On namespaces and DaemonSets of the parent, read by manifests/policies.
+TOLERATION_SECONDS: Final = f"{DOMAIN}/toleration-seconds"  # annotation of a namespace
+INFRASTRUCTURE: Final = f"{DOMAIN}/infrastructure"  # label of a namespace: "true" keeps its DaemonSets away
+VIRTUAL_NODES: Final = f"{DOMAIN}/virtual-nodes"  # label of a DaemonSet: "allow" lets it onto them all the same
 
 # On MemberClusters.
 FINALIZER: Final = f"{DOMAIN}/member"

@@ -10,6 +10,7 @@ import click
 from vk_provider import telemetry
 from vk_provider.cli.join import join
 from vk_provider.cli.parent import Parent
+from vk_provider.cli.plan_failover import plan_failover
 from vk_provider.cli.run import run
 from vk_provider.cli.status import status
 from vk_provider.cli.unjoin import unjoin
@@ -58,5 +59,5 @@ def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose
     telemetry.setup(LogFormat.TEXT, level=logging.WARNING, verbose=verbose)
 
 
-for command in (join, run, status, unjoin):
+for command in (join, run, status, plan_failover, unjoin):
     cli.add_command(command)

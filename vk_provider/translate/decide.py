@@ -118,6 +118,8 @@ def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetim
         return Keep()
     if refusal := _refusal(parent):
         return refusal
+    if member is None and words.PLAN in parent.metadata.labels:
+        return Nothing()  # a shadow: the scheduler was asked where it would go, and that is all
     if member is None:
         return _absent(parent, created=phase.has(words.CREATED_CONDITION))
     if not ours:
