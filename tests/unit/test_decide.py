@@ -127,6 +127,15 @@ def test_a_lost_pod_that_must_not_restart_fails() -> None:
     assert isinstance(action, Fail) and action.reason == words.MEMBER_POD_LOST
 
 
+def test_a_member_pod_that_was_made_a_moment_ago_counts_as_made() -> None:
+    assert isinstance(decide(parent("Never"), None, NAMES, now=NOW, made="p-1"), Fail)
+    assert decide(parent(), None, NAMES, now=NOW, made="p-1") == Create(again=True)
+
+
+def test_a_member_pod_of_an_earlier_incarnation_does_not_count() -> None:
+    assert decide(parent("Never"), None, NAMES, now=NOW, made="p-0") == Create()
+
+
 @pytest.mark.parametrize("taken", [FOREIGN, OTHER_PARENTS, OTHER_NODES], ids=["user", "parent", "node"])
 def test_a_name_taken_by_somebody_else_is_a_conflict(taken: Pod) -> None:
     assert isinstance(decide(parent(), taken, NAMES, now=NOW), Conflict)

@@ -90,6 +90,7 @@ class _PodState:
 
     applied: int = 0  # hash of (parent, member) for which no change was left to apply
     last: Pod | None = None  # the member pod as it was when it went
+    made: str = ""  # UID of the parent pod that had a member pod, which its status may not say yet
     foreign: Pod | None = None  # what has the pod's name in the member and is not ours
     unsure: bool = False  # a create was sent and its outcome is unknown
     finished: str = ""  # UID of the parent pod whose final delete was sent
@@ -151,6 +152,7 @@ class PodLoop:
         if after is None:
             state = self._state(key)
             state.last, state.deleting = before, None
+            state.made = pod.metadata.annotations.get(words.PARENT_UID, "")
         self.queue.add(key)
 
     def _state(self, key: str) -> _PodState:
@@ -164,7 +166,7 @@ class PodLoop:
         parent = self._parent_pods.items.get(key)
         state = self._state(key)
         member = self._member_pods.items.get(self._member_key(key)) or state.foreign
-        action = decide(parent, member, self._names, now=self._parent.server_time())
+        action = decide(parent, member, self._names, now=self._parent.server_time(), made=state.made)
         match action:
             case Reflect() if parent and member:
                 return await self._reflect(parent, member, state)
@@ -252,7 +254,7 @@ class PodLoop:
         except UnreachableError:
             state.unsure = True
             raise
-        state.unsure = False
+        state.unsure, state.made = False, parent.metadata.uid
         if again:
             state.recreated, state.recreated_at = state.recreated + 1, asyncio.get_running_loop().time()
             self._event(parent, "Normal", "MemberPodRecreated", "the member pod was lost; a new one was created")

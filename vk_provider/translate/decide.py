@@ -104,8 +104,11 @@ class _Spec(msgspec.Struct, rename="camel"):
 _spec = msgspec.json.Decoder(_Spec)
 
 
-def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetime) -> Action:
-    """What to do about one pod. `now` only counts how much of a grace period is left."""
+def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetime, made: str = "") -> Action:
+    """What to do about one pod. `now` only counts how much of a grace period is left.
+
+    `made`: UID of a parent pod that is known to have had a member pod, before its status says so.
+    """
     if parent is None:
         return _parentless(member, names)
     ours = member is not None and names.owns(member.metadata.labels)
@@ -119,7 +122,7 @@ def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetim
     if refusal := _refusal(parent):
         return refusal
     if member is None:
-        return _absent(parent, created=phase.has(words.CREATED_CONDITION))
+        return _absent(parent, created=phase.has(words.CREATED_CONDITION) or made == parent.metadata.uid)
     if not ours:
         return Conflict(
             f"a pod {member.metadata.key} that is not managed by virtual node {names.node} exists in the member cluster"

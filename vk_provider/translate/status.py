@@ -18,7 +18,15 @@ from vk_provider.translate.decide import TERMINAL
 Status = dict[str, Any]
 
 _PARENTS_OWN: Final = frozenset(
-    {"conditions", "qosClass", "nominatedNodeName", "observedGeneration", "resourceClaimStatuses"}
+    {
+        "conditions",
+        "qosClass",
+        "nominatedNodeName",
+        "observedGeneration",
+        "resourceClaimStatuses",
+        "extendedResourceClaimStatus",
+        "nodeAllocatableResourceClaimStatuses",
+    }
 )
 _PARENTS_CONDITIONS: Final = frozenset({"PodScheduled"})
 _NOT_SCHEDULED: Final = frozenset({"Unschedulable", "SchedulerError", "SchedulingGated"})
@@ -79,6 +87,8 @@ def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
     conditions = _with_gates(conditions, spec.readiness_gates, before, now)
     shown = {condition["type"] for condition in conditions}
     conditions += [c | {"lastTransitionTime": now} for c in _no_longer_ready(before) if c["type"] not in shown]
+    if not _is_scheduled(before):
+        conditions.append({"type": "PodScheduled", "status": "True", "lastTransitionTime": now})
     conditions.append(_condition(words.CREATED_CONDITION, "True", "Created", before, now))
     # What the member's kubelet has not seen yet, the parent's has not either.
     seen = status.get("observedGeneration", 0) >= member.metadata.generation
@@ -88,6 +98,11 @@ def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
         conditions = [c | {"observedGeneration": generation} if "observedGeneration" in c else c for c in conditions]
     wanted["conditions"] = conditions
     return wanted
+
+
+def _is_scheduled(before: Status) -> bool:
+    """Whether the parent says so. Where a pod was made with its nodeName no scheduler did, and a kubelet does."""
+    return any(c["type"] == "PodScheduled" and c.get("status") == "True" for c in before.get("conditions") or ())
 
 
 def is_silent(member: Pod) -> bool:
