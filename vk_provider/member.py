@@ -246,7 +246,7 @@ class _Caches:
                 keep=usage,
             ),
             nodes=Informer(member, NODES, Node, keep=member_node),
-            namespaces=Informer(member, NAMESPACES, Named, labels=names.selector),
+            namespaces=Informer(member, NAMESPACES, Named),
             copies=copies(member, names.selector),
         )
 

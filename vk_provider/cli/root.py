@@ -10,6 +10,7 @@ import click
 from vk_provider import telemetry
 from vk_provider.cli.join import join
 from vk_provider.cli.parent import Parent
+from vk_provider.cli.render import render
 from vk_provider.cli.run import run
 from vk_provider.cli.status import status
 from vk_provider.cli.unjoin import unjoin
@@ -53,10 +54,11 @@ def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose
     vk-provider run                                 serve the members
     vk-provider status                              see them
     vk-provider unjoin west                         let it go
+    vk-provider render -f pod.yaml --member west    see what a pod would become there
     """
     ctx.obj = Parent(kubeconfig, context, verbose)
     telemetry.setup(LogFormat.TEXT, level=logging.WARNING, verbose=verbose)
 
 
-for command in (join, run, status, unjoin):
+for command in (join, render, run, status, unjoin):
     cli.add_command(command)

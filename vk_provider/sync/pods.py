@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from vk_provider.api import words
 from vk_provider.errors import (
@@ -25,7 +25,7 @@ from vk_provider.errors import (
 )
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Pod, pod_phase
+from vk_provider.kube.objects import Pod, fields, pod_phase
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import PODS
 from vk_provider.kube.workqueue import WorkQueue
@@ -44,7 +44,8 @@ from vk_provider.translate.decide import (
     Reflect,
     decide,
 )
-from vk_provider.translate.pod import Target, member_pod
+from vk_provider.translate.deeds import deeds
+from vk_provider.translate.pod import Owner, Target, member_pod
 from vk_provider.translate.status import is_silent, restarts
 
 log = logging.getLogger(__name__)
@@ -67,9 +68,7 @@ class Dependents(Protocol):
 class Namespaces(Protocol):
     """Port: the member's namespaces."""
 
-    async def ensure(self, parent_namespace: str) -> None: ...
-
-    def forget(self, parent_namespace: str) -> None: ...
+    async def ensure(self, parent_namespace: str) -> str: ...
 
 
 class Statuses(Protocol):
@@ -234,17 +233,14 @@ class PodLoop:
             counts = {}
         namespace = parent.metadata.namespace
         try:
-            await self._namespaces.ensure(namespace)
+            owner = Owner(self._names.namespace(namespace), await self._namespaces.ensure(namespace))
             await self._dependents.bring(parent)
-            manifest = member_pod(parent, self._target, restarts=counts)
-            created = await self._member.create(PODS, manifest, self._names.namespace(namespace), type=Pod)
+            manifest = member_pod(parent, self._target, restarts=counts, owner=owner)
+            created = await self._member.create(PODS, manifest, owner.namespace, type=Pod)
         except NameTakenError as error:
             return await self._conflict(parent, error.message)
         except ConflictError:
             return await self._name_exists(parent, state)
-        except NotFoundError:
-            self._namespaces.forget(namespace)  # it went behind our back; the next attempt makes it again
-            raise
         except (ForbiddenError, InvalidError) as error:
             if "serviceaccount" in error.message and "not found" in error.message:
                 return _ACCOUNT_RETRY
@@ -259,6 +255,8 @@ class PodLoop:
             state.recreated, state.recreated_at = state.recreated + 1, asyncio.get_running_loop().time()
             self._event(parent, "Normal", "MemberPodRecreated", "the member pod was lost; a new one was created")
         log.debug("member pod created", extra={"pod": parent.metadata.key, "node": self._names.node})
+        if not again:
+            self._say_missed(parent, manifest)
         state.applied = _applied_signature(parent, created)
         self._member_pods.observe(created)
         state.silent_until = asyncio.get_running_loop().time() + _FIRST_WORDS
@@ -350,6 +348,12 @@ class PodLoop:
         except NotFoundError:
             pass
         return None
+
+    def _say_missed(self, parent: Pod, manifest: dict[str, Any]) -> None:
+        """One Event with every field that the member cannot honour and a user may rely on."""
+        missed = [str(deed) for deed in deeds({"spec": fields(parent.spec)}, manifest, self._target) if deed.missed]
+        if missed:
+            self._event(parent, "Warning", words.NOT_HONOURED, "; ".join(missed))
 
     def _event(self, parent: Pod, type: str, reason: str, message: str) -> None:
         self._recorder.event(PODS, parent.metadata, type, reason, message)

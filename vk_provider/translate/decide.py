@@ -119,8 +119,8 @@ def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetim
     phase = pod_phase(parent)
     if phase.phase in TERMINAL:
         return Keep()
-    if refusal := _refusal(parent):
-        return refusal
+    if refused := refusal(parent):
+        return refused
     if member is None:
         return _absent(parent, created=phase.has(words.CREATED_CONDITION) or made == parent.metadata.uid)
     if not ours:
@@ -152,7 +152,8 @@ def _absent(parent: Pod, *, created: bool) -> Action:
     return Create(again=True)
 
 
-def _refusal(parent: Pod) -> Fail | None:
+def refusal(parent: Pod) -> Fail | None:
+    """Why the pod cannot run on a virtual node at all; None where it can."""
     if _MIRROR in parent.metadata.annotations:
         return Fail(words.NOT_SUPPORTED, "static (mirror) pods cannot run on a virtual node")
     if _spec.decode(parent.spec).resource_claims:
