@@ -91,7 +91,7 @@ def render(
 
     \b
     vk-provider render -f pod.yaml --member west
-    kubectl get pod web-1 -o yaml | vk-provider render -f - --member west -o json | jq .changes
+    kubectl get pod web-1 -o yaml | vk-provider render -f - --member west
     """
     target = Target(
         Names(node_name or member, _UNKNOWN_UID, namespace_prefix or ""),

@@ -54,7 +54,7 @@ def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose
     vk-provider run                                 serve the members
     vk-provider status                              see them
     vk-provider unjoin west                         let it go
-    vk-provider render -f pod.yaml --member west    see what a pod would become there
+    vk-provider render -f pod.yaml --member west    see what becomes of a pod
     """
     ctx.obj = Parent(kubeconfig, context, verbose)
     telemetry.setup(LogFormat.TEXT, level=logging.WARNING, verbose=verbose)
