@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from tests.cluster import ApiFailure, Cluster, Json
 from tests.waiting import eventually
-from tests.workloads import bare, pod, wait_until_gone, wait_until_running, waiting_reason
+from tests.workloads import bare, pod, running_pods, wait_until_gone, wait_until_running, waiting_reason
 from vk_provider.api import words
 from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, PODS, SECRETS
 
@@ -158,6 +159,45 @@ def test_a_copy_never_exceeds_what_the_pod_names(parent: Cluster, alpha: Cluster
         assert alpha.call("GET", f"/api/v1/namespaces/{namespace}/{kind}", query=ours)["items"] == []
     with pytest.raises(ApiFailure, match="404"):
         alpha.get(SECRETS, "other", namespace)
+
+
+def test_a_config_map_shared_by_a_hundred_pods_is_read_and_copied_once_and_each_token_is_one_secret(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    pods = 100
+    parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "1"}}, namespace)
+    since = {cluster.name: cluster.audit_position() for cluster in (parent, alpha)}
+    volumes = [{"name": "conf", "configMap": {"name": "conf"}}]
+    for number in range(pods):
+        parent.create(PODS, pod(f"web-{number}", volumes=volumes), namespace)
+    eventually(lambda: len(running_pods(parent, namespace)) == pods, "all run", 120)
+    parent.call("DELETE", PODS.path(namespace=namespace))
+    eventually(lambda: parent.list(PODS, namespace) == [], "all are gone", 120)
+    eventually(lambda: token_secrets(alpha, namespace) == [], "the tokens too")
+    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace) is None, "and the copy")
+    asked, done = (requests_of_provider(cluster, since[cluster.name], namespace) for cluster in (parent, alpha))
+    # Named in the parent: the ConfigMap and the root CA. Watches end when nobody needs them any more.
+    watched = {name for verb, resource, name in asked if (verb, resource) == ("watch", "configmaps")}
+    assert watched <= {"conf", "kube-root-ca.crt"}
+    assert asked[("create", "serviceaccounts/token", "default")] == pods
+    assert [n for (verb, resource, name), n in done.items() if (verb, resource) == ("create", "configmaps")] == [1, 1]
+    # Budget of a pod's life: 4 requests to the parent and 2 to the member. A token is one more there, and two here.
+    assert count(asked, "pods", "pods/status", "serviceaccounts/token") <= 5 * pods
+    assert count(done, "pods", "secrets") <= 4 * pods
+
+
+def requests_of_provider(cluster: Cluster, since: int, namespace: str) -> Counter[tuple[str, str, str]]:
+    """(verb, resource, name) -> how often the provider has asked for that in the namespace."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for request in cluster.requests(since):
+        if request.agent == "vk-provider" and request.namespace == namespace and request.stage == "ResponseComplete":
+            about = f"{request.resource}/{request.subresource}" if request.subresource else request.resource
+            found[(request.verb, about, request.name)] += 1
+    return found
+
+
+def count(found: Counter[tuple[str, str, str]], *resources: str) -> int:
+    return sum(n for (_, resource, _), n in found.items() if resource in resources)
 
 
 def token_secrets(cluster: Cluster, namespace: str) -> list[Json]:
