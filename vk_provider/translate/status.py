@@ -87,8 +87,8 @@ def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
     conditions = _with_gates(conditions, spec.readiness_gates, before, now)
     shown = {condition["type"] for condition in conditions}
     conditions += [c | {"lastTransitionTime": now} for c in _no_longer_ready(before) if c["type"] not in shown]
-    if not _is_scheduled(before):
-        conditions.append({"type": "PodScheduled", "status": "True", "lastTransitionTime": now})
+    if scheduled := _scheduled(before, status, now):
+        conditions.append(scheduled)
     conditions.append(_condition(words.CREATED_CONDITION, "True", "Created", before, now))
     # What the member's kubelet has not seen yet, the parent's has not either.
     seen = status.get("observedGeneration", 0) >= member.metadata.generation
@@ -100,9 +100,18 @@ def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
     return wanted
 
 
-def _is_scheduled(before: Status) -> bool:
-    """Whether the parent says so. Where a pod was made with its nodeName no scheduler did, and a kubelet does."""
-    return any(c["type"] == "PodScheduled" and c.get("status") == "True" for c in before.get("conditions") or ())
+def _scheduled(before: Status, member: Status, now: str) -> dict[str, Any] | None:
+    """PodScheduled with what a kubelet adds: that it is True, where the pod was made with its nodeName, and the
+    generation. None: it adds nothing.
+    """
+    ours, theirs = (
+        next((c for c in status.get("conditions") or () if c["type"] == "PodScheduled" and c["status"] == "True"), None)
+        for status in (before, member)
+    )
+    seen = {"observedGeneration": theirs["observedGeneration"]} if theirs and "observedGeneration" in theirs else {}
+    if ours is None:
+        return {"type": "PodScheduled", "status": "True", "lastTransitionTime": now} | seen
+    return ours | seen if seen else None
 
 
 def is_silent(member: Pod) -> bool:
