@@ -128,7 +128,12 @@ def waiting(parent: Pod, reason: str, message: str = "") -> Status:
     _keep_final_states(wanted, before, spec)
     if conditions := _no_longer_ready(before):
         wanted["conditions"] = conditions
-    return wanted
+    return wanted | observed(parent)
+
+
+def observed(parent: Pod) -> Status:
+    """That this very generation of the pod was seen, for a status that no kubelet of the member has written."""
+    return {"observedGeneration": parent.metadata.generation} if parent.metadata.generation else {}
 
 
 def _waiting(spec: _Spec, reason: str, message: str, counts: Mapping[str, int]) -> Status:
