@@ -240,11 +240,12 @@ def manifests(member: str = "") -> str:
 
 
 def has_come_to_rest(pod: Json) -> bool:
-    """Whether nothing more happens to it by itself."""
+    """Whether its kubelet has had its last word, or, for the one that runs on, is content."""
     status = pod.get("status", {})
-    if pod["metadata"]["name"] != "live":
-        return status.get("phase") in ("Succeeded", "Failed")
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
+    conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", ())}
+    if pod["metadata"]["name"] == "live":
+        return conditions.get("Ready") == "True"
+    return status.get("phase") in ("Succeeded", "Failed") and conditions.get("PodReadyToStartContainers") == "False"
 
 
 def report(pod: Json) -> dict[str, str]:
@@ -259,7 +260,6 @@ _OWN: Final = frozenset(
     {"startedAt", "finishedAt", "startTime", "lastTransitionTime", "lastProbeTime", "containerID", "imageID"}
     | {"podIP", "podIPs", "hostIP", "hostIPs", "ip", "observedGeneration", "message"}
 )
-_NO_LIMIT: Final = "9007199254740988Ki"  # a kubelet's word for none, which it writes now and then as the pod ends
 
 
 def shape(pod: Json) -> Json:
@@ -275,7 +275,7 @@ def shape(pod: Json) -> Json:
 def _shape(value: Any) -> Any:
     if isinstance(value, dict):
         shaped = {key: "?" if key in _OWN else _shape(part) for key, part in value.items()}
-        return {key: part for key, part in shaped.items() if part not in (None, {}, "", _NO_LIMIT)}
+        return {key: part for key, part in shaped.items() if part not in (None, {}, "")}
     if isinstance(value, list):
         return [_shape(part) for part in value]
     return re.sub("^kube-api-access-.*", "kube-api-access", value) if isinstance(value, str) else value

@@ -105,6 +105,15 @@ RUNNING = {"phase": "Running", **CREATED}
         pytest.param(deleted_parent(30, 30), member("p-0"), Finish(), id="deleting, earlier incarnation: finish"),
         pytest.param(parent(status={"phase": "Failed"}), member(), Keep(), id="failed, present: keep"),
         pytest.param(parent(status={"phase": "Succeeded"}), member(), Keep(), id="succeeded, present: keep"),
+        pytest.param(
+            parent(status={"phase": "Succeeded"}),
+            member(status={"phase": "Succeeded"}),
+            Keep(reflect=True),
+            id="succeeded on both sides: keep, and reflect the rest",
+        ),
+        pytest.param(
+            parent(status={"phase": "Failed"}), member(status={"phase": "Running"}), Keep(), id="failed alone: keep"
+        ),
         pytest.param(parent(status={"phase": "Succeeded"}), None, Keep(), id="succeeded, absent: keep"),
         pytest.param(parent(status={"phase": "Failed"}), FOREIGN, Keep(), id="failed, a stranger has the name: keep"),
         pytest.param(

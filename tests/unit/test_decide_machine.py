@@ -226,7 +226,7 @@ class World(RuleBasedStateMachine):
                     assert change.patch["metadata"]["uid"] == member.metadata.uid
                     member = self.member = apply_pod(member, change.patch)
                 self._reflect(parent, member)
-            case AwaitGone():
+            case AwaitGone() | Keep(reflect=True):
                 assert parent is not None and member is not None
                 self._reflect(parent, member)
             case Delete(uid=uid, grace_seconds=grace):

@@ -171,7 +171,7 @@ class PodLoop:
                 return await self._reflect(parent, member, state)
             case Create() if parent:
                 return await self._create(parent, state, again=action.again)
-            case AwaitGone() if parent and member:
+            case AwaitGone() | Keep(reflect=True) if parent and member:
                 await self._statuses.reflect(parent, member)
             case Delete() if member:
                 await self._delete(member, action, state)

@@ -7,7 +7,7 @@ A parent pod's life as this function sees it (member pod in brackets; times go d
        |          [ours]                  Reflect, patch what may change
        |          [another parent UID]    Delete that, wait, then Create
        |          [not ours]              Conflict
-    terminal      [ours]                  Keep (its logs) until the parent pod is deleted
+    terminal      [ours]                  Keep (its logs) until the parent pod is deleted; Reflect what else is said
     deleting      [ours]                  Delete with the grace that is left; Reflect until it is gone
        |          [none]                  Finish: the parent pod goes too
     gone          [ours]                  Orphan: delete, once the parent itself confirms
@@ -45,7 +45,12 @@ class Reflect:
 
 @dataclass(frozen=True)
 class Keep:
-    """The parent pod is final and stays as it is; the member pod stays too, for its logs."""
+    """The parent pod's phase is final, and the member pod stays, for its logs.
+
+    `reflect`: both have ended alike, and what the member's kubelet still says of the rest is to be shown.
+    """
+
+    reflect: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,8 @@ def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetim
         return _delete(parent.metadata, member.metadata, now)
     phase = pod_phase(parent)
     if phase.phase in TERMINAL:
-        return Keep()
+        same = member is not None and ours and _parent_uid(member) == parent.metadata.uid
+        return Keep(reflect=same and member is not None and pod_phase(member).phase == phase.phase)
     if refused := refusal(parent):
         return refused
     if member is None:
