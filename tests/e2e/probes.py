@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 from tests.e2e.test_pods import BUSYBOX, FOREVER
@@ -255,6 +256,19 @@ def report(pod: Json) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
+def lines(pod: Json) -> list[str]:
+    """The shape of a pod's status, one fact a line."""
+    return sorted(_lines("status", shape(pod)))
+
+
+def _lines(field: str, value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _lines(f"{field}.{key}", part)
+    else:
+        yield f"{field}: {value}"
+
+
 # Times, addresses and identities differ from run to run; the generation counts changes that are each side's own.
 _OWN: Final = frozenset(
     {"startedAt", "finishedAt", "startTime", "lastTransitionTime", "lastProbeTime", "containerID", "imageID"}
@@ -265,6 +279,7 @@ _OWN: Final = frozenset(
 def shape(pod: Json) -> Json:
     """A pod's status as far as it must be the same wherever the pod runs: which fields there are, and what they say."""
     status = copy.deepcopy(pod["status"])
+    status.pop("resources", None)  # of a pod that sets none: what its cgroup says, which is a matter of the moment
     status["conditions"] = sorted(
         (c for c in status["conditions"] if not c["type"].startswith("vk-provider.io/")), key=lambda c: str(c["type"])
     )

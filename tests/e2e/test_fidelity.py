@@ -108,7 +108,7 @@ def test_a_pod_sees_what_it_sees_on_a_plain_node(both: Both, name: str) -> None:
 
 @pytest.mark.parametrize("name", probes.NAMES)
 def test_the_parent_shows_of_a_pod_what_a_kubelet_shows(both: Both, name: str) -> None:
-    assert probes.shape(both.parents[name]) == probes.shape(both.plain[name])
+    assert probes.lines(both.parents[name]) == probes.lines(both.plain[name])
 
 
 def test_last_words_come_from_the_log_where_the_pod_asks_for_that(both: Both) -> None:

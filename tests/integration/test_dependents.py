@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -148,6 +149,40 @@ def test_a_token_secret_deleted_in_the_member_is_minted_again(parent: Cluster, a
     (secret,) = token_secrets(alpha, namespace)
     alpha.delete(SECRETS, secret["metadata"]["name"], namespace)
     eventually(lambda: token_secrets(alpha, namespace), "there is a token again")
+
+
+def test_a_token_has_the_audience_and_life_that_is_asked_for_is_renewed_and_ends_with_its_pod(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    asked = {"serviceAccountToken": {"path": "vault", "audience": "vault", "expirationSeconds": 1200}}
+    parent.create(PODS, with_volumes("web", projected={"sources": [asked]}), namespace)
+    wait_until_running(parent, "web", namespace)
+    (secret,) = token_secrets(alpha, namespace)
+    first = only_token(secret)
+    claims = decode(first)
+    assert (claims["aud"], claims["exp"] - claims["iat"]) == (["vault"], 1200)
+    times = [secret["metadata"]["annotations"][name] for name in (words.TOKEN_RENEW, words.TOKEN_EXPIRES)]
+    renew, expires = (datetime.fromisoformat(time) for time in times)
+    assert 200 <= (expires - renew).total_seconds() <= 250  # a fifth of its life is left
+    due = {"metadata": {"annotations": {words.TOKEN_RENEW: "2020-01-01T00:00:00Z"}}}
+    alpha.patch(SECRETS, secret["metadata"]["name"], due, namespace)
+    eventually(lambda: only_token(token_secrets(alpha, namespace)[0]) != first, "it is renewed when it is due")
+    assert is_accepted(parent, first, "vault")
+    parent.delete(PODS, "web", namespace)
+    wait_until_gone(parent, "web", namespace)
+    eventually(lambda: not is_accepted(parent, first, "vault"), "it ends with the pod")
+
+
+def is_accepted(cluster: Cluster, token: str, audience: str) -> bool:
+    spec = {"token": token, "audiences": [audience]}
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
+    answer = cluster.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
+    return bool(answer["status"].get("authenticated"))
+
+
+def only_token(secret: Json) -> str:
+    (value,) = secret["data"].values()
+    return base64.b64decode(value).decode()
 
 
 def test_a_copy_never_exceeds_what_the_pod_names(parent: Cluster, alpha: Cluster, namespace: str) -> None:
