@@ -86,6 +86,46 @@ def test_an_indexed_job_completes_every_index(parent: Cluster, alpha: Cluster, n
     assert indexes == {"0", "1", "2", "3"}
 
 
+def test_a_job_ends_by_the_exit_code_of_a_container_in_the_member(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    rule = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}}
+    job = {"podFailurePolicy": {"rules": [rule]}, "template": template(restartPolicy="Never")}
+    parent.create(JOBS, {"metadata": {"name": "sum"}, "spec": job}, namespace)
+    (name,) = eventually(lambda: running_pods(alpha, namespace), "its pod runs in the member", 60)
+    ended = {"terminated": {"exitCode": 42, "reason": "Error", "finishedAt": "2030-01-01T00:00:00Z"}}
+    container = {"name": "web", "image": IMAGE, "imageID": "", "ready": False, "restartCount": 0, "state": ended}
+    set_status(alpha, name, namespace, phase="Failed", containerStatuses=[container])
+
+    def failed() -> bool:
+        conditions = parent.get(JOBS, "sum", namespace)["status"].get("conditions", [])
+        assert any((c["type"], c["reason"]) == ("Failed", "PodFailurePolicy") for c in conditions), conditions
+        return True
+
+    eventually(failed, "the Job has failed by its policy", 60)
+
+
+def test_an_indexed_job_succeeds_by_its_success_policy(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    job = {
+        "completionMode": "Indexed",
+        "completions": 2,
+        "parallelism": 2,
+        "successPolicy": {"rules": [{"succeededIndexes": "1"}]},
+        "template": template(restartPolicy="Never"),
+    }
+    parent.create(JOBS, {"metadata": {"name": "sum"}, "spec": job}, namespace)
+    names = eventually(lambda: sorted(running_pods(alpha, namespace))[1:], "both of its pods run in the member", 60)
+    set_status(alpha, names[0], namespace, phase="Succeeded")  # sum-1-xxxxx
+
+    def complete() -> bool:
+        conditions = parent.get(JOBS, "sum", namespace)["status"].get("conditions", [])
+        assert any((c["type"], c.get("reason")) == ("Complete", "SuccessPolicy") for c in conditions), conditions
+        return True
+
+    eventually(complete, "the Job is complete by its policy", 60)
+    eventually(lambda: running_pods(alpha, namespace) == {}, "its other pod is ended", 60)
+
+
 def test_a_cron_job_makes_jobs_whose_pods_run_in_the_member(parent: Cluster, alpha: Cluster, namespace: str) -> None:
     job = {"spec": {"template": template(restartPolicy="Never")}}
     body = {"metadata": {"name": "tick"}, "spec": {"schedule": "* * * * *", "jobTemplate": job}}
