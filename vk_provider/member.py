@@ -263,7 +263,7 @@ class _Caches:
                 keep=usage,
             ),
             nodes=Informer(member, NODES, Node, keep=member_node),
-            namespaces=Informer(member, NAMESPACES, Named, labels=names.selector),
+            namespaces=Informer(member, NAMESPACES, Named),
             copies=copies(member, names.selector),
             reflections=Reflections.of(member, names.selector),
         )

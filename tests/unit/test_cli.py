@@ -66,7 +66,7 @@ def misused(*args: str) -> str:
 # Usage.
 
 
-@pytest.mark.parametrize("command", [[], ["join"], ["unjoin"], ["status"], ["run"], ["plan-failover"]])
+@pytest.mark.parametrize("command", [[], ["join"], ["unjoin"], ["status"], ["run"], ["plan-failover"], ["render"]])
 def test_help_explains(command: list[str]) -> None:
     result = vk(*command, "--help")
     assert result.exit_code == 0

@@ -17,6 +17,9 @@ PARENT_UID: Final = f"{DOMAIN}/parent-uid"  # UID of the parent object
 PARENT_NAMESPACE: Final = f"{DOMAIN}/parent-namespace"
 PARENT_NAME: Final = f"{DOMAIN}/parent-name"
 PARENT_SERVICE_ACCOUNT: Final = f"{DOMAIN}/parent-service-account"
+PARENT_LABELS: Final = f"{DOMAIN}/parent-labels"  # as the downward API writes them into a file, where a pod asks
+PARENT_ANNOTATIONS: Final = f"{DOMAIN}/parent-annotations"  # the same of annotations
+APPLIED: Final = f"{DOMAIN}/applied"  # images and resources that the parent pod had last
 METADATA_KEYS: Final = f"{DOMAIN}/metadata-keys"  # labels and annotations that came from the parent, for their removal
 RESTARTS: Final = f"{DOMAIN}/restarts"  # restart counts that earlier member pods of the same parent pod had
 TOKEN_EXPIRES: Final = f"{DOMAIN}/token-expires"  # RFC 3339, on Secrets that hold tokens
@@ -44,6 +47,7 @@ NAME_CONFLICT: Final = "NameConflict"
 MEMBER_UNSCHEDULABLE: Final = "MemberUnschedulable"
 MEMBER_REFUSED: Final = "MemberRefused"
 MEMBER_POD_LOST: Final = "MemberPodLost"
+NOT_HONOURED: Final = "FieldsNotHonoured"
 NOT_SUPPORTED: Final = "NotSupportedByVirtualNode"
 
 # Where `join` keeps kubeconfigs in the parent.

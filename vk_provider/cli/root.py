@@ -11,6 +11,7 @@ from vk_provider import telemetry
 from vk_provider.cli.join import join
 from vk_provider.cli.parent import Parent
 from vk_provider.cli.plan_failover import plan_failover
+from vk_provider.cli.render import render
 from vk_provider.cli.run import run
 from vk_provider.cli.status import status
 from vk_provider.cli.unjoin import unjoin
@@ -54,10 +55,11 @@ def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose
     vk-provider run                                 serve the members
     vk-provider status                              see them
     vk-provider unjoin west                         let it go
+    vk-provider render -f pod.yaml --member west    see what becomes of a pod
     """
     ctx.obj = Parent(kubeconfig, context, verbose)
     telemetry.setup(LogFormat.TEXT, level=logging.WARNING, verbose=verbose)
 
 
-for command in (join, run, status, plan_failover, unjoin):
+for command in (join, render, run, status, plan_failover, unjoin):
     cli.add_command(command)

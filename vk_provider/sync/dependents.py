@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 _RESOURCES: Final[dict[Kind, Resource]] = {"ConfigMap": CONFIG_MAPS, "Secret": SECRETS}
 _FIRST_ANSWER: Final = 15.0  # seconds for the first look at an object of the parent
 _RENEW_AT: Final = 0.8  # of a token's life, as a kubelet
+_RENEW_AFTER: Final = timedelta(hours=24)  # at the latest, as a kubelet
 
 
 @dataclass(frozen=True)
@@ -272,7 +273,7 @@ class DependentLoop:
                 return (renew - now).total_seconds()
         minted = await asyncio.gather(*(self._mint(pod, named, source) for source in named.tokens))
         expires = min(status.expiration_timestamp for status in minted)
-        renew = now + (expires - now) * _RENEW_AT
+        renew = now + min((expires - now) * _RENEW_AT, _RENEW_AFTER)
         tokens = {source.key: status.token for source, status in zip(named.tokens, minted, strict=True)}
         manifest = token_manifest(pod, tokens, _rfc3339(expires), _rfc3339(renew), self._names)
         await self._write("Secret", manifest, copy)

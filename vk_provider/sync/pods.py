@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from vk_provider.api import words
 from vk_provider.errors import (
@@ -25,7 +25,7 @@ from vk_provider.errors import (
 )
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Pod, pod_phase
+from vk_provider.kube.objects import Pod, fields, pod_phase
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import PODS
 from vk_provider.kube.workqueue import WorkQueue
@@ -44,7 +44,8 @@ from vk_provider.translate.decide import (
     Reflect,
     decide,
 )
-from vk_provider.translate.pod import Target, member_pod
+from vk_provider.translate.deeds import deeds
+from vk_provider.translate.pod import Owner, Target, member_pod
 from vk_provider.translate.status import is_silent, restarts
 
 log = logging.getLogger(__name__)
@@ -67,9 +68,7 @@ class Dependents(Protocol):
 class Namespaces(Protocol):
     """Port: the member's namespaces."""
 
-    async def ensure(self, parent_namespace: str) -> None: ...
-
-    def forget(self, parent_namespace: str) -> None: ...
+    async def ensure(self, parent_namespace: str) -> str: ...
 
 
 class Services(Protocol):
@@ -96,6 +95,7 @@ class _PodState:
 
     applied: int = 0  # hash of (parent, member) for which no change was left to apply
     last: Pod | None = None  # the member pod as it was when it went
+    made: str = ""  # UID of the parent pod that had a member pod, which its status may not say yet
     foreign: Pod | None = None  # what has the pod's name in the member and is not ours
     unsure: bool = False  # a create was sent and its outcome is unknown
     finished: str = ""  # UID of the parent pod whose final delete was sent
@@ -159,6 +159,7 @@ class PodLoop:
         if after is None:
             state = self._state(key)
             state.last, state.deleting = before, None
+            state.made = pod.metadata.annotations.get(words.PARENT_UID, "")
         self.queue.add(key)
 
     def _state(self, key: str) -> _PodState:
@@ -172,13 +173,13 @@ class PodLoop:
         parent = self._parent_pods.items.get(key)
         state = self._state(key)
         member = self._member_pods.items.get(self._member_key(key)) or state.foreign
-        action = decide(parent, member, self._names, now=self._parent.server_time())
+        action = decide(parent, member, self._names, now=self._parent.server_time(), made=state.made)
         match action:
             case Reflect() if parent and member:
                 return await self._reflect(parent, member, state)
             case Create() if parent:
                 return await self._create(parent, state, again=action.again)
-            case AwaitGone() if parent and member:
+            case AwaitGone() | Keep(reflect=True) if parent and member:
                 await self._statuses.reflect(parent, member)
             case Delete() if member:
                 await self._delete(member, action, state)
@@ -240,18 +241,15 @@ class PodLoop:
             counts = {}
         namespace = parent.metadata.namespace
         try:
-            await self._namespaces.ensure(namespace)
+            owner = Owner(self._names.namespace(namespace), await self._namespaces.ensure(namespace))
             await self._services.ensure(namespace)
             await self._dependents.bring(parent)
-            manifest = member_pod(parent, self._target, restarts=counts)
-            created = await self._member.create(PODS, manifest, self._names.namespace(namespace), type=Pod)
+            manifest = member_pod(parent, self._target, restarts=counts, owner=owner)
+            created = await self._member.create(PODS, manifest, owner.namespace, type=Pod)
         except NameTakenError as error:
             return await self._conflict(parent, error.message)
         except ConflictError:
             return await self._name_exists(parent, state)
-        except NotFoundError:
-            self._namespaces.forget(namespace)  # it went behind our back; the next attempt makes it again
-            raise
         except (ForbiddenError, InvalidError) as error:
             if "serviceaccount" in error.message and "not found" in error.message:
                 return _ACCOUNT_RETRY
@@ -261,11 +259,13 @@ class PodLoop:
         except UnreachableError:
             state.unsure = True
             raise
-        state.unsure = False
+        state.unsure, state.made = False, parent.metadata.uid
         if again:
             state.recreated, state.recreated_at = state.recreated + 1, asyncio.get_running_loop().time()
             self._event(parent, "Normal", "MemberPodRecreated", "the member pod was lost; a new one was created")
         log.debug("member pod created", extra={"pod": parent.metadata.key, "node": self._names.node})
+        if not again:
+            self._say_missed(parent, manifest)
         state.applied = _applied_signature(parent, created)
         self._member_pods.observe(created)
         state.silent_until = asyncio.get_running_loop().time() + _FIRST_WORDS
@@ -357,6 +357,12 @@ class PodLoop:
         except NotFoundError:
             pass
         return None
+
+    def _say_missed(self, parent: Pod, manifest: dict[str, Any]) -> None:
+        """One Event with every field that the member cannot honour and a user may rely on."""
+        missed = [str(deed) for deed in deeds({"spec": fields(parent.spec)}, manifest, self._target) if deed.missed]
+        if missed:
+            self._event(parent, "Warning", words.NOT_HONOURED, "; ".join(missed))
 
     def _event(self, parent: Pod, type: str, reason: str, message: str) -> None:
         self._recorder.event(PODS, parent.metadata, type, reason, message)

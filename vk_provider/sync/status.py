@@ -42,7 +42,7 @@ class StatusWriter:
 
     async def fail(self, parent: Pod, reason: str, message: str) -> None:
         """Makes the pod Failed, for good."""
-        await self._write(parent, translate.failed(reason, message))
+        await self._write(parent, translate.failed(reason, message) | translate.observed(parent))
 
     def forget(self, key: str) -> None:
         """Called when the parent pod is gone."""
