@@ -47,6 +47,16 @@ class NamespaceMapping(msgspec.Struct, frozen=True):
     prefix: str = ""
 
 
+class HealthSpec(msgspec.Struct, rename="camel", frozen=True):
+    """When a member counts as suspect, lost, and back again. Counts are of probes, the rest is in seconds."""
+
+    probe_seconds: float = 2.0  # between probes, and the deadline of each
+    suspect_after_failures: int = 3  # in a row; as many answers in a row end it
+    lost_after_seconds: float = 20.0  # without any sign of life
+    return_after_seconds: float = 30.0  # of answers without a failure
+    second_look_seconds: float = 60.0  # after which many orphans are deleted if they are orphans still
+
+
 class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
     """The wish."""
 
@@ -57,6 +67,7 @@ class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
     capacity: dict[str, str | int] = {}
     namespace_mapping: NamespaceMapping = NamespaceMapping()
     api_access: ApiAccess = ApiAccess.PARENT
+    health: HealthSpec = HealthSpec()
 
 
 class MemberClusterStatus(msgspec.Struct, rename="camel", omit_defaults=True):
