@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from vk_provider import telemetry
+from vk_provider.cli.confirm import confirm
+from vk_provider.cli.fence import fence
 from vk_provider.cli.join import join
 from vk_provider.cli.parent import Parent
 from vk_provider.cli.run import run
@@ -52,11 +54,13 @@ def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose
     vk-provider join west --kubeconfig west.yaml    make a cluster a member
     vk-provider run                                 serve the members
     vk-provider status                              see them
+    vk-provider fence west --confirmed-down         state that it is down
+    vk-provider confirm west                        agree to what the provider waits for
     vk-provider unjoin west                         let it go
     """
     ctx.obj = Parent(kubeconfig, context, verbose)
     telemetry.setup(LogFormat.TEXT, level=logging.WARNING, verbose=verbose)
 
 
-for command in (join, run, status, unjoin):
+for command in (join, run, status, fence, confirm, unjoin):
     cli.add_command(command)
