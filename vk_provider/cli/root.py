@@ -55,7 +55,6 @@ def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose
     vk-provider run                                 serve the members
     vk-provider status                              see them
     vk-provider fence west --confirmed-down         state that it is down
-    vk-provider confirm west                        agree to what the provider waits for
     vk-provider unjoin west                         let it go
     """
     ctx.obj = Parent(kubeconfig, context, verbose)
