@@ -35,6 +35,7 @@ from vk_provider.kube.workqueue import full_jitter
 from vk_provider.member import KubeconfigChangedError, Member, Parent
 from vk_provider.sync import leave
 from vk_provider.sync.access import another_cluster
+from vk_provider.sync.lease import renew
 from vk_provider.sync.report import Report
 from vk_provider.translate.freeze import Freeze
 
@@ -168,6 +169,8 @@ class App:
                     log.error("member failed", extra={"member": name}, exc_info=error)
                 if isinstance(cause, UnreachableError):
                     self._freeze.doubt(name, loop.time())
+                    if self._freeze.why:
+                        await renew(self._client, decode(served.raw).node_name)
                 await report.say(False, getattr(cause, "reason", "Error"), str(cause) or type(cause).__name__)
                 failing_since = failing_since or started
                 patience = _GIVE_UP_LEAVING if isinstance(cause, UnreachableError) else 0.0
@@ -198,16 +201,14 @@ class App:
         name = cluster.metadata.name
         if cluster.metadata.deletion_timestamp is None:
             await leave.set_finalizer(self._client, cluster.metadata, present=True)
-        member = Member(cluster, self._parent, self._settings, report)
+        served.member = member = Member(cluster, self._parent, self._settings, report)
         client, facts = await member.connect()
         try:
             self._claim(name, facts.cluster_uid)
             await self._recognize(served, client.server, facts.cluster_uid)
             await report.learn(node_name=cluster.node_name, version=facts.version, cluster_uid=facts.cluster_uid)
-            served.member = member
             await member.run(client, facts)
         finally:
-            served.member = None
             if self._claimed.get(facts.cluster_uid) == name:
                 del self._claimed[facts.cluster_uid]
             await client.close()
@@ -244,9 +245,8 @@ def _connection(raw: Object) -> Any:
         spec = decode(raw).spec
     except ConfigError:
         return raw.metadata.uid, deleted, bytes(raw.spec)
-    confirmed = raw.metadata.annotations.get(words.CONFIRM) == words.CONFIRM_NEW_CLUSTER
     fixed = spec.kubeconfig_secret_ref, spec.node_name, spec.namespace_mapping, spec.api_access
-    return raw.metadata.uid, deleted, confirmed, fixed
+    return raw.metadata.uid, deleted, fixed
 
 
 def _wish(raw: Object) -> Any:

@@ -154,6 +154,15 @@ class Member:
             second_look=lambda: self._cluster.spec.health.second_look_seconds,
             tell=self._tell_orphans,
         )
+        returning = Return(
+            names,
+            parent,
+            member,
+            caches.parent_pods,
+            caches.member_pods,
+            holding=lambda: brake.holding,
+            refreshed=lambda: pods.resync(),
+        )
         health = HealthLoop(
             self._name,
             names.node,
@@ -161,9 +170,7 @@ class Member:
             await self._first_health(node),
             self._parent.freeze,
             probe=lambda deadline: identify(member, facts.cluster_uid, member=self._name, deadline=deadline),
-            returning=Return(
-                names, parent, member, caches.parent_pods, caches.member_pods, holding=lambda: brake.holding
-            ),
+            returning=returning,
             prove_parent=lease.renew,
             timestamp=lambda: parent.server_time().strftime("%Y-%m-%dT%H:%M:%SZ"),
             changed=self._changed,
@@ -187,7 +194,7 @@ class Member:
             brake=brake,
             recorder=recorder,
             workers=self._settings.workers,
-            lost=self._lost,
+            blind=self._blind,
         )
         events = EventLoop(names, caches.parent_pods, caches.member_pods, member_events(member), recorder)
         backend = Backend(
@@ -201,7 +208,7 @@ class Member:
         kubelet = KubeletServer(
             parent, backend, metrics, address, published=node.serve_kubelet, more_figures=health.figures
         )
-        self._serving = _Serving(node, health, hold, pods, brake)
+        self._serving = _Serving(node, health, hold, pods, brake, returning)
         await node.register()
         return [
             kubelet.run(),
@@ -232,6 +239,12 @@ class Member:
         """Why nothing is known of the member; empty where it is not lost."""
         belief = self._belief()
         return f"the member behind the node does not answer: {belief.error}" if belief.state is State.LOST else ""
+
+    def _blind(self) -> str:
+        """Why nothing certain is known of the member's pods: it is lost, or what is known of it dates from before."""
+        if self._serving and not self._serving.returning.fresh:
+            return self._lost() or "the member behind the node answers again, and is not listed yet"
+        return self._lost()
 
     async def _changed(self) -> None:
         """What is believed of the member has changed: the node, its pods, and what is said of both."""
@@ -314,6 +327,7 @@ class _Serving:
     hold: HoldLoop
     pods: PodLoop
     brake: OrphanBrake
+    returning: Return
 
 
 @dataclass(frozen=True)

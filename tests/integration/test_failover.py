@@ -50,6 +50,7 @@ def links(parent: Cluster, alpha: Cluster, beta: Cluster, provider: Provider) ->
         for name in links:
             wait_until(parent, name, "Healthy")
             members.wait_until_served(parent, name, PATIENCE)
+            wait_until_clean(parent, name)
         yield links
         for link in links.values():
             link.heal()
@@ -360,6 +361,11 @@ def node_ready(parent: Cluster, name: str) -> Json:
 
 def taints(parent: Cluster, name: str) -> set[str]:
     return {taint["key"] for taint in parent.get(NODES, name)["spec"].get("taints", [])}
+
+
+def wait_until_clean(parent: Cluster, name: str) -> None:
+    """Until no taint is left that evicts who tolerates nothing: Kubernetes takes it off some seconds after Ready."""
+    eventually(lambda: not taints(parent, name) & {NOT_READY, UNREACHABLE}, f"node {name} is clean", PATIENCE)
 
 
 def pod_ready(pod: Json) -> tuple[str, str]:

@@ -96,8 +96,8 @@ def test_a_note_that_somebody_broke_is_dropped() -> None:
     ],
 )
 def test_only_who_asks_is_held(annotations: dict[str, str], deleted: bool, wanted: bool) -> None:
-    more = {"deletionTimestamp": "2030-01-01T00:00:00Z"} if deleted else {}
-    assert asks(pod(annotations=annotations, **more)) is wanted
+    deletion = "2030-01-01T00:00:00Z" if deleted else None
+    assert asks(pod(annotations=annotations, deletionTimestamp=deletion)) is wanted
 
 
 NODE = Metadata(name="n1", labels={"zone": "a", "cores": "8"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.pods import NAMES, pod
@@ -9,10 +11,10 @@ from vk_provider.api import words
 from vk_provider.kube.objects import Metadata, Pod
 from vk_provider.translate.orphans import behind, is_stray, too_many, unsettled
 
-DELETED = {"deletionTimestamp": "2030-01-01T00:00:00Z"}
+DELETED: dict[str, Any] = {"deletionTimestamp": "2030-01-01T00:00:00Z"}
 
 
-def copy(parent_uid: str = "p-1", *, phase: str = "Running", ours: bool = True, **metadata: object) -> Pod:
+def copy(parent_uid: str = "p-1", *, phase: str = "Running", ours: bool = True, **metadata: Any) -> Pod:
     """A member pod made for a parent pod."""
     annotations = {words.PARENT_UID: parent_uid, words.PARENT_NAMESPACE: "shop", words.PARENT_NAME: "web-1"}
     labels = NAMES.labels if ours else {}

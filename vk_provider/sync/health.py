@@ -109,12 +109,12 @@ class HealthLoop:
             proven = True
         health.judge(now, frozen=bool(self._freeze.why), proven=proven, fenced=self.fenced)
         missing = ""
-        if health.is_due(now):
+        if health.state is State.RETURNING:
             try:
                 missing = await self._returning.missing()
             except VkError as error:
                 missing = str(error)
-            if not missing:
+            if not missing and health.is_due(now):
                 health.settled()
         await self._believe(missing)
 

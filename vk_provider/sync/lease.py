@@ -65,13 +65,8 @@ class LeaseLoop:
         self._freeze.parent(asyncio.get_running_loop().time(), trouble)
 
     async def _renew(self) -> None:
-        spec = {
-            "holderIdentity": self._node,
-            "leaseDurationSeconds": _LIFE,
-            "renewTime": self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        }
         try:
-            await self._parent.patch(LEASES, self._node, {"spec": spec}, _NAMESPACE, type=Named)
+            await _write(self._parent, self._node)
         except NotFoundError:
             self._missing()  # gone with its Node, perhaps: a status write tells, and brings both back
             owner = {"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": self._uid()}
@@ -79,6 +74,27 @@ class LeaseLoop:
                 "apiVersion": LEASES.api_version,
                 "kind": LEASES.kind,
                 "metadata": {"name": self._node, "ownerReferences": [owner]},
-                "spec": spec,
+                "spec": _spec(self._parent, self._node),
             }
             await self._parent.create(LEASES, body, _NAMESPACE, type=Named)
+
+
+async def renew(parent: Client, node: str) -> None:
+    """Renews the Lease of a node whose member cannot be served now, so that Kubernetes does not give it up while losses
+    are frozen. Never raises; a Lease that is not there is left so."""
+    try:
+        await _write(parent, node)
+    except VkError as error:
+        log.warning("lease not renewed", extra={"node": node, "error": str(error)})
+
+
+async def _write(parent: Client, node: str) -> None:
+    await parent.patch(LEASES, node, {"spec": _spec(parent, node)}, _NAMESPACE, type=Named)
+
+
+def _spec(parent: Client, node: str) -> dict[str, object]:
+    return {
+        "holderIdentity": node,
+        "leaseDurationSeconds": _LIFE,
+        "renewTime": parent.server_time().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    }

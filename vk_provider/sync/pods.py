@@ -127,14 +127,14 @@ class PodLoop:
         brake: Brake,
         recorder: Recorder,
         workers: int,
-        lost: Callable[[], str],
+        blind: Callable[[], str],
     ) -> None:
-        """`lost` gives why nothing is known of the member; empty: it is not lost."""
+        """`blind` gives why nothing is known of the member's pods now; empty: the cache is what is there."""
         self._target, self._names = target, target.names
         self._parent, self._member = parent, member
         self._parent_pods, self._member_pods = parent_pods, member_pods
         self._dependents, self._namespaces, self._statuses = dependents, namespaces, statuses
-        self._brake, self._recorder, self._lost = brake, recorder, lost
+        self._brake, self._recorder, self._blind = brake, recorder, blind
         self._states: dict[str, _PodState] = {}
         self._busy: set[asyncio.Timeout] = set()  # one for each worker that is at a pod
         self.queue: WorkQueue[str] = WorkQueue("pods", self._reconcile, workers=workers)
@@ -150,7 +150,7 @@ class PodLoop:
 
         Workers that wait for a member that is lost are told to stop.
         """
-        if self._lost():
+        if self._blind():
             for busy in self._busy:
                 busy.reschedule(asyncio.get_running_loop().time())
             self._busy.clear()
@@ -196,15 +196,15 @@ class PodLoop:
         except TimeoutError:
             if not busy.expired():
                 raise
-            return 0.0  # interrupted by `resync`: look again, now that the member is lost
+            return 0.0  # interrupted by `resync`: look again, now that nothing is known of the member
 
     async def _carry_on(self, key: str) -> float | None:
         parent = self._parent_pods.items.get(key)
         state = self._state(key)
         member = self._member_pods.items.get(self._member_key(key)) or state.foreign
         action = decide(parent, member, self._names, now=self._parent.server_time())
-        if why := self._lost():
-            await self._while_lost(parent, action, state, why)
+        if why := self._blind():
+            await self._while_blind(parent, action, state, why)
             return None
         if member and is_stray(parent, member, self._names) and not self._brake.may_delete(member):
             return _ORPHAN_RETRY
@@ -236,7 +236,7 @@ class PodLoop:
             self._states.pop(key, None)
         return None
 
-    async def _while_lost(self, parent: Pod | None, action: Action, state: _PodState, why: str) -> None:
+    async def _while_blind(self, parent: Pod | None, action: Action, state: _PodState, why: str) -> None:
         if parent is None:
             return
         if isinstance(action, Finish) and not state.unsure and not pod_phase(parent).has(words.CREATED_CONDITION):

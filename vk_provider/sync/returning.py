@@ -3,7 +3,7 @@
     both caches are as new as a list made since --> nothing is held as too many orphans --> ended pods are reported,
       what was replaced or deleted is deleted in the member --> Ready
 
-The pod loop does the work; this looks whether it is done. Owns nothing but whether the caches were seen to be fresh.
+The pod loop does the work once the caches are fresh; this looks whether it is done. Owns whether they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vk_provider.translate.orphans import behind, unsettled
 
 
 class Return:
-    """See the module's text. `holding` tells whether orphans are held."""
+    """See the module's text. `holding` tells whether orphans are held; `refreshed` is called when caches are fresh."""
 
     def __init__(
         self,
@@ -31,19 +31,20 @@ class Return:
         member_pods: Informer[Pod],
         *,
         holding: Callable[[], bool],
+        refreshed: Callable[[], None],
     ) -> None:
         self._names, self._parent, self._member = names, parent, member
         self._parent_pods, self._member_pods = parent_pods, member_pods
-        self._holding = holding
-        self._fresh = False
+        self._holding, self._refreshed = holding, refreshed
+        self.fresh = True  # whether both caches are as new as a list made since the member answers
 
     def begin(self) -> None:
         """The member answers again: what was seen before is old."""
-        self._fresh = False
+        self.fresh = False
 
     async def missing(self) -> str:
         """What is not in order yet; empty: nothing. Raises the errors of the API servers."""
-        if not self._fresh:
+        if not self.fresh:
             query = {"fieldSelector": f"spec.nodeName={self._names.node}"}
             stale = await asyncio.gather(
                 _behind(self._parent, self._parent_pods, query),
@@ -51,7 +52,8 @@ class Return:
             )
             if found := next(filter(None, stale), ""):
                 return f"what is known of pod {found} is old"
-            self._fresh = True
+            self.fresh = True
+            self._refreshed()
         if self._holding():
             return "too many of its pods are orphans"
         return unsettled(self._parent_pods.items, self._member_pods.items.values(), self._names)
