@@ -156,6 +156,7 @@ class App:
         loop = asyncio.get_running_loop()
         name, report = served.raw.metadata.name, served.report
         attempt, failing_since = 0, None
+        refusal: VkError | None = None  # to let it go, once it is deleted
         while True:
             started = loop.time()
             try:
@@ -171,24 +172,29 @@ class App:
                     self._freeze.doubt(name, loop.time())
                     if self._freeze.why:
                         await renew(self._client, decode(served.raw).node_name)
+                else:
+                    self._freeze.trust(name)  # it answers, or has another trouble
+                cause = refusal or cause
                 await report.say(False, getattr(cause, "reason", "Error"), str(cause) or type(cause).__name__)
                 failing_since = failing_since or started
                 patience = _GIVE_UP_LEAVING if isinstance(cause, UnreachableError) else 0.0
-                if loop.time() - failing_since >= patience and await self._abandoned(served):
-                    return
+                try:
+                    if loop.time() - failing_since >= patience and await self._abandoned(served):
+                        return
+                except ConfigError as error:
+                    refusal = error
             attempt = 1 if loop.time() - started > 60 else attempt + 1
             await asyncio.sleep(full_jitter(attempt, base=1.0, cap=_RETRY_CAP, rng=self._rng))
 
     async def _abandoned(self, served: Served) -> bool:
-        """Lets a MemberCluster go that is deleted and cannot be served."""
+        """Lets a MemberCluster go that is deleted and cannot be served. Raises ConfigError where that takes more."""
         name = served.raw.metadata.name
         if served.raw.metadata.deletion_timestamp is None:
             return False
         try:
             left = await leave.abandon(self._client, decode(served.raw))
-        except ConfigError as error:
-            await served.report.say(False, error.reason, str(error))
-            return False
+        except ConfigError:
+            raise
         except VkError as error:
             log.warning("member not left", extra={"member": name, "error": str(error)})
             return False

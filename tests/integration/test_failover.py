@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests import members
-from tests.cluster import DEPLOYMENTS, Cluster, Json
+from tests.cluster import DEPLOYMENTS, ApiFailure, Cluster, Json
 from tests.command_line import vk
 from tests.links import Link
 from tests.members import event_reasons
@@ -284,6 +284,20 @@ def test_another_cluster_under_the_name_of_a_member_is_refused_until_somebody_co
     assert alpha.get(PODS, "web", namespace)["metadata"]["uid"] == member_pod
     again = vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha", "--new-cluster")
     assert (again.exit_code, "is the cluster that was joined" in again.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "health",
+    [
+        {"lostAfterSeconds": 5},
+        {"probeSeconds": 0},
+        {"suspectAfterFailures": 0},
+        {"probeSeconds": 1, "lostAfterSeconds": 2},
+    ],
+)
+def test_thresholds_that_make_no_sense_are_refused(parent: Cluster, provider: Provider, health: Json) -> None:
+    with pytest.raises(ApiFailure, match="422"):
+        parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": health}})
 
 
 def test_an_edit_that_needs_no_other_connection_leaves_the_node_at_its_port(

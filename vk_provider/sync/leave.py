@@ -82,7 +82,8 @@ async def drain(
         await say(f"{len(pods.items)} pods are leaving, {in_member()} objects are left in the member")
         if loop.time() - started > _EVICTION:
             # DaemonSets that tolerate everything would come back for as long as there is a Node to come back to.
-            if not removed:
+            # But without a Node, Kubernetes removes pods by force, whatever still runs of them.
+            if not removed and not await _unique(parent, cluster):
                 await _remove_node(parent, cluster)
                 removed = True
             for pod in list(pods.items.values()):
@@ -128,15 +129,15 @@ async def abandon(parent: Client, cluster: MemberCluster) -> Left:
     deleting it, or its Node, would let another one start beside it.
     """
     name = cluster.metadata.name
-    pods = await parent.list(PODS, type=_Owned, query={"fieldSelector": f"spec.nodeName={cluster.node_name}"})
-    fenced = words.FENCED in cluster.metadata.annotations
-    if unique := [pod.metadata.key for pod in pods if pod.at_most_once and not fenced]:
+    unique = await _unique(parent, cluster)
+    if unique and words.FENCED not in cluster.metadata.annotations:
         raise ConfigError(
             f"{len(unique)} pods that must run at most once may still run in the member, {unique[0]} for one",
             reason=words.FENCE_NEEDED,
             remedy=f"if it is down for certain: vk-provider fence {name} --confirmed-down",
         )
     await _remove_node(parent, cluster)
+    pods = await parent.list(PODS, type=Named, query=_of(cluster))
     for pod in pods:
         await _delete_pod(parent, pod.metadata, grace_seconds=0)
     await finish(parent, cluster)
@@ -147,6 +148,15 @@ async def abandon(parent: Client, cluster: MemberCluster) -> Left:
         f"{len(pods)} pods may still run in the member; there, objects with label "
         f"{words.NODE_LABEL}={cluster.node_name} are what was left behind",
     )
+
+
+def _of(cluster: MemberCluster) -> dict[str, str]:
+    return {"fieldSelector": f"spec.nodeName={cluster.node_name}"}
+
+
+async def _unique(parent: Client, cluster: MemberCluster) -> list[str]:
+    """Keys of the pods that must run at most once and have not ended."""
+    return [pod.metadata.key for pod in await parent.list(PODS, type=_Owned, query=_of(cluster)) if pod.at_most_once]
 
 
 async def _taint(parent: Client, cluster: MemberCluster) -> None:
