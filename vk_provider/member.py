@@ -229,7 +229,7 @@ class Member:
         now = asyncio.get_running_loop().time()
         away = await node.ready_status() in ("False", "Unknown")
         reachable = self._cluster.status.condition(words.REACHABLE)
-        lost = reachable is not None and reachable.status == "False"
+        lost = reachable is not None and reachable.reason in (State.LOST, State.RETURNING)
         return Health(self._cluster.spec.health, now, returning=away, waited=not lost)
 
     def _belief(self) -> Belief:
@@ -246,17 +246,17 @@ class Member:
             return self._lost() or "the member behind the node answers again, and is not listed yet"
         return self._lost()
 
-    async def _changed(self) -> None:
+    async def _changed(self, before: State) -> None:
         """What is believed of the member has changed: the node, its pods, and what is said of both."""
         if (serving := self._serving) is None:
             return
         state = serving.health.belief.state
+        if state not in (before, State.SUSPECT):
+            serving.pods.resync()
         if state is State.LOST:
             await serving.hold.lose()
         serving.node.believe()
         serving.hold.changed()
-        if state is not State.SUSPECT:
-            serving.pods.resync()
         await self._say_belief()
 
     async def _say_belief(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests import members
 from tests.cluster import DEPLOYMENTS, ApiFailure, Cluster, Json
 from tests.command_line import vk
+from tests.integration.connecting import client_through
 from tests.links import Link
 from tests.members import event_reasons
 from tests.provider import Provider
@@ -29,7 +30,9 @@ from tests.workloads import (
 )
 from vk_provider.api import words
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
-from vk_provider.kube.resources import NODES, PODS, Resource
+from vk_provider.errors import ConfigError
+from vk_provider.kube.resources import NAMESPACES, NODES, PODS, Resource
+from vk_provider.sync.access import identify
 
 STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
 # Slow enough for a busy machine, and quick enough for a test.
@@ -44,7 +47,9 @@ def links(parent: Cluster, alpha: Cluster, beta: Cluster, provider: Provider) ->
     """`alpha` and `beta` are members that can be cut off one by one, with quick thresholds."""
     with ExitStack() as stack:
         links = {cluster.name: stack.enter_context(Link(cluster)) for cluster in (alpha, beta)}
+        before = port(parent, "alpha")
         members.set_kubeconfig(parent, "alpha", links["alpha"].kubeconfig())
+        eventually(lambda: port(parent, "alpha") not in (0, before), "alpha is served by way of the link", PATIENCE)
         parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": HEALTH}})
         members.join(parent, "beta", links["beta"].kubeconfig(), health=HEALTH)
         for name in links:
@@ -58,7 +63,9 @@ def links(parent: Cluster, alpha: Cluster, beta: Cluster, provider: Provider) ->
         for name in links:
             wait_until(parent, name, "Healthy")
         members.unjoin(parent, "beta", PATIENCE)
+        before = port(parent, "alpha")
         members.set_kubeconfig(parent, "alpha", members.kubeconfig(alpha))
+        eventually(lambda: port(parent, "alpha") not in (0, before), "alpha is served directly again", PATIENCE)
         parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": None}})
         members.wait_until_served(parent, "alpha", PATIENCE)
 
@@ -214,6 +221,21 @@ def test_a_restarted_provider_takes_back_what_the_one_before_it_suspected(
     wait_until(parent, "alpha", "Healthy")
 
 
+def test_a_provider_that_starts_while_all_members_are_silent_keeps_their_leases(
+    parent: Cluster, links: dict[str, Link], provider: Provider
+) -> None:
+    """Kubernetes would give up their nodes after 50 s, and nobody could tell it that the network is to blame."""
+    provider.kill()
+    for link in links.values():
+        link.cut()
+    position = parent.audit_position()
+    provider.start()
+    renewed(parent, "alpha", 1, since=position)
+    renewed(parent, "beta", 1, since=position)
+    for name in links:
+        assert node_ready(parent, name)["status"] == "True"
+
+
 class TestManyOrphans:
     @pytest.fixture
     def forgotten(self, parent: Cluster, alpha: Cluster, provider: Provider, namespace: str) -> Iterator[str]:
@@ -284,6 +306,14 @@ def test_another_cluster_under_the_name_of_a_member_is_refused_until_somebody_co
     assert alpha.get(PODS, "web", namespace)["metadata"]["uid"] == member_pod
     again = vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha", "--new-cluster")
     assert (again.exit_code, "is the cluster that was joined" in again.stderr) == (1, True)
+
+
+async def test_a_probe_notices_that_another_cluster_answers(alpha: Cluster) -> None:
+    async with client_through(alpha, None) as client:
+        real = alpha.get(NAMESPACES, "kube-system")["metadata"]["uid"]
+        await identify(client, real, member="west", deadline=10)
+        with pytest.raises(ConfigError, match=f"another cluster .*{real}.*vk-provider confirm west --new-cluster"):
+            await identify(client, "of-another", member="west", deadline=10)
 
 
 @pytest.mark.parametrize(
@@ -412,9 +442,9 @@ def deleted(cluster: Cluster, name: str, namespace: str) -> bool:
     return found is None or "deletionTimestamp" in found["metadata"]
 
 
-def renewed(parent: Cluster, node: str, times: int) -> None:
+def renewed(parent: Cluster, node: str, times: int, since: int | None = None) -> None:
     """Waits until the Lease was renewed so often: once a probe, while a member is suspect."""
-    position = parent.audit_position()
+    position = parent.audit_position() if since is None else since
 
     def often() -> bool:
         asked = [r for r in parent.requests(position) if (r.verb, r.resource, r.name) == ("patch", "leases", node)]

@@ -63,7 +63,10 @@ async def _fence(parent: Parent, name: str, seconds: float) -> None:
         await client.patch(MEMBER_CLUSTERS, name, body, type=Named)
         with progress(f"waiting for node {cluster.node_name} to be not Ready"):
             await _until_not_ready(client, cluster, seconds)
-        await _taint(client, cluster)
+        await _taint(client, cluster, present=True)
+        if words.FENCED not in (await find_member(client, name)).metadata.annotations:
+            await _taint(client, cluster, present=False)
+            raise VkError(f"{name} answers again: the fence was taken back", reason="MemberAnswers")
 
 
 def _check(cluster: MemberCluster, ready: str) -> None:
@@ -104,16 +107,17 @@ async def _until_not_ready(client: Client, cluster: MemberCluster, seconds: floa
         ) from error
 
 
-async def _taint(client: Client, cluster: MemberCluster) -> None:
+async def _taint(client: Client, cluster: MemberCluster, *, present: bool) -> None:
+    """Puts the taint of a fence on the node, or takes it off."""
     wanted = {"key": words.OUT_OF_SERVICE_TAINT, "value": "nodeshutdown", "effect": "NoExecute"}
     for _ in range(_ATTEMPTS):
         node = await client.get(NODES, cluster.node_name, type=Node)
-        taints: list[dict[str, Any]] = fields(node.spec).get("taints") or []
-        if any(taint["key"] == words.OUT_OF_SERVICE_TAINT for taint in taints):
-            return
+        others: list[dict[str, Any]] = [
+            taint for taint in fields(node.spec).get("taints") or () if taint["key"] != words.OUT_OF_SERVICE_TAINT
+        ]
         metadata = {"uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version}
+        body = {"metadata": metadata, "spec": {"taints": [*others, wanted] if present else others}}
         try:
-            body = {"metadata": metadata, "spec": {"taints": [*taints, wanted]}}
             await client.patch(NODES, cluster.node_name, body, type=Named)
             return
         except ConflictError:

@@ -3,8 +3,8 @@
     probe, bytes of watches --> translate/health --> belief --> `changed` (node, pods, report)
     the parent's writes, the other members --> translate/freeze --+
 
-Owns the belief. `changed` is awaited after each change of it, before the next probe. Ends when cancelled, and where
-another cluster answers under the member's name (ConfigError ClusterUidChanged).
+Owns the belief. `changed` is awaited with the state before, after each change of it and before the next probe. Ends when
+cancelled, and where another cluster answers under the member's name (ConfigError ClusterUidChanged).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class HealthLoop:
         returning: Return,
         prove_parent: Callable[[], None],
         timestamp: Callable[[], str],
-        changed: Callable[[], Awaitable[None]],
+        changed: Callable[[State], Awaitable[None]],
     ) -> None:
         """`probe` asks the member, with a deadline in seconds; `prove_parent` has the parent asked to take a write;
         `timestamp` is the parent's time."""
@@ -129,4 +129,4 @@ class HealthLoop:
             "member health",
             extra={"member": self._name, "state": self.belief.reason, "detail": self.belief.reachable[2]},
         )
-        await self._changed()
+        await self._changed(before.state)

@@ -9,6 +9,7 @@ Owner of MemberCluster status; one Report per MemberCluster and process.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ class Report:
         self.cluster_uid = status.cluster_uid
         self._said = {condition.type: condition for condition in status.conditions}
         self._written = True
+        self._turn = asyncio.Lock()  # an older list must not come after a newer one
 
     def follow(self, metadata: Metadata) -> None:
         """Another version of the MemberCluster is what is reported on now."""
@@ -68,8 +70,8 @@ class Report:
             log.log(level, "member", extra=fields)
             self._recorder.event(MEMBER_CLUSTERS, self._metadata, kind, reason, message)
         self._said[type] = Condition(type, status, reason, message, since, None, generation)
-        # The list is replaced as a whole.
-        self._written = await self._write({"conditions": [_written(each) for each in self._said.values()]})
+        async with self._turn:  # the list is replaced as a whole
+            self._written = await self._write({"conditions": [_written(each) for each in self._said.values()]})
 
     async def forget_annotation(self, name: str) -> None:
         """Takes off what somebody stated there: it has been heard. Never raises."""
