@@ -3,8 +3,8 @@
     probe, bytes of watches --> translate/health --> belief --> `changed` (node, pods, report)
     the parent's writes, the other members --> translate/freeze --+
 
-Owns the belief. `changed` is awaited with the state before, after each change of it and before the next probe. Ends when
-cancelled, and where another cluster answers under the member's name (ConfigError ClusterUidChanged).
+Owns the belief. `changed` is awaited with the state before, after each change of it and before the next probe. Ends
+when cancelled, and where another cluster answers under the member's name (ConfigError ClusterUidChanged).
 """
 
 from __future__ import annotations
