@@ -7,6 +7,7 @@ reads of it.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -50,7 +51,7 @@ class NamespaceMapping(msgspec.Struct, frozen=True):
 class HealthSpec(msgspec.Struct, rename="camel", frozen=True):
     """When a member counts as suspect, lost, and back again. Counts are of probes, the rest is in seconds."""
 
-    probe_seconds: float = 2.0  # between probes, and the deadline of each
+    probe_seconds: Annotated[float, msgspec.Meta(ge=0.1)] = 2.0  # between probes, and the deadline of each
     suspect_after_failures: int = 3  # in a row; as many answers in a row end it
     lost_after_seconds: float = 20.0  # without any sign of life
     return_after_seconds: float = 30.0  # of answers without a failure
