@@ -308,6 +308,30 @@ def test_another_cluster_under_the_name_of_a_member_is_refused_until_somebody_co
     assert (again.exit_code, "is the cluster that was joined" in again.stderr) == (1, True)
 
 
+def test_a_lost_member_with_a_pod_that_must_run_at_most_once_leaves_only_when_it_is_fenced(
+    parent: Cluster, beta: Cluster, provider: Provider, namespace: str
+) -> None:
+    with Link(beta) as link:
+        members.join(parent, "gone", link.kubeconfig(), health=HEALTH)
+        members.wait_until_served(parent, "gone", PATIENCE)
+        parent.create(STATEFUL_SETS, rather_on("gone", stateful_set("db")), namespace)
+        wait_until_running(parent, "db-0", namespace, PATIENCE)
+        assert parent.get(PODS, "db-0", namespace)["spec"]["nodeName"] == "gone"
+        link.cut()
+        wait_until(parent, "gone", "Lost")
+        parent.delete(MEMBER_CLUSTERS, "gone")
+        eventually(
+            lambda: members.ready_condition(parent, "gone")["reason"] == words.FENCE_NEEDED, "it says why", PATIENCE
+        )
+        assert parent.find(NODES, "gone"), "without it Kubernetes would remove the pod by force"
+        assert phase(beta, "db-0", namespace) == "Running"
+        fenced = vk("--kubeconfig", str(parent.kubeconfig), "fence", "gone", "--confirmed-down")
+        assert fenced.exit_code == 0, fenced.stderr
+        eventually(lambda: parent.find(MEMBER_CLUSTERS, "gone") is None, "it is gone", PATIENCE)
+        assert parent.find(NODES, "gone") is None
+    beta.delete(NAMESPACES, namespace)  # the provider cannot clean up there any more
+
+
 async def test_a_probe_notices_that_another_cluster_answers(alpha: Cluster) -> None:
     async with client_through(alpha, None) as client:
         real = alpha.get(NAMESPACES, "kube-system")["metadata"]["uid"]

@@ -61,6 +61,8 @@ async def _fence(parent: Parent, name: str, seconds: float) -> None:
         stated = client.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
         body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {words.FENCED: stated}}}
         await client.patch(MEMBER_CLUSTERS, name, body, type=Named)
+        if cluster.metadata.deletion_timestamp is not None:
+            return  # the provider waits for the statement to let it go, with its node and pods
         with progress(f"waiting for node {cluster.node_name} to be not Ready"):
             await _until_not_ready(client, cluster, seconds)
         await _taint(client, cluster, present=True)
