@@ -160,11 +160,11 @@ async def test_a_member_that_returns_gets_new_watches_and_is_healthy_when_nothin
         (again,) = world.watches_ended
         assert 40.0 <= again <= 44.0
         assert world.began == [again]
-        assert world.told[-1][1] is State.RETURNING, "long enough, but not in order"
+        assert world.told[-1][1] == "Returning", "long enough, but not in order"
         assert "has ended" in world.loop.belief.node_ready[2]
     world.missing_words = ""
     async with world.watched(3.0):
-        assert world.told[-1][1] is State.HEALTHY
+        assert world.told[-1][1] == "Healthy"
 
 
 async def test_what_is_in_order_waits_for_long_enough() -> None:
