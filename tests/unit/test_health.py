@@ -326,21 +326,27 @@ def test_a_parent_that_takes_no_writes_freezes_until_it_takes_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("belief", "ready", "reachable", "suspended"),
+    ("belief", "node", "cluster", "reachable"),
     [
-        (Belief(), (True, "MemberReady"), ("True", "Healthy"), False),
-        (Belief(State.SUSPECT, NO_ANSWER), (True, "MemberReady"), ("Unknown", "Suspect"), True),
-        (Belief(State.SUSPECT, NO_ANSWER, frozen="why"), (True, "MemberReady"), ("Unknown", "Frozen"), True),
-        (Belief(State.LOST, NO_ANSWER), (False, "MemberUnreachable"), ("False", "Lost"), True),
-        (Belief(State.RETURNING), (False, "MemberReturning"), ("True", "Returning"), True),
+        (Belief(), (True, "MemberReady"), (True, "Serving"), ("True", "Healthy")),
+        (Belief(State.SUSPECT, NO_ANSWER), (True, "MemberReady"), (False, "Unreachable"), ("Unknown", "Suspect")),
+        (
+            Belief(State.SUSPECT, NO_ANSWER, frozen="why"),
+            (True, "MemberReady"),
+            (False, "Unreachable"),
+            ("Unknown", "Frozen"),
+        ),
+        (Belief(State.LOST, NO_ANSWER), (False, "MemberUnreachable"), (False, "Unreachable"), ("False", "Lost")),
+        (Belief(State.RETURNING), (False, "MemberReturning"), (False, "Returning"), ("True", "Returning")),
     ],
 )
 def test_what_is_said_of_each_state(
-    belief: Belief, ready: tuple[bool, str], reachable: tuple[str, str], suspended: bool
+    belief: Belief, node: tuple[bool, str], cluster: tuple[bool, str], reachable: tuple[str, str]
 ) -> None:
-    assert belief.node_ready[:2] == ready
+    assert belief.node_ready[:2] == node
+    assert belief.cluster_ready[:2] == cluster
     assert belief.reachable[:2] == reachable
-    assert belief.suspended is suspended
+    assert belief.suspended is (belief.state is not State.HEALTHY)
 
 
 def test_figures_name_the_member_and_its_state() -> None:

@@ -120,10 +120,10 @@ class HealthLoop:
 
     async def _believe(self, missing: str) -> None:
         frozen = self._freeze.why if self.health.state is State.SUSPECT and not self.fenced else ""
-        before = self.belief
-        if (before.state, before.missing) == (self.health.state, missing) and bool(before.frozen) == bool(frozen):
+        before, self.belief = self.belief, Belief(self.health.state, self.health.error, self._heard[0], frozen, missing)
+        if before.topic == self.belief.topic:
+            self.belief = before  # what was said of it stays true
             return
-        self.belief = Belief(self.health.state, self.health.error, self._heard[0], frozen, missing)
         log.log(
             logging.INFO if self.belief.reachable[0] == "True" else logging.WARNING,
             "member health",

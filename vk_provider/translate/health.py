@@ -124,6 +124,12 @@ class Belief:
         return words.FROZEN if self.frozen and self.state is State.SUSPECT else self.state.value
 
     @property
+    def topic(self) -> tuple[str, ...]:
+        """What makes it worth saying anew; times and the words of errors change all the time."""
+        cause = self.error.reason if self.error and self.state in (State.SUSPECT, State.LOST) else ""
+        return self.reason, cause, self.missing
+
+    @property
     def node_ready(self) -> tuple[bool, str, str]:
         """The Ready condition of the virtual node: whether, reason, message."""
         match self.state:
@@ -137,7 +143,7 @@ class Belief:
     def cluster_ready(self) -> tuple[bool, str, str]:
         """The Ready condition of the MemberCluster, but for the message of a served one."""
         match self.state:
-            case State.LOST:
+            case State.SUSPECT | State.LOST:
                 return False, self.error.reason if self.error else "Unreachable", str(self.error)
             case State.RETURNING:
                 return False, self.state.value, self._returning
