@@ -45,7 +45,8 @@ class OrphanBrake:
         second_look: Callable[[], float],
         tell: Tell,
     ) -> None:
-        """`member` is the name of the MemberCluster, `second_look` gives the seconds until it."""
+        """Both informers must be synced. `member` is the name of the MemberCluster, `second_look` gives the seconds
+        until it."""
         self._name, self._names, self._parent = member, names, parent
         self._parent_pods, self._member_pods = parent_pods, member_pods
         self._second_look, self._tell = second_look, tell
@@ -55,6 +56,7 @@ class OrphanBrake:
         self._holding, self._confirmed = asyncio.Event(), asyncio.Event()
         parent_pods.on_change(self._parent_changed)
         member_pods.on_change(self._member_changed)
+        self._brake()  # both caches are complete: before anything is deleted
 
     @property
     def holding(self) -> bool:
@@ -65,10 +67,7 @@ class OrphanBrake:
         """Whether this stray may go now. One that may not is to be asked about again."""
         if member.metadata.uid in self._released:
             return True
-        if not self.holding and too_many(len(self._strays - self._released), len(self._member_pods.items)):
-            self._held = frozenset(self._strays)
-            self._confirmed.clear()
-            self._holding.set()
+        self._brake()
         return not self.holding
 
     def confirm(self) -> None:
@@ -93,6 +92,12 @@ class OrphanBrake:
             self._held = frozenset()
             self._holding.clear()
             await self._tell(False, "Released", f"{len(self._released)} orphans are deleted: {why}")
+
+    def _brake(self) -> None:
+        if not self.holding and too_many(len(self._strays - self._released), len(self._member_pods.items)):
+            self._held = frozenset(self._strays)
+            self._confirmed.clear()
+            self._holding.set()
 
     async def _say_held(self) -> None:
         unknown, all_pods = len(self._held), len(self._member_pods.items)
