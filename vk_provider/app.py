@@ -1,8 +1,9 @@
 """The process: watches MemberClusters and supervises one Member for each.
 
-Owns the TaskGroup, the signals, and which member is served under which name. A MemberCluster that is added, changed or
-deleted while this runs is served, served anew, or left; one that cannot be served says why and is tried again with
-growing pauses, and the others do not notice.
+Owns the TaskGroup, the signals, which member is served under which name, and the doubt about all of them together (the
+freeze). A MemberCluster that is added or deleted while this runs is served or left. What is changed in one is taken up
+where it is served; only what needs another connection makes it be served anew. One that cannot be served says why and
+is tried again with growing pauses, and the others do not notice.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import resource
 import signal
 import socket
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
-from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster, decode
+from vk_provider.api import words
+from vk_provider.api.membercluster import MEMBER_CLUSTERS, decode
 from vk_provider.config import Settings
 from vk_provider.errors import ConfigError, NotFoundError, UnreachableError, VkError
 from vk_provider.kube.auth import IN_CLUSTER
@@ -32,8 +34,11 @@ from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES
 from vk_provider.kube.workqueue import full_jitter
 from vk_provider.member import KubeconfigChangedError, Member, Parent
 from vk_provider.sync import leave
+from vk_provider.sync.access import another_cluster
+from vk_provider.sync.lease import renew
 from vk_provider.sync.parent_services import ParentServices
 from vk_provider.sync.report import Report
+from vk_provider.translate.freeze import Freeze
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +65,14 @@ async def run(credentials: Credentials, settings: Settings) -> None:
 
 
 @dataclass
-class _Served:
-    """A MemberCluster that is being served, and for what version of it."""
+class Served:
+    """A MemberCluster that is being served: as it is now, by whom, and what it would take to serve it anew."""
 
-    version: tuple[str, int, bool]
-    task: asyncio.Task[None]
+    raw: Object
+    connection: Any
+    report: Report
+    member: Member | None = None
+    task: asyncio.Task[None] | None = None
 
 
 class App:
@@ -73,7 +81,8 @@ class App:
     def __init__(self, client: Client, settings: Settings) -> None:
         self._client, self._settings = client, settings
         self._clusters: Informer[Object] = Informer(client, MEMBER_CLUSTERS, Object)
-        self._served: dict[str, _Served] = {}
+        self._served: dict[str, Served] = {}
+        self._freeze = Freeze()
         self._claimed: dict[str, str] = {}  # cluster UID -> name of the MemberCluster that serves it
         self._rng = random.Random()
         self._changed = asyncio.Event()
@@ -116,71 +125,98 @@ class App:
             namespaces=namespaces,
             services=ParentServices(self._client),
             recorder=Recorder(self._client),
+            freeze=self._freeze,
         )
 
     async def _follow(self, group: asyncio.TaskGroup) -> None:
         """Starts, restarts and stops supervision so that it fits the MemberClusters that there are."""
         clusters = dict(self._clusters.items)  # as they are now: they may change while a member is being stopped
-        wanted = {
-            name: (raw.metadata.uid, raw.metadata.generation, raw.metadata.deletion_timestamp is not None)
-            for name, raw in clusters.items()
-        }
+        self._freeze.members(clusters)
+        wanted = {name: _connection(raw) for name, raw in clusters.items()}
         for name, served in list(self._served.items()):
-            if wanted.get(name) != served.version:
+            if wanted.get(name) != served.connection and served.task is not None:
                 served.task.cancel()
                 await asyncio.gather(served.task, return_exceptions=True)
                 del self._served[name]
-        for name, version in wanted.items():
-            if name not in self._served:
-                task = group.create_task(self._supervise(clusters[name]), name=f"member {name}")
-                self._served[name] = _Served(version, task)
+        for name, raw in clusters.items():
+            served_already = self._served.get(name)
+            if served_already is None:
+                served = Served(raw, wanted[name], Report(self._client, raw, self._parent.recorder))
+                self._served[name] = served
+                served.task = group.create_task(self._supervise(served), name=f"member {name}")
+            elif served_already.raw.metadata.resource_version != raw.metadata.resource_version:
+                await self._take_up(served_already, raw)
 
-    async def _supervise(self, raw: Object) -> None:
+    async def _take_up(self, served: Served, raw: Object) -> None:
+        """Another version of a MemberCluster, to be served as it is served now."""
+        changed = _wish(served.raw) != _wish(raw)
+        served.raw = raw
+        served.report.follow(raw.metadata)
+        if changed and served.member is not None:
+            await served.member.follow(decode(raw))
+
+    async def _supervise(self, served: Served) -> None:
         """Tries to serve one MemberCluster, again and again, until cancelled or left."""
         loop = asyncio.get_running_loop()
-        report = Report(self._client, raw, self._parent.recorder)
+        name, report = served.raw.metadata.name, served.report
         attempt, failing_since = 0, None
+        refusal: VkError | None = None  # to let it go, once it is deleted
         while True:
             started = loop.time()
             try:
-                if await self._serve(decode(raw), report):
+                if await self._serve(served):
                     return
             except Exception as error:
                 cause = _cause(error)
                 if isinstance(cause, KubeconfigChangedError):
                     continue
                 if not isinstance(cause, VkError):
-                    log.error("member failed", extra={"member": raw.metadata.name}, exc_info=error)
+                    log.error("member failed", extra={"member": name}, exc_info=error)
+                if isinstance(cause, UnreachableError):
+                    self._freeze.doubt(name, loop.time())
+                    if self._freeze.why:
+                        await renew(self._client, decode(served.raw).node_name)
+                else:
+                    self._freeze.trust(name)  # it answers, or has another trouble
+                cause = refusal or cause
                 await report.say(False, getattr(cause, "reason", "Error"), str(cause) or type(cause).__name__)
                 failing_since = failing_since or started
                 patience = _GIVE_UP_LEAVING if isinstance(cause, UnreachableError) else 0.0
-                if loop.time() - failing_since >= patience and await self._abandoned(raw):
-                    return
+                try:
+                    if loop.time() - failing_since >= patience and await self._abandoned(served):
+                        return
+                except ConfigError as error:
+                    refusal = error
             attempt = 1 if loop.time() - started > 60 else attempt + 1
             await asyncio.sleep(full_jitter(attempt, base=1.0, cap=_RETRY_CAP, rng=self._rng))
 
-    async def _abandoned(self, raw: Object) -> bool:
-        """Lets a MemberCluster go that is deleted and cannot be served."""
-        if raw.metadata.deletion_timestamp is None:
+    async def _abandoned(self, served: Served) -> bool:
+        """Lets a MemberCluster go that is deleted and cannot be served. Raises ConfigError where that takes more."""
+        name = served.raw.metadata.name
+        if served.raw.metadata.deletion_timestamp is None:
             return False
         try:
-            left = await leave.abandon(self._client, decode(raw))
+            left = await leave.abandon(self._client, decode(served.raw))
+        except ConfigError:
+            raise
         except VkError as error:
-            log.warning("member not left", extra={"member": raw.metadata.name, "error": str(error)})
+            log.warning("member not left", extra={"member": name, "error": str(error)})
             return False
-        log.warning("member left", extra={"member": raw.metadata.name, "left": left.message})
+        log.warning("member left", extra={"member": name, "left": left.message})
         return True
 
-    async def _serve(self, cluster: MemberCluster, report: Report) -> bool:
+    async def _serve(self, served: Served) -> bool:
         """One attempt. True where the membership has ended."""
+        cluster, report = decode(served.raw), served.report
         name = cluster.metadata.name
         if cluster.metadata.deletion_timestamp is None:
             await leave.set_finalizer(self._client, cluster.metadata, present=True)
-        member = Member(cluster, self._parent, self._settings, report)
+        served.member = member = Member(cluster, self._parent, self._settings, report)
         client, facts = await member.connect()
         try:
             self._claim(name, facts.cluster_uid)
-            await report.learn(nodeName=cluster.node_name, version=facts.version, clusterUid=facts.cluster_uid)
+            await self._recognize(served, client.server, facts.cluster_uid)
+            await report.learn(node_name=cluster.node_name, version=facts.version, cluster_uid=facts.cluster_uid)
             await member.run(client, facts)
         finally:
             if self._claimed.get(facts.cluster_uid) == name:
@@ -189,6 +225,15 @@ class App:
         await leave.finish(self._client, cluster)
         await report.say(False, "Left", "the member has left")
         return True
+
+    async def _recognize(self, served: Served, server: str, found: str) -> None:
+        """A member is the cluster that was joined: what the parent believes to run there is not in any other."""
+        known, metadata = served.report.cluster_uid, served.raw.metadata
+        confirmed = metadata.annotations.get(words.CONFIRM) == words.CONFIRM_NEW_CLUSTER
+        if known not in ("", found) and not confirmed:
+            raise another_cluster(server, found, known, metadata.name)
+        if confirmed:
+            await served.report.forget_annotation(words.CONFIRM)
 
     def _claim(self, name: str, uid: str) -> None:
         """One cluster is one member: two virtual nodes on one cluster would offer its capacity twice."""
@@ -201,6 +246,22 @@ class App:
                 reason="AlreadyJoined",
                 remedy=f"unjoin one of {other} and {name}",
             )
+
+
+def _connection(raw: Object) -> Any:
+    """What makes a MemberCluster be served anew when it changes; everything, where it cannot be read."""
+    deleted = raw.metadata.deletion_timestamp is not None
+    try:
+        spec = decode(raw).spec
+    except ConfigError:
+        return raw.metadata.uid, deleted, bytes(raw.spec)
+    fixed = spec.kubeconfig_secret_ref, spec.node_name, spec.namespace_mapping, spec.api_access
+    return raw.metadata.uid, deleted, fixed
+
+
+def _wish(raw: Object) -> Any:
+    """What people write of a MemberCluster, without its status."""
+    return raw.metadata.generation, raw.metadata.annotations
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -10,5 +10,4 @@ class Settings:
     """Frozen at start. `workers` bounds the pods of one member that are worked on at the same time."""
 
     workers: int = 32
-    probe_seconds: float = 2.0
     kubelet_address: str = ""  # where the kubelet API listens; empty: the address that reaches the parent

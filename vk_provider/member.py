@@ -26,23 +26,29 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Named, Node, Payload, Pod
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import NAMESPACES, NODES, PODS, SECRETS
+from vk_provider.kube.resources import LEASES, NAMESPACES, NODES, PODS, SECRETS
 from vk_provider.kubelet.backend import Backend
 from vk_provider.kubelet.metrics import MemberMetrics
 from vk_provider.kubelet.server import KubeletServer
 from vk_provider.sync import leave
-from vk_provider.sync.access import Facts, examine
+from vk_provider.sync.access import Facts, examine, identify
 from vk_provider.sync.dependents import DependentLoop, copies
 from vk_provider.sync.events import EventLoop, member_events
-from vk_provider.sync.health import HealthLoop, State
+from vk_provider.sync.health import HealthLoop
+from vk_provider.sync.hold import HoldLoop
+from vk_provider.sync.lease import LeaseLoop
 from vk_provider.sync.namespaces import NamespaceLoop
 from vk_provider.sync.node import NodeLoop
+from vk_provider.sync.orphans import OrphanBrake
 from vk_provider.sync.parent_services import ParentServices
 from vk_provider.sync.pods import PodLoop
 from vk_provider.sync.report import Report
+from vk_provider.sync.returning import Return
 from vk_provider.sync.services import Reflections, ServiceLoop
 from vk_provider.sync.status import StatusWriter
 from vk_provider.translate.dependents import Copy, Kind
+from vk_provider.translate.freeze import Freeze
+from vk_provider.translate.health import Belief, Health, State
 from vk_provider.translate.names import Names
 from vk_provider.translate.node import MemberNode, Usage, member_node, usage
 from vk_provider.translate.pod import Target
@@ -56,8 +62,8 @@ _FIRST_LISTS: Final = 120.0  # seconds for all caches to be complete
 class Parent:
     """What all members share.
 
-    `host` and `port` are those of its API server as pods in members reach it; `kubelet_address` is the address of this
-    process that the API server can reach.
+    `freeze` tells a lost member from a lost network. `host` and `port` are those of its API server as pods in members
+    reach it; `kubelet_address` is the address of this process that the API server can reach.
     """
 
     client: Client
@@ -68,6 +74,7 @@ class Parent:
     namespaces: Informer[Named]
     services: ParentServices
     recorder: Recorder
+    freeze: Freeze
 
 
 class KubeconfigChangedError(Exception):
@@ -79,9 +86,11 @@ class Member:
 
     def __init__(self, cluster: MemberCluster, parent: Parent, settings: Settings, report: Report) -> None:
         self._cluster, self._parent, self._settings, self._report = cluster, parent, settings, report
+        self._name = cluster.metadata.name
         self._names = Names(cluster.node_name, parent.uid, cluster.spec.namespace_mapping.prefix)
         self._target = Target(self._names, cluster.spec.api_access, parent.host, parent.port)
         self._kubeconfig = ""  # as the Secret holds it, base64
+        self._serving: _Serving | None = None
 
     async def connect(self) -> tuple[Client, Facts]:
         """The client of the member, and whom it reached; the caller closes the client.
@@ -118,7 +127,7 @@ class Member:
             gc.collect()
             gc.freeze()
             if self._cluster.metadata.deletion_timestamp is None:
-                await self._say_serving()
+                await self.follow(self._cluster)
                 return
             await self._leave(caches)
             for task in tasks:
@@ -126,21 +135,50 @@ class Member:
 
     async def _loops(self, member: Client, facts: Facts, caches: _Caches) -> list[Any]:
         """Registers the virtual node and gives everything that has to run for it."""
-        parent, names = self._parent.client, self._names
-
-        async def changed() -> None:
-            node.changed()
-            if health.health.state is State.HEALTHY:
-                pods.resync()
-                services.resync()
-            await self._say_serving()
-
-        health = HealthLoop(member, every=self._settings.probe_seconds, changed=changed)
-        self._health = health.health
+        parent, names, recorder = self._parent.client, self._names, self._parent.recorder
         address = self._parent.kubelet_address
         node = NodeLoop(
-            self._cluster, facts.version, parent, caches.nodes, caches.others, ready=self._ready, address=address
+            self._cluster,
+            facts.version,
+            parent,
+            caches.nodes,
+            caches.others,
+            belief=self._belief,
+            recorder=recorder,
+            address=address,
         )
+        lease = LeaseLoop(names.node, parent, self._parent.freeze, uid=lambda: node.uid, missing=node.changed)
+        brake = OrphanBrake(
+            self._name,
+            names,
+            parent,
+            caches.parent_pods,
+            caches.member_pods,
+            second_look=lambda: self._cluster.spec.health.second_look_seconds,
+            tell=self._tell_orphans,
+        )
+        returning = Return(
+            names,
+            parent,
+            member,
+            caches.parent_pods,
+            caches.member_pods,
+            holding=lambda: brake.holding,
+            refreshed=lambda: pods.resync(),
+        )
+        health = HealthLoop(
+            self._name,
+            names.node,
+            member,
+            await self._first_health(node),
+            self._parent.freeze,
+            probe=lambda deadline: identify(member, facts.cluster_uid, member=self._name, deadline=deadline),
+            returning=returning,
+            prove_parent=lease.renew,
+            timestamp=lambda: parent.server_time().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            changed=self._changed,
+        )
+        hold = HoldLoop(names.node, parent, caches.parent_pods, recorder, state=lambda: self._belief().state)
         dependents = DependentLoop(self._target, parent, member, caches.copies)
         for pod in caches.parent_pods.items.values():
             dependents.adopt(pod)
@@ -167,24 +205,32 @@ class Member:
             namespaces=namespaces,
             services=services,
             statuses=StatusWriter(parent, caches.parent_pods),
-            recorder=self._parent.recorder,
+            brake=brake,
+            recorder=recorder,
             workers=self._settings.workers,
+            blind=self._blind,
         )
-        events = EventLoop(names, caches.parent_pods, caches.member_pods, member_events(member), self._parent.recorder)
+        events = EventLoop(names, caches.parent_pods, caches.member_pods, member_events(member), recorder)
         backend = Backend(
             names,
             member,
             lambda: caches.parent_pods.items,
             lambda: caches.member_pods.items,
-            unreachable=lambda: str(self._health.error) if self._health.state is State.LOST else None,
+            unreachable=lambda: self._lost() or None,
         )
         metrics = MemberMetrics(member, names, lambda: list(caches.nodes.items), caches.member_pods)
-        kubelet = KubeletServer(parent, backend, metrics, address, published=node.serve_kubelet)
+        kubelet = KubeletServer(
+            parent, backend, metrics, address, published=node.serve_kubelet, more_figures=health.figures
+        )
+        self._serving = _Serving(node, health, hold, services, pods, brake, returning)
         await node.register()
         return [
             kubelet.run(),
             health.run(),
             node.run(),
+            lease.run(),
+            hold.run(),
+            brake.run(),
             dependents.run(),
             namespaces.run(),
             services.run(),
@@ -193,18 +239,71 @@ class Member:
             self._watch_secret(),
         ]
 
-    def _ready(self) -> tuple[bool, str, str]:
-        """The Ready condition of the virtual node."""
-        if self._health.state is State.LOST:
-            return False, "MemberUnreachable", f"the member does not answer: {self._health.error}"
-        return True, "MemberReady", "the member answers"
+    async def _first_health(self, node: NodeLoop) -> Health:
+        """A member whose node is not Ready comes back: from a loss, or because there was no provider for a while."""
+        now = asyncio.get_running_loop().time()
+        away = await node.ready_status() in ("False", "Unknown")
+        reachable = self._cluster.status.condition(words.REACHABLE)
+        lost = reachable is not None and reachable.reason in (State.LOST, State.RETURNING)
+        return Health(self._cluster.spec.health, now, returning=away, waited=not lost)
 
-    async def _say_serving(self) -> None:
-        """The Ready condition of the MemberCluster, while it is served."""
-        if self._health.state is State.HEALTHY:
-            await self._report.say(True, "Serving", f"virtual node {self._names.node} is served")
-        elif self._health.state is State.LOST and (error := self._health.error):
-            await self._report.say(False, error.reason, str(error))
+    def _belief(self) -> Belief:
+        return self._serving.health.belief if self._serving else Belief()
+
+    def _lost(self) -> str:
+        """Why nothing is known of the member; empty where it is not lost."""
+        belief = self._belief()
+        return f"the member behind the node does not answer: {belief.error}" if belief.state is State.LOST else ""
+
+    def _blind(self) -> str:
+        """Why nothing certain is known of the member's pods: it is lost, or what is known of it dates from before."""
+        if self._serving and not self._serving.returning.fresh:
+            return self._lost() or "the member behind the node answers again, and is not listed yet"
+        return self._lost()
+
+    async def _changed(self, before: State) -> None:
+        """What is believed of the member has changed: the node, its pods, and what is said of both."""
+        if (serving := self._serving) is None:
+            return
+        state = serving.health.belief.state
+        if state not in (before, State.SUSPECT):
+            serving.pods.resync()
+        if state is State.HEALTHY:
+            serving.services.resync()
+        if state is State.LOST:
+            await serving.hold.lose()
+        serving.node.believe()
+        serving.hold.changed()
+        await self._say_belief()
+
+    async def _say_belief(self) -> None:
+        """The conditions of the MemberCluster, while it is served."""
+        belief = self._belief()
+        ready, reason, message = belief.cluster_ready
+        await self._report.tell(words.REACHABLE, *belief.reachable)
+        if self._cluster.metadata.deletion_timestamp is None:
+            await self._report.say(ready, reason, message or f"virtual node {self._names.node} is served")
+
+    async def _tell_orphans(self, held: bool, reason: str, message: str) -> None:
+        await self._report.tell(words.ORPHANS_HELD, "True" if held else "False", reason, message)
+        if not held and self._cluster.metadata.annotations.get(words.CONFIRM) == words.CONFIRM_ORPHANS:
+            await self._report.forget_annotation(words.CONFIRM)
+
+    async def follow(self, cluster: MemberCluster) -> None:
+        """Takes up another version of the MemberCluster that needs no new connection."""
+        self._cluster = cluster
+        if (serving := self._serving) is None:
+            return
+        serving.health.health.spec = cluster.spec.health
+        serving.health.fenced = words.FENCED in cluster.metadata.annotations
+        serving.node.follow(cluster)
+        serving.services.follow(flat=cluster.spec.network.flat)
+        if cluster.metadata.annotations.get(words.CONFIRM) == words.CONFIRM_ORPHANS:
+            if serving.brake.holding:
+                serving.brake.confirm()
+            else:
+                await self._report.forget_annotation(words.CONFIRM)
+        await self._say_belief()
 
     async def _watch_secret(self) -> None:
         """Ends the run when the kubeconfig is another one."""
@@ -230,11 +329,24 @@ class Member:
 
     async def _leave(self, caches: _Caches) -> None:
         async def say(message: str) -> None:
-            if self._health.state is State.LOST:
-                raise UnreachableError(f"the member does not answer: {self._health.error}")
+            if why := self._lost():
+                raise UnreachableError(why)
             await self._report.say(False, "Leaving", message)
 
         await leave.drain(self._parent.client, self._cluster, caches.parent_pods, caches.count_in_member, say)
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """The loops of a member that is served, as far as others have a word with them."""
+
+    node: NodeLoop
+    health: HealthLoop
+    hold: HoldLoop
+    services: ServiceLoop
+    pods: PodLoop
+    brake: OrphanBrake
+    returning: Return
 
 
 @dataclass(frozen=True)
@@ -246,6 +358,7 @@ class _Caches:
     others: Informer[Usage]
     nodes: Informer[MemberNode]
     namespaces: Informer[Named]
+    leases: Informer[Named]  # of the member's nodes: a sign of life every few seconds, nobody reads them
     copies: dict[Kind, Informer[Copy]]
     reflections: Reflections
 
@@ -264,6 +377,7 @@ class _Caches:
             ),
             nodes=Informer(member, NODES, Node, keep=member_node),
             namespaces=Informer(member, NAMESPACES, Named),
+            leases=Informer(member, LEASES, Named, namespace="kube-node-lease"),
             copies=copies(member, names.selector),
             reflections=Reflections.of(member, names.selector),
         )
@@ -285,6 +399,7 @@ class _Caches:
             self.others,
             self.nodes,
             self.namespaces,
+            self.leases,
             *self.copies.values(),
             self.reflections.services,
             self.reflections.slices,

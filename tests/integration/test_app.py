@@ -12,10 +12,9 @@ from tests.gateway import Gateway, event
 from tests.integration.connecting import admin_token
 from tests.waiting import eventually_here
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
-from vk_provider.app import App
+from vk_provider.app import App, Served
 from vk_provider.config import Settings
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Object
 
 
 class Reluctant(App):
@@ -29,8 +28,8 @@ class Reluctant(App):
     def knows(self, name: str) -> bool:
         return name in self._clusters.items
 
-    async def _supervise(self, raw: Object) -> None:
-        self.served.append((raw.metadata.name, raw.metadata.generation))
+    async def _supervise(self, served: Served) -> None:
+        self.served.append((served.raw.metadata.name, served.raw.metadata.generation))
         try:
             await asyncio.Event().wait()
         finally:
@@ -67,9 +66,10 @@ async def test_a_member_that_is_deleted_while_its_earlier_version_is_being_stopp
 
 
 def member(name: str, version: int) -> dict[str, Any]:
-    """A MemberCluster whose generation is its version."""
+    """A MemberCluster whose generation is its version, and whose kubeconfig is another one in each."""
+    spec = {"kubeconfigSecretRef": {"name": str(version), "namespace": "default"}}
     metadata = {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version), "generation": version}
-    return {"kind": "MemberCluster", "apiVersion": "vk-provider.io/v1alpha1", "metadata": metadata}
+    return {"kind": "MemberCluster", "apiVersion": "vk-provider.io/v1alpha1", "metadata": metadata, "spec": spec}
 
 
 def end(version: int) -> bytes:

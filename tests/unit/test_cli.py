@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -16,9 +17,10 @@ from rich.console import Console
 
 from tests.command_line import vk
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, MemberClusterStatus, SecretRef
-from vk_provider.cli import options, root, status, terminal
+from vk_provider.cli import confirm, options, root, status, terminal
 from vk_provider.cli.install import definition, is_current
 from vk_provider.cli.status import Pods, Row
+from vk_provider.errors import VkError
 from vk_provider.kube.objects import Condition, Metadata
 from vk_provider.translate import quantity
 
@@ -66,7 +68,10 @@ def misused(*args: str) -> str:
 # Usage.
 
 
-@pytest.mark.parametrize("command", [[], ["join"], ["unjoin"], ["status"], ["run"], ["plan-failover"], ["render"]])
+_COMMANDS = ("join", "unjoin", "status", "run", "fence", "confirm", "plan-failover", "render")
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in _COMMANDS)])
 def test_help_explains(command: list[str]) -> None:
     result = vk(*command, "--help")
     assert result.exit_code == 0
@@ -83,7 +88,9 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize("name", ["West", "-west", "west-", "we_st", "we.st", "w" * 64, ""])
-@pytest.mark.parametrize("command", [["join", "--kubeconfig", "member.yaml"], ["unjoin", "--yes"], ["status"]])
+@pytest.mark.parametrize(
+    "command", [["join", "--kubeconfig", "member.yaml"], ["unjoin", "--yes"], ["status"], ["fence"], ["confirm"]]
+)
 def test_a_name_is_a_dns_label(command: list[str], name: str) -> None:
     assert "'" + name + "'" in misused(*command, "--", name)
 
@@ -276,6 +283,38 @@ def test_a_member_is_ready_as_long_as_somebody_serves_it(
 ) -> None:
     found = status.row(member(*conditions), None, Pods(0, 0), renewed, NOW)
     assert (found.ready, found.reason) == (ready, reason)
+
+
+def test_one_member_is_explained_with_what_may_be_done() -> None:
+    reachable = Condition("Reachable", "False", "Lost", "no answer", "2025-06-01T11:57:00Z")
+    released = Condition("OrphansHeld", "False", "Released", "12 orphans are deleted", "2025-06-01T11:57:00Z")
+    lines = status.explanation(a_row(conditions=[LOST, reachable, released]), NOW)
+    assert "Reachable=False Lost, for 3m: no answer" in lines
+    assert not [line for line in lines if "OrphansHeld" in line], "what is over is not worth a line"
+    assert "vk-provider fence west --confirmed-down" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "new_cluster", "refused"),
+    [
+        ([READY], False, True),
+        ([READY], True, True),
+        ([Condition("OrphansHeld", "True", "TooManyOrphans", "")], False, False),
+        ([Condition("OrphansHeld", "False", "Released", "")], False, True),
+        ([Condition("Ready", "False", "ClusterUidChanged", "")], True, False),
+        ([Condition("Ready", "False", "ClusterUidChanged", "")], False, True),
+    ],
+)
+def test_only_what_the_provider_waits_for_can_be_confirmed(
+    conditions: list[Condition], new_cluster: bool, refused: bool
+) -> None:
+    with pytest.raises(VkError) if refused else contextlib.nullcontext():
+        confirm.check(member(*conditions), new_cluster)
+
+
+def test_a_fence_needs_the_statement_in_full() -> None:
+    result = vk("fence", "west")
+    assert (result.exit_code, "--confirmed-down" in result.stderr) == (1, True)
 
 
 def a_row(name: str = "west", **changes: Any) -> Row:

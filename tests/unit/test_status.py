@@ -12,7 +12,7 @@ from tests.unit.merge import apply_status
 from tests.unit.pods import NAMES, Manifest, pod
 from vk_provider.api import words
 from vk_provider.kube.objects import Pod, fields
-from vk_provider.translate.status import failed, reflected, restarts, status_patch, waiting
+from vk_provider.translate.status import failed, lost_patch, reflected, restarts, status_patch, waiting
 
 NOW, LATER = "2026-03-01T12:00:00Z", "2026-03-01T13:00:00Z"
 KUBELETS_CONDITIONS = ("Initialized", "Ready", "ContainersReady")
@@ -227,6 +227,21 @@ def test_restart_counts_survive_waiting() -> None:
     parent = pod(status=RUNNING)
     before = restarts(parent)
     assert restarts(apply_status(parent, status_patch(parent, waiting(parent, "MemberRefused")))) == before
+
+
+def test_a_pod_of_a_lost_member_is_not_ready_and_nothing_else_is_said_of_it() -> None:
+    parent = pod(status=RUNNING)
+    after = apply_status(parent, lost_patch(parent, "no answer", now=LATER))
+    was, now = fields(parent.status), fields(after.status)
+    assert by_type(now).pop("Ready") == {
+        "type": "Ready",
+        "status": "False",
+        "reason": words.MEMBER_LOST,
+        "message": "no answer",
+        "lastTransitionTime": LATER,
+    }
+    assert {**now, "conditions": None} == {**was, "conditions": None}
+    assert lost_patch(after, "no answer", now=LATER) is None
 
 
 def test_a_failed_pod_is_not_ready_any_more() -> None:

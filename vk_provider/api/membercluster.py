@@ -7,6 +7,7 @@ reads of it.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -53,6 +54,16 @@ class Network(msgspec.Struct, frozen=True):
     flat: bool = False
 
 
+class HealthSpec(msgspec.Struct, rename="camel", frozen=True):
+    """When a member counts as suspect, lost, and back again. Counts are of probes, the rest is in seconds."""
+
+    probe_seconds: Annotated[float, msgspec.Meta(ge=0.1)] = 2.0  # between probes, and the deadline of each
+    suspect_after_failures: int = 3  # in a row; as many answers in a row end it
+    lost_after_seconds: float = 20.0  # without any sign of life
+    return_after_seconds: float = 30.0  # of answers without a failure
+    second_look_seconds: float = 60.0  # after which many orphans are deleted if they are orphans still
+
+
 class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
     """The wish."""
 
@@ -64,6 +75,7 @@ class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
     namespace_mapping: NamespaceMapping = NamespaceMapping()
     api_access: ApiAccess = ApiAccess.PARENT
     network: Network = Network()
+    health: HealthSpec = HealthSpec()
 
 
 class MemberClusterStatus(msgspec.Struct, rename="camel", omit_defaults=True):

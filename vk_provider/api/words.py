@@ -9,6 +9,9 @@ DOMAIN: Final = "vk-provider.io"
 # On virtual nodes (parent).
 CLUSTER_LABEL: Final = f"{DOMAIN}/cluster"  # topology key of spread and anti-affinity over members
 LEAVING_TAINT: Final = f"{DOMAIN}/leaving"  # NoExecute, while a member is being unjoined
+SUSPECT_TAINT: Final = f"{DOMAIN}/suspect"  # NoSchedule, while a member is not healthy
+OUT_OF_SERVICE_TAINT: Final = "node.kubernetes.io/out-of-service"  # NoExecute: Kubernetes' own word for a fence
+MEMBER_REACHABLE: Final = f"{DOMAIN}/MemberReachable"  # condition
 
 # On every object that the provider makes in a member.
 PARENT_LABEL: Final = f"{DOMAIN}/parent"  # UID of the parent's kube-system namespace
@@ -28,6 +31,8 @@ TOKEN_RENEW: Final = f"{DOMAIN}/token-renew"  # RFC 3339: 80 % of the life
 # On parent pods.
 CREATED_CONDITION: Final = f"{DOMAIN}/MemberPodCreated"
 ON_LOST: Final = f"{DOMAIN}/on-lost"  # Hold or Reschedule
+HELD: Final = f"{DOMAIN}/held"  # toleration seconds, as JSON, that a held pod gets back
+AT_MOST_ONCE: Final = f"{DOMAIN}/at-most-once"  # "true"
 
 # On what `plan-failover` makes for a moment: shadow pods, and the PriorityClass that owns them.
 PLAN: Final = f"{DOMAIN}/plan"  # label: whose plan
@@ -41,6 +46,18 @@ VIRTUAL_NODES: Final = f"{DOMAIN}/virtual-nodes"  # label of a DaemonSet: "allow
 # On MemberClusters.
 FINALIZER: Final = f"{DOMAIN}/member"
 READY: Final = "Ready"
+REACHABLE: Final = "Reachable"
+ORPHANS_HELD: Final = "OrphansHeld"
+FENCED: Final = f"{DOMAIN}/fenced"  # annotation, RFC 3339: somebody stated that the member is down
+CONFIRM: Final = f"{DOMAIN}/confirm"  # annotation: what somebody agrees to, see below
+CONFIRM_ORPHANS: Final = "orphans"
+CONFIRM_NEW_CLUSTER: Final = "new-cluster"
+
+# Reasons of conditions and Events about members.
+FROZEN: Final = "Frozen"
+TOO_MANY_ORPHANS: Final = "TooManyOrphans"
+CLUSTER_UID_CHANGED: Final = "ClusterUidChanged"
+FENCE_NEEDED: Final = "FenceNeeded"
 
 # Waiting reasons and Event reasons that users meet on pods.
 NAME_CONFLICT: Final = "NameConflict"
@@ -48,6 +65,8 @@ MEMBER_UNSCHEDULABLE: Final = "MemberUnschedulable"
 MEMBER_REFUSED: Final = "MemberRefused"
 MEMBER_POD_LOST: Final = "MemberPodLost"
 NOT_HONOURED: Final = "FieldsNotHonoured"
+MEMBER_LOST: Final = "MemberLost"
+POD_HELD: Final = "HeldOnLostMember"
 NOT_SUPPORTED: Final = "NotSupportedByVirtualNode"
 
 # Where `join` keeps kubeconfigs in the parent.

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from vk_provider import telemetry
+from vk_provider.cli.confirm import confirm
+from vk_provider.cli.fence import fence
 from vk_provider.cli.join import join
 from vk_provider.cli.parent import Parent
 from vk_provider.cli.plan_failover import plan_failover
@@ -54,6 +56,7 @@ def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose
     vk-provider join west --kubeconfig west.yaml    make a cluster a member
     vk-provider run                                 serve the members
     vk-provider status                              see them
+    vk-provider fence west --confirmed-down         state that it is down
     vk-provider unjoin west                         let it go
     vk-provider render -f pod.yaml --member west    see what becomes of a pod
     """
@@ -61,5 +64,5 @@ def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose
     telemetry.setup(LogFormat.TEXT, level=logging.WARNING, verbose=verbose)
 
 
-for command in (join, render, run, status, plan_failover, unjoin):
+for command in (join, render, run, status, plan_failover, fence, confirm, unjoin):
     cli.add_command(command)

@@ -14,17 +14,30 @@ from rich.table import Table
 from rich.text import Text
 
 from vk_provider.api.membercluster import MemberCluster
-from vk_provider.api.words import CLUSTER_LABEL, PLAN, READY
+from vk_provider.api.words import CLUSTER_LABEL, ORPHANS_HELD, PLAN, READY
 from vk_provider.cli import options, terminal
 from vk_provider.cli.members import HOW_TO_JOIN, is_fresh, list_members, renew_times, unknown
 from vk_provider.cli.parent import Parent, execute, pass_parent
-from vk_provider.cli.terminal import note, say
+from vk_provider.cli.terminal import age, note, say
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Metadata
+from vk_provider.kube.objects import Condition, Metadata
 from vk_provider.kube.resources import NODES, PODS
 from vk_provider.translate import quantity
 
 _EVERY: Final = 2.0  # seconds; ages and pod counts change all the time, so --watch looks again, as `top` does
+
+
+# What follows from a reason, for people who wonder what comes next.
+_ADVICE: Final = {
+    "Suspect": "next: no new pods are sent there; if it stays silent it is lost, and its pods move as they tolerate it",
+    "Frozen": "next: nothing moves until enough members answer; if it is down for certain:"
+    " vk-provider fence {name} --confirmed-down",
+    "Lost": "next: pods move as their tolerationSeconds say; StatefulSet pods wait for it, or for:"
+    " vk-provider fence {name} --confirmed-down",
+    "Returning": "next: what was replaced meanwhile is deleted there, then its node is Ready",
+    "TooManyOrphans": "next: look at what would be deleted there; then: vk-provider confirm {name}",
+    "ClusterUidChanged": "next: if it was rebuilt: vk-provider confirm {name} --new-cluster",
+}
 
 
 class Pods(msgspec.Struct):
@@ -48,6 +61,7 @@ class Row(msgspec.Struct, rename="camel"):
     created: str | None
     cluster_uid: str
     api_access: str
+    conditions: list[Condition] = []
 
 
 class _NodeStatus(msgspec.Struct):
@@ -73,14 +87,17 @@ class _Pod(msgspec.Struct):
 @click.option("-w", "--watch", is_flag=True, help="Show it again whenever it changes, until Ctrl-C.")
 @pass_parent
 def status(parent: Parent, name: str | None, output: str, watch: bool) -> None:
-    """Show the members: whether they are ready, their pods (running/all) and what they offer."""
+    """Show the members: whether they are ready, their pods (running/all) and what they offer.
+
+    With a NAME it also explains what is believed of that member.
+    """
     execute(_watch(parent, name, output) if watch else _once(parent, name, output))
 
 
 async def _once(parent: Parent, name: str | None, output: str) -> None:
     async with parent.connect() as client:
         rows = await look(client, name)
-    _show(rows, output)
+    _show(rows, output, explained=name is not None)
 
 
 async def _watch(parent: Parent, name: str | None, output: str) -> None:
@@ -142,6 +159,7 @@ def row(member: MemberCluster, node: _Node | None, pods: Pods, renewed: datetime
         created=member.metadata.creation_timestamp,
         cluster_uid=member.status.cluster_uid,
         api_access=member.spec.api_access,
+        conditions=member.status.conditions,
     )
 
 
@@ -154,11 +172,27 @@ async def _count_pods(client: Client, node: str) -> Pods:
     return Pods(running, total)
 
 
-def _show(rows: list[Row], output: str) -> None:
+def explanation(one: Row, now: datetime) -> list[str]:
+    """What is believed of one member and since when, and what somebody may do about it."""
+    shown = [
+        f"{condition.type}={condition.status} {condition.reason}, for {age(condition.last_transition_time, now)}: "
+        f"{condition.message}"
+        for condition in one.conditions
+        if condition.status != "False" or condition.type != ORPHANS_HELD
+    ]
+    reasons = {condition.reason for condition in one.conditions} | {one.reason}
+    advice = [text.format(name=one.name) for reason, text in _ADVICE.items() if reason in reasons]
+    return ["", *shown, *advice]
+
+
+def _show(rows: list[Row], output: str, explained: bool = False) -> None:
     if output == "json":
         say(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     elif rows:
         terminal.stdout().print(table(rows, output == "wide"))
+        if explained:
+            for line in explanation(rows[0], datetime.now(UTC)):
+                say(line)
     else:
         note(_nothing())
 

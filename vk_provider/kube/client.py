@@ -84,6 +84,8 @@ class Client:
         self.credentials = credentials
         self._date, self._date_at = "", 0.0  # Date header of the last answer, and when it came (monotonic)
         self._parsed = "", datetime.min
+        self.heard_at = 0.0  # loop time of the last sign of life: a good answer, or bytes of a watch
+        self._watches: set[aiohttp.ClientResponse] = set()
         # The limit is on parallel requests; watches come on top through a connector of their own, so that many
         # watches can never starve the requests.
         self._requests = aiohttp.ClientSession(
@@ -224,6 +226,7 @@ class Client:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise self._unreachable(error) from error
             if response.status < 300:
+                self.heard_at = asyncio.get_running_loop().time()
                 return answer
             failure = _failure(response, answer)
             if isinstance(failure, UnauthorizedError) and not renewed and self.credentials.renew():
@@ -249,10 +252,20 @@ class Client:
                     if isinstance(failure, UnauthorizedError):
                         self.credentials.renew()
                     raise failure
-                async for line in _lines(response.content):
-                    yield line
+                self._watches.add(response)
+                try:
+                    async for line in _lines(response.content):
+                        self.heard_at = asyncio.get_running_loop().time()
+                        yield line
+                finally:
+                    self._watches.discard(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
+
+    def end_watches(self) -> None:
+        """Ends the watches that are open, as if the server had: some may have been dead for a while without a sign."""
+        for response in list(self._watches):
+            response.close()
 
     async def open(self, method: str, path: str, *, headers: Sequence[tuple[str, str]] = ()) -> aiohttp.ClientResponse:
         """An answer as it comes, for streams: status and headers are there, the body or the upgraded connection is not

@@ -78,10 +78,12 @@ class KubeletServer:
         address: str,
         *,
         published: Callable[[int], None],
+        more_figures: Callable[[], str] = str,
     ) -> None:
+        """`more_figures` are added to the provider's own metrics, as lines of the Prometheus text format."""
         self._parent, self._backend, self._metrics = parent, backend, metrics
         self._node = backend.names.node
-        self._address, self._published = address, published
+        self._address, self._published, self._more_figures = address, published, more_figures
         self._gate = Gate(parent, self._node)
         self._sessions = Sessions(_SESSIONS)
         self._silent: set[asyncio.Protocol] = set()  # new connections on which no request has passed the gate
@@ -264,8 +266,8 @@ class KubeletServer:
             b"vk_provider_tasks %d\n"
             b"# HELP vk_provider_member_nodes_skipped_total Answers of member nodes that could not be used.\n"
             b"# TYPE vk_provider_member_nodes_skipped_total counter\n"
-            b"vk_provider_member_nodes_skipped_total %d\n"
-            % (len(self._sessions), len(asyncio.all_tasks()), self._metrics.skipped)
+            b"vk_provider_member_nodes_skipped_total %d\n%s"
+            % (len(self._sessions), len(asyncio.all_tasks()), self._metrics.skipped, self._more_figures().encode())
         )
 
     def _text(self, source: Callable[[], Awaitable[bytes]]) -> Handler:

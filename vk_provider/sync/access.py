@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from vk_provider.errors import ConfigError, ForbiddenError, UnauthorizedError
+from vk_provider.api import words
+from vk_provider.errors import ConfigError, ForbiddenError, UnauthorizedError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Named
 from vk_provider.kube.resources import ACCESS_REVIEWS, NAMESPACES
@@ -30,6 +31,7 @@ PERMISSIONS: Final = (
     ("", "namespaces", ("get", "list", "watch", "create", "delete")),
     ("", "nodes", ("list", "watch")),
     ("", "events", ("list", "watch")),
+    ("coordination.k8s.io", "leases", ("list", "watch")),
 )
 
 
@@ -51,6 +53,30 @@ class _ReviewStatus(msgspec.Struct):
 
 class _Review(msgspec.Struct):
     status: _ReviewStatus
+
+
+async def identify(client: Client, expected: str, *, member: str, deadline: float) -> None:
+    """Returns when the member answers and is the cluster with that UID: the probe of its health.
+
+    Reading an object takes the whole server and its storage, which `/readyz` does not. Raises ConfigError
+    (ClusterUidChanged) where another cluster answers, and the errors of the API server.
+    """
+    body = await client.request("GET", NAMESPACES.path("kube-system"), deadline=deadline)
+    try:
+        found = msgspec.json.decode(body, type=Named).metadata.uid
+    except msgspec.DecodeError as error:
+        raise VkError(f"{client.server} does not answer as an API server", reason="NotKubernetes") from error
+    if found != expected:
+        raise another_cluster(client.server, found, expected, member)
+
+
+def another_cluster(server: str, found: str, expected: str, member: str) -> ConfigError:
+    """The error for a member that is not the cluster that was joined: what ran there is not there."""
+    return ConfigError(
+        f"{server} is another cluster (UID {found}) than the one that was joined (UID {expected})",
+        reason=words.CLUSTER_UID_CHANGED,
+        remedy=f"if it was rebuilt: vk-provider confirm {member} --new-cluster; else put the kubeconfig right",
+    )
 
 
 async def examine(client: Client) -> Facts:

@@ -1,79 +1,132 @@
-"""Does the member answer? A state machine without I/O, and the probe that feeds it.
+"""Watches over one member: probes it, gathers signs of life, and leads it back when it answers again.
 
-    healthy --3 failed probes--> suspect --20 s without an answer--> lost
-       ^                            |                                  |
-       +--------- an answer --------+----------- an answer ------------+
+    probe, bytes of watches --> translate/health --> belief --> `changed` (node, pods, report)
+    the parent's writes, the other members --> translate/freeze --+
 
-A probe is a real request with a short deadline: a frozen API server still accepts connections.
+Owns the belief. `changed` is awaited with the state before, after each change of it and before the next probe. Ends
+when cancelled, and where another cluster answers under the member's name (ConfigError ClusterUidChanged).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
-from typing import Final
+from typing import Protocol
 
-from vk_provider.errors import VkError
-from vk_provider.kube.client import Client
+from vk_provider.errors import ConfigError, VkError
+from vk_provider.translate.freeze import Freeze
+from vk_provider.translate.health import Belief, Health, State, figures
 
-SUSPECT_AFTER: Final = 3  # failed probes in a row
-LOST_AFTER: Final = 20.0  # seconds since the last answer
-_DEADLINE: Final = 2.0  # seconds for a probe
+log = logging.getLogger(__name__)
 
 
-class State(StrEnum):
-    """What is believed of a member."""
+class Api(Protocol):
+    """Port: the member's API server; a kube.client.Client."""
 
-    HEALTHY = "Healthy"
-    SUSPECT = "Suspect"
-    LOST = "Lost"
+    @property
+    def heard_at(self) -> float: ...
+
+    def end_watches(self) -> None: ...
 
 
-class Health:
-    """Owner of the belief. Times are seconds of any steady clock."""
+class Return(Protocol):
+    """Port: what has to be in order before a member is Ready again."""
 
-    def __init__(self, now: float) -> None:
-        self.state = State.HEALTHY
-        self.error: VkError | None = None  # of the last probe that failed
-        self._failures = 0
-        self._last_answer = now
+    def begin(self) -> None: ...
 
-    def answered(self, now: float) -> None:
-        """A probe came back."""
-        self._failures, self._last_answer = 0, now
-        self.state, self.error = State.HEALTHY, None
-
-    def failed(self, now: float, error: VkError) -> None:
-        """A probe did not come back."""
-        self._failures += 1
-        self.error = error
-        if now - self._last_answer >= LOST_AFTER:
-            self.state = State.LOST
-        elif self._failures >= SUSPECT_AFTER and self.state is State.HEALTHY:
-            self.state = State.SUSPECT
+    async def missing(self) -> str: ...
 
 
 class HealthLoop:
-    """Probes until cancelled, and awaits `changed` after each change of state."""
+    """See the module's text."""
 
-    def __init__(self, member: Client, *, every: float, changed: Callable[[], Awaitable[None]]) -> None:
-        self._member = member
-        self._every = every
-        self._changed = changed
-        self.health = Health(asyncio.get_running_loop().time())
+    def __init__(
+        self,
+        name: str,
+        node: str,
+        member: Api,
+        health: Health,
+        freeze: Freeze,
+        *,
+        probe: Callable[[float], Awaitable[None]],
+        returning: Return,
+        prove_parent: Callable[[], None],
+        timestamp: Callable[[], str],
+        changed: Callable[[State], Awaitable[None]],
+    ) -> None:
+        """`probe` asks the member, with a deadline in seconds; `prove_parent` has the parent asked to take a write;
+        `timestamp` is the parent's time."""
+        self.health, self.belief = health, Belief(health.state)
+        self.fenced = False  # somebody has stated that the member is down
+        self._name, self._node, self._member, self._freeze = name, node, member, freeze
+        self._probe, self._returning = probe, returning
+        self._prove_parent, self._timestamp, self._changed = prove_parent, timestamp, changed
+        self._heard = timestamp(), health.heard_at  # the last sign of life as people read it, and its loop time
+        self._round = 0.0  # loop time at which the round before this one began
 
     async def run(self) -> None:
-        """One probe every `every` seconds, counted from its start."""
+        """One probe every `probeSeconds`, counted from its start."""
         loop = asyncio.get_running_loop()
         while True:
-            started, before = loop.time(), self.health.state
+            started = loop.time()
+            await self._look()
+            await self._judge()
+            self._round = started
+            await asyncio.sleep(max(0.0, started + self.health.spec.probe_seconds - loop.time()))
+
+    def figures(self) -> str:
+        """What is believed, for Prometheus."""
+        return figures(self._name, self._node, self.belief, asyncio.get_running_loop().time() - self.health.heard_at)
+
+    async def _look(self) -> None:
+        loop, was = asyncio.get_running_loop(), self.health.state
+        try:
+            await self._probe(self.health.spec.probe_seconds)
+            self.health.answered(loop.time())
+        except ConfigError:
+            raise
+        except VkError as error:
+            # Also where it answers, but not as a working API server: not ready (5xx), or it does not know us (401).
+            self.health.failed(loop.time(), error)
+        self.health.heard(self._member.heard_at)
+        if self.health.heard_at != self._heard[1]:
+            self._heard = self._timestamp(), self.health.heard_at
+        if was is State.LOST and self.health.state is State.RETURNING:
+            self._member.end_watches()  # they may be dead without a sign: start them anew
+            self._returning.begin()
+
+    async def _judge(self) -> None:
+        health, now = self.health, asyncio.get_running_loop().time()
+        if health.state in (State.SUSPECT, State.LOST):
+            self._freeze.doubt(self._name, now)
+        else:
+            self._freeze.trust(self._name)
+        if health.state is State.SUSPECT:
+            self._prove_parent()
+            proven = self._freeze.wrote_at >= self._round
+        else:
+            proven = True
+        health.judge(now, frozen=bool(self._freeze.why), proven=proven, fenced=self.fenced)
+        missing = ""
+        if health.state is State.RETURNING:
             try:
-                await self._member.request("GET", "/readyz", deadline=_DEADLINE)
-                self.health.answered(loop.time())
+                missing = await self._returning.missing()
             except VkError as error:
-                # Also where it answers, but not as a working API server: not ready (5xx), or it does not know us (401).
-                self.health.failed(loop.time(), error)
-            if self.health.state is not before:
-                await self._changed()
-            await asyncio.sleep(max(0.0, started + self._every - loop.time()))
+                missing = str(error)
+            if not missing and health.is_due(now):
+                health.settled()
+        await self._believe(missing)
+
+    async def _believe(self, missing: str) -> None:
+        frozen = self._freeze.why if self.health.state is State.SUSPECT and not self.fenced else ""
+        before, self.belief = self.belief, Belief(self.health.state, self.health.error, self._heard[0], frozen, missing)
+        if before.topic == self.belief.topic:
+            self.belief = before  # what was said of it stays true
+            return
+        log.log(
+            logging.INFO if self.belief.reachable[0] == "True" else logging.WARNING,
+            "member health",
+            extra={"member": self._name, "state": self.belief.reason, "detail": self.belief.reachable[2]},
+        )
+        await self._changed(before.state)

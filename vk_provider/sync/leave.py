@@ -4,7 +4,8 @@
       -> Node deleted -> nothing of ours in the member -> kubeconfig Secret deleted -> finalizer taken off
 
 `abandon` is the way out when the member or the provider is not there to do this: the parent is cleaned up, and the
-caller is told what may be left in the member.
+caller is told what may be left in the member. Pods that must run at most once are not deleted behind a member's back:
+that takes a fence.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from vk_provider.api import words
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
-from vk_provider.errors import ConflictError, NotFoundError
+from vk_provider.errors import ConfigError, ConflictError, NotFoundError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Named, Node, Object, Pod, fields
 from vk_provider.kube.resources import NODES, PODS, SECRETS
+from vk_provider.translate.decide import TERMINAL
 
 _LEAVING: Final = {"key": words.LEAVING_TAINT, "effect": "NoExecute"}
 _EVICTION: Final = 5.0  # seconds for the parent's taint eviction before the rest is deleted from here
@@ -33,6 +37,31 @@ class Left:
 
     pods: int
     message: str
+
+
+class _Owner(msgspec.Struct):
+    kind: str = ""
+    controller: bool = False
+
+
+class _OwnedMetadata(Metadata, rename="camel"):
+    owner_references: list[_Owner] = msgspec.field(default_factory=list)
+
+
+class _Status(msgspec.Struct):
+    phase: str = ""
+
+
+class _Owned(msgspec.Struct):
+    metadata: _OwnedMetadata
+    status: _Status = msgspec.field(default_factory=_Status)
+
+    @property
+    def at_most_once(self) -> bool:
+        """Whether two of it at the same time would do harm: of a StatefulSet, or it says so. One that ended cannot."""
+        unique = any(owner.controller and owner.kind == "StatefulSet" for owner in self.metadata.owner_references)
+        says_so = self.metadata.annotations.get(words.AT_MOST_ONCE) == "true"
+        return (unique or says_so) and self.status.phase not in TERMINAL
 
 
 async def drain(
@@ -53,7 +82,8 @@ async def drain(
         await say(f"{len(pods.items)} pods are leaving, {in_member()} objects are left in the member")
         if loop.time() - started > _EVICTION:
             # DaemonSets that tolerate everything would come back for as long as there is a Node to come back to.
-            if not removed:
+            # But without a Node, Kubernetes removes pods by force, whatever still runs of them.
+            if not removed and not await _unique(parent, cluster):
                 await _remove_node(parent, cluster)
                 removed = True
             for pod in list(pods.items.values()):
@@ -93,9 +123,21 @@ async def set_finalizer(parent: Client, metadata: Metadata, *, present: bool) ->
 
 
 async def abandon(parent: Client, cluster: MemberCluster) -> Left:
-    """Cleans up the parent without asking the member: Node, pods, Secret, finalizer."""
+    """Cleans up the parent without asking the member: Node, pods, Secret, finalizer.
+
+    Raises ConfigError (FenceNeeded) where a pod must run at most once and nobody has stated that the member is down:
+    deleting it, or its Node, would let another one start beside it.
+    """
+    name = cluster.metadata.name
+    unique = await _unique(parent, cluster)
+    if unique and words.FENCED not in cluster.metadata.annotations:
+        raise ConfigError(
+            f"{len(unique)} pods that must run at most once may still run in the member, {unique[0]} for one",
+            reason=words.FENCE_NEEDED,
+            remedy=f"if it is down for certain: vk-provider fence {name} --confirmed-down",
+        )
     await _remove_node(parent, cluster)
-    pods = await parent.list(PODS, type=Pod, query={"fieldSelector": f"spec.nodeName={cluster.node_name}"})
+    pods = await parent.list(PODS, type=Named, query=_of(cluster))
     for pod in pods:
         await _delete_pod(parent, pod.metadata, grace_seconds=0)
     await finish(parent, cluster)
@@ -106,6 +148,15 @@ async def abandon(parent: Client, cluster: MemberCluster) -> Left:
         f"{len(pods)} pods may still run in the member; there, objects with label "
         f"{words.NODE_LABEL}={cluster.node_name} are what was left behind",
     )
+
+
+def _of(cluster: MemberCluster) -> dict[str, str]:
+    return {"fieldSelector": f"spec.nodeName={cluster.node_name}"}
+
+
+async def _unique(parent: Client, cluster: MemberCluster) -> list[str]:
+    """Keys of the pods that must run at most once and have not ended."""
+    return [pod.metadata.key for pod in await parent.list(PODS, type=_Owned, query=_of(cluster)) if pod.at_most_once]
 
 
 async def _taint(parent: Client, cluster: MemberCluster) -> None:

@@ -1,13 +1,15 @@
-"""The virtual node: registers it, renews its lease, and keeps its status true.
+"""The virtual node: registers it, and keeps its labels, taints and status true.
 
-Owns the Node's labels that are ours, its taints that are ours, its status and its Lease. The Node is never deleted at
-shutdown: that would make the parent delete its pods.
+Owns the Node's labels that are ours, its taints that are ours, and its status. The Node is never deleted at
+shutdown: that would make the parent delete its pods. Takes a fence back when the member answers: the taint, then the
+annotation that stated it.
 (https://kubernetes.io/docs/reference/node/node-status/#heartbeats)
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -17,23 +19,22 @@ import msgspec
 
 from vk_provider import __version__
 from vk_provider.api import words
-from vk_provider.api.membercluster import MemberCluster
+from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.errors import ConfigError, ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Condition, Named, Node, fields
-from vk_provider.kube.resources import LEASES, NODES
+from vk_provider.kube.objects import Condition, Metadata, Named, Node, fields
+from vk_provider.kube.recorder import Recorder
+from vk_provider.kube.resources import NODES
 from vk_provider.translate import node as translate
+from vk_provider.translate.health import Belief, State
 from vk_provider.translate.node import MemberNode, Offer, Usage
 
 log = logging.getLogger(__name__)
 
-_LEASE_EVERY: Final = 10.0  # seconds
-_LEASE_SECONDS: Final = 40
 _HEARTBEAT: Final = 60.0  # seconds between status writes when nothing changes
 _SETTLE: Final = 1.0  # seconds in which changes of the member's nodes and pods are gathered into one write
 _ATTEMPTS: Final = 10  # at a Node that others write at the same time
-_LEASE_NAMESPACE: Final = "kube-node-lease"
 
 
 class _Status(msgspec.Struct):
@@ -53,21 +54,24 @@ class NodeLoop:
         nodes: Informer[MemberNode],
         others: Informer[Usage],
         *,
-        ready: Callable[[], tuple[bool, str, str]],
+        belief: Callable[[], Belief],
+        recorder: Recorder,
         address: str,
     ) -> None:
-        """`others` are the pods of the member that are not ours; `ready` gives the Ready condition: whether, reason
-        and message. `address` is where the provider can be reached."""
+        """`others` are the pods of the member that are not ours; `belief` is what is said of the member now.
+        `address` is where the provider can be reached."""
         self._cluster, self._version = cluster, version
         self._name = cluster.node_name
         self._parent = parent
         self._nodes, self._others = nodes, others
-        self._ready = ready
+        self._belief, self._recorder = belief, recorder
         self._address, self._port = address, 0
-        self._dirty = asyncio.Event()
+        self._dirty, self._urgent = asyncio.Event(), asyncio.Event()
+        self._told = ""  # reason of the last Event
+        self._owned: Any = None  # labels, taints and whether a fence is lifted, as they were last written
         self._since: dict[str, tuple[str, str]] = {}  # condition -> status, and since when
         self._sent: Offer = Offer()
-        self._uid = ""
+        self.uid = ""  # of the Node, once it is registered
 
     async def register(self) -> None:
         """Creates the Node, or takes up the one that is there.
@@ -95,11 +99,38 @@ class NodeLoop:
                 reason="NodeNameTaken",
                 remedy="join the member with another --node-name",
             )
-        self._uid = node.metadata.uid
+        self.uid = node.metadata.uid
+        self._owned = None
         status = msgspec.json.decode(node.status, type=_Status)
         self._since = {c.type: (c.status, c.last_transition_time or "") for c in status.conditions}
         self._sent = Offer(status.capacity, status.allocatable)
         await self._own(node, labels)
+
+    async def ready_status(self) -> str:
+        """Status of the Ready condition of the Node as it is; empty where there is none yet."""
+        try:
+            node = await self._parent.get(NODES, self._name, type=Node)
+        except NotFoundError:
+            return ""
+        conditions = msgspec.json.decode(node.status, type=_Status).conditions
+        return next((c.status for c in conditions if c.type == "Ready"), "")
+
+    def follow(self, cluster: MemberCluster) -> None:
+        """Another version of the MemberCluster: its labels, taints and capacity count from now on."""
+        self._cluster = cluster
+        self.changed()
+
+    def believe(self) -> None:
+        """What is believed of the member has changed: write it at once, and tell people."""
+        self._urgent.set()
+        self.changed()
+        _, reason, message = self._belief().reachable
+        if reason == self._told:
+            return
+        self._told = reason
+        kind = "Normal" if reason in (State.HEALTHY, State.RETURNING) else "Warning"
+        about = Metadata(name=self._name, uid=self.uid)
+        self._recorder.event(NODES, about, kind, f"Member{reason}", message)
 
     def serve_kubelet(self, port: int) -> None:
         """The kubelet API is served there now: tell the parent."""
@@ -114,9 +145,7 @@ class NodeLoop:
         """Works until cancelled. Both informers must be synced and the Node registered."""
         self._nodes.on_change(lambda _before, _after: self.changed())
         self._others.on_change(lambda _before, _after: self.changed())
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_lease())
-            group.create_task(self._keep_status())
+        await self._keep_status()
 
     async def _create(self, labels: dict[str, str]) -> Node:
         body = {
@@ -135,9 +164,11 @@ class NodeLoop:
         stale = {key: None for key in record.get("labels", ()) if key not in labels}
         taints = fields(node.spec).get("taints") or []
         earlier = {tuple(key) for key in record.get("taints", ())}
-        wanted = [msgspec.to_builtins(taint) for taint in self._cluster.spec.taints]
+        wanted = self._taints()
+        lift = self._lifts_fence()
         mine = {(taint["key"], taint["effect"]) for taint in wanted}
-        kept = [taint for taint in taints if (taint["key"], taint["effect"]) not in earlier | mine]
+        gone = earlier | mine | ({(words.OUT_OF_SERVICE_TAINT, "NoExecute")} if lift else set())
+        kept = [taint for taint in taints if (taint["key"], taint["effect"]) not in gone]
         patch: dict[str, Any] = {
             "metadata": {
                 "uid": node.metadata.uid,
@@ -150,39 +181,39 @@ class NodeLoop:
             patch["metadata"]["resourceVersion"] = node.metadata.resource_version
             patch["spec"] = {"taints": kept + wanted}
         await self._parent.patch(NODES, self._name, patch, type=Named)
+        if lift:
+            await self._forget_fence()
+        self._owned = (labels, wanted, lift)
 
-    async def _keep_lease(self) -> None:
-        while True:
-            started = asyncio.get_running_loop().time()
-            try:
-                await self._renew_lease()
-            except VkError as error:
-                log.warning("lease not renewed", extra={"node": self._name, "error": str(error)})
-            await asyncio.sleep(max(1.0, started + _LEASE_EVERY - asyncio.get_running_loop().time()))
+    async def _refresh(self) -> None:
+        """Writes labels and taints where they are no longer what they should be."""
+        labels = translate.labels(self._cluster, self._nodes.items.values())
+        if self._owned != (labels, self._taints(), self._lifts_fence()):
+            await self._own(await self._parent.get(NODES, self._name, type=Node), labels)
 
-    async def _renew_lease(self) -> None:
-        spec = {
-            "holderIdentity": self._name,
-            "leaseDurationSeconds": _LEASE_SECONDS,
-            "renewTime": self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        }
-        try:
-            await self._parent.patch(LEASES, self._name, {"spec": spec}, _LEASE_NAMESPACE, type=Named)
-        except NotFoundError:
-            self.changed()  # gone with its Node, perhaps: a status write tells, and brings both back
-            owner = {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": self._uid}
-            body = {
-                "apiVersion": LEASES.api_version,
-                "kind": LEASES.kind,
-                "metadata": {"name": self._name, "ownerReferences": [owner]},
-                "spec": spec,
-            }
-            await self._parent.create(LEASES, body, _LEASE_NAMESPACE, type=Named)
+    def _taints(self) -> list[dict[str, str]]:
+        wanted = [msgspec.to_builtins(taint) for taint in self._cluster.spec.taints]
+        if self._belief().suspended:
+            wanted.append({"key": words.SUSPECT_TAINT, "effect": "NoSchedule"})
+        return wanted
+
+    def _lifts_fence(self) -> bool:
+        """Whether somebody stated that the member is down, and it answers."""
+        fenced = words.FENCED in self._cluster.metadata.annotations
+        return fenced and self._belief().state in (State.RETURNING, State.HEALTHY)
+
+    async def _forget_fence(self) -> None:
+        metadata = self._cluster.metadata
+        body = {"metadata": {"uid": metadata.uid, "annotations": {words.FENCED: None}}}
+        await self._parent.patch(MEMBER_CLUSTERS, metadata.name, body, type=Named)
+        log.info("fence taken back", extra={"node": self._name})
 
     async def _keep_status(self) -> None:
         while True:
             self._dirty.clear()
+            self._urgent.clear()
             try:
+                await self._refresh()
                 await self._write_status()
             except (NotFoundError, ConflictError):
                 await self.register()  # somebody deleted the Node; a kubelet comes back as well
@@ -190,12 +221,12 @@ class NodeLoop:
             except VkError as error:
                 log.warning("node status not written", extra={"node": self._name, "error": str(error)})
                 self._dirty.set()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT):
                     await self._dirty.wait()
-            except TimeoutError:
-                pass
-            await asyncio.sleep(_SETTLE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SETTLE):
+                    await self._urgent.wait()
 
     async def _write_status(self) -> None:
         nodes = list(self._nodes.items.values())
@@ -216,7 +247,7 @@ class NodeLoop:
         await self._parent.patch(
             NODES,
             self._name,
-            {"metadata": {"uid": self._uid}, "status": status},
+            {"metadata": {"uid": self.uid}, "status": status},
             type=Named,
             patch_type=PatchType.STRATEGIC,
             subresource="status",
@@ -225,9 +256,12 @@ class NodeLoop:
 
     def _conditions(self, nodes: list[MemberNode]) -> list[dict[str, str]]:
         now = self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
-        ready, reason, message = self._ready()
+        belief = self._belief()
+        ready, reason, message = belief.node_ready
+        reachable, why, words_of_it = belief.reachable
         found = translate.conditions(nodes)
         found.append({"type": "Ready", "status": "True" if ready else "False", "reason": reason, "message": message})
+        found.append({"type": words.MEMBER_REACHABLE, "status": reachable, "reason": why, "message": words_of_it})
         for condition in found:
             status, since = self._since.get(condition["type"], ("", ""))
             if status != condition["status"] or not since:

@@ -4,24 +4,25 @@ Who owns what: the informers own what is known of either side; the queue sees to
 worker at a time; this loop owns the memory that is not in any object (see `_PodState`), all of which may be lost at
 any time without harm. It runs once both caches are complete, so that "not in the cache" means "is not there", with two
 exceptions that it looks after: a write whose outcome is unknown, and a name taken by something outside of the cache.
-Ends when cancelled.
+While the member is lost nothing is known of it: no pod of it is ready, and nothing else is done. Ends when cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from vk_provider.api import words
 from vk_provider.errors import (
+    ApiError,
     ConflictError,
     ForbiddenError,
     InvalidError,
     NameTakenError,
     NotFoundError,
-    UnreachableError,
 )
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
@@ -32,6 +33,7 @@ from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.translate.change import changes
 from vk_provider.translate.decide import (
     TERMINAL,
+    Action,
     AwaitGone,
     Conflict,
     Create,
@@ -45,6 +47,7 @@ from vk_provider.translate.decide import (
     decide,
 )
 from vk_provider.translate.deeds import deeds
+from vk_provider.translate.orphans import is_stray
 from vk_provider.translate.pod import Owner, Target, member_pod
 from vk_provider.translate.status import is_silent, restarts
 
@@ -86,7 +89,15 @@ class Statuses(Protocol):
 
     async def fail(self, parent: Pod, reason: str, message: str) -> None: ...
 
+    async def lose(self, parent: Pod, message: str) -> None: ...
+
     def forget(self, key: str) -> None: ...
+
+
+class Brake(Protocol):
+    """Port: whether a member pod that the parent does not know may be deleted now."""
+
+    def may_delete(self, member: Pod) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -120,16 +131,20 @@ class PodLoop:
         namespaces: Namespaces,
         services: Services,
         statuses: Statuses,
+        brake: Brake,
         recorder: Recorder,
         workers: int,
+        blind: Callable[[], str],
     ) -> None:
+        """`blind` gives why nothing is known of the member's pods now; empty: the cache is what is there."""
         self._target, self._names = target, target.names
         self._parent, self._member = parent, member
         self._parent_pods, self._member_pods = parent_pods, member_pods
         self._dependents, self._namespaces, self._statuses = dependents, namespaces, statuses
         self._services = services
-        self._recorder = recorder
+        self._brake, self._recorder, self._blind = brake, recorder, blind
         self._states: dict[str, _PodState] = {}
+        self._busy: set[asyncio.Timeout] = set()  # one for each worker that is at a pod
         self.queue: WorkQueue[str] = WorkQueue("pods", self._reconcile, workers=workers)
 
     async def run(self) -> None:
@@ -139,9 +154,18 @@ class PodLoop:
         await self.queue.run()
 
     def resync(self) -> None:
-        """Looks at every pod again, and at those that failed at once: the member answers again."""
+        """Looks at every pod again, and at those that failed at once: what is believed of the member has changed.
+
+        Workers that wait for a member that is lost are told to stop.
+        """
+        if self._blind():
+            for busy in self._busy:
+                busy.reschedule(asyncio.get_running_loop().time())
+            self._busy.clear()
         for pod in self._parent_pods.items.values():
             self.queue.add(pod.metadata.key)
+        for pod in self._member_pods.items.values():
+            self.queue.add(self._names.parent_key(pod.metadata))
 
     def _parent_changed(self, before: Pod | None, after: Pod | None) -> None:
         pod = after or before
@@ -170,10 +194,29 @@ class PodLoop:
         return f"{self._names.namespace(namespace)}/{name}"
 
     async def _reconcile(self, key: str) -> float | None:
+        busy = asyncio.timeout(None)
+        try:
+            async with busy:
+                self._busy.add(busy)
+                try:
+                    return await self._carry_on(key)
+                finally:
+                    self._busy.discard(busy)
+        except TimeoutError:
+            if not busy.expired():
+                raise
+            return 0.0  # interrupted by `resync`: look again, now that nothing is known of the member
+
+    async def _carry_on(self, key: str) -> float | None:
         parent = self._parent_pods.items.get(key)
         state = self._state(key)
         member = self._member_pods.items.get(self._member_key(key)) or state.foreign
         action = decide(parent, member, self._names, now=self._parent.server_time(), made=state.made)
+        if why := self._blind():
+            await self._while_blind(parent, action, state, why)
+            return None
+        if member and is_stray(parent, member, self._names) and not self._brake.may_delete(member):
+            return _ORPHAN_RETRY
         match action:
             case Reflect() if parent and member:
                 return await self._reflect(parent, member, state)
@@ -201,6 +244,15 @@ class PodLoop:
             self._statuses.forget(key)
             self._states.pop(key, None)
         return None
+
+    async def _while_blind(self, parent: Pod | None, action: Action, state: _PodState, why: str) -> None:
+        if parent is None:
+            return
+        created = pod_phase(parent).has(words.CREATED_CONDITION) or state.made == parent.metadata.uid
+        if isinstance(action, Finish) and not state.unsure and not created:
+            await self._finish(parent, state)  # it never was in the member, which needs no asking
+        else:
+            await self._statuses.lose(parent, why)
 
     async def _reflect(self, parent: Pod, member: Pod, state: _PodState) -> float | None:
         signature = _applied_signature(parent, member)
@@ -245,7 +297,7 @@ class PodLoop:
             await self._services.ensure(namespace)
             await self._dependents.bring(parent)
             manifest = member_pod(parent, self._target, restarts=counts, owner=owner)
-            created = await self._member.create(PODS, manifest, owner.namespace, type=Pod)
+            created = await self._send(manifest, owner.namespace, state)
         except NameTakenError as error:
             return await self._conflict(parent, error.message)
         except ConflictError:
@@ -256,10 +308,7 @@ class PodLoop:
             self._event(parent, "Warning", words.MEMBER_REFUSED, error.message)
             await self._statuses.wait(parent, words.MEMBER_REFUSED, error.message)
             raise
-        except UnreachableError:
-            state.unsure = True
-            raise
-        state.unsure, state.made = False, parent.metadata.uid
+        state.made = parent.metadata.uid
         if again:
             state.recreated, state.recreated_at = state.recreated + 1, asyncio.get_running_loop().time()
             self._event(parent, "Normal", "MemberPodRecreated", "the member pod was lost; a new one was created")
@@ -270,6 +319,17 @@ class PodLoop:
         self._member_pods.observe(created)
         state.silent_until = asyncio.get_running_loop().time() + _FIRST_WORDS
         return _FIRST_WORDS
+
+    async def _send(self, manifest: dict[str, Any], namespace: str, state: _PodState) -> Pod:
+        """The create itself. Its outcome is unknown until the answer is there, and after a failure of the server."""
+        state.unsure = True
+        try:
+            created = await self._member.create(PODS, manifest, namespace, type=Pod)
+        except ApiError as error:
+            state.unsure = error.status >= 500
+            raise
+        state.unsure = False
+        return created
 
     def _restart_delay(self, state: _PodState) -> float:
         """Seconds that are left of the back-off: none for the first loss, then 10 s, doubling to 5 min."""

@@ -1,10 +1,15 @@
-"""What a MemberCluster says of itself: its Ready condition, and an Event when that changes.
+"""What a MemberCluster says of itself: its conditions, and an Event when the reason of one changes.
+
+    Ready          whether its virtual node takes pods and they run
+    Reachable      what is believed of the member: Healthy, Suspect, Frozen, Lost, Returning
+    OrphansHeld    whether member pods that the parent does not know wait for a confirmation
 
 Owner of MemberCluster status; one Report per MemberCluster and process.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, Final
 
@@ -14,58 +19,67 @@ from vk_provider.api import words
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberClusterStatus
 from vk_provider.errors import ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Named, Object
+from vk_provider.kube.objects import Condition, Metadata, Named, Object
 from vk_provider.kube.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
-_WANTED: Final = frozenset({"Leaving", "Left"})  # not ready, because somebody asked for it
-_EVENT_TYPES: Final = {logging.INFO: "Normal", logging.WARNING: "Warning"}
+# Reasons that are no trouble: all is well, or somebody asked for it.
+_WANTED: Final = frozenset({"Serving", "Leaving", "Left", "Healthy", "Returning", "Released"})
 
 
 class Report:
     """See the module's text."""
 
-    def __init__(
-        self,
-        parent: Client,
-        cluster: Object,
-        recorder: Recorder,
-    ) -> None:
+    def __init__(self, parent: Client, cluster: Object, recorder: Recorder) -> None:
         self._parent, self._metadata, self._recorder = parent, cluster.metadata, recorder
         try:
-            condition = msgspec.json.decode(cluster.status, type=MemberClusterStatus).condition(words.READY)
+            status = msgspec.json.decode(cluster.status, type=MemberClusterStatus)
         except msgspec.DecodeError:
-            condition = None  # written by something else; it is replaced
-        self._said = (condition.status, condition.reason, condition.message) if condition else ("", "", "")
-        self._since = (condition.last_transition_time if condition else None) or ""
+            status = MemberClusterStatus()  # written by something else; it is replaced
+        self.cluster_uid = status.cluster_uid
+        self._said = {condition.type: condition for condition in status.conditions}
+        self._written = True
+        self._turn = asyncio.Lock()  # an older list must not come after a newer one
 
-    async def learn(self, **facts: str) -> None:
-        """Writes what is known of the member (status fields in camelCase)."""
-        await self._write(facts)
+    def follow(self, metadata: Metadata) -> None:
+        """Another version of the MemberCluster is what is reported on now."""
+        self._metadata = metadata
+
+    async def learn(self, *, node_name: str, version: str, cluster_uid: str) -> None:
+        """Writes what is known of the member."""
+        self.cluster_uid = cluster_uid
+        await self._write({"nodeName": node_name, "version": version, "clusterUid": cluster_uid})
 
     async def say(self, ready: bool, reason: str, message: str) -> None:
-        """Writes the Ready condition where it is another one."""
-        status = "True" if ready else "False"
-        if (status, reason, message) == self._said:
+        """The Ready condition is this."""
+        await self.tell(words.READY, "True" if ready else "False", reason, message)
+
+    async def tell(self, type: str, status: str, reason: str, message: str) -> None:
+        """A condition is this; written where it is another one."""
+        before = self._said.get(type) or Condition(type)
+        generation = self._metadata.generation
+        same = (before.status, before.reason, before.message) == (status, reason, message)
+        if same and before.observed_generation == generation and self._written:
             return
-        if status != self._said[0] or not self._since:
-            self._since = self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
-        if reason != self._said[1]:
-            level = logging.INFO if ready or reason in _WANTED else logging.WARNING
-            log.log(level, "member", extra={"member": self._metadata.name, "reason": reason, "detail": message})
-            self._recorder.event(MEMBER_CLUSTERS, self._metadata, _EVENT_TYPES[level], reason, message)
-        self._said = (status, reason, message)
-        condition = {
-            "type": words.READY,
-            "status": status,
-            "reason": reason,
-            "message": message,
-            "lastTransitionTime": self._since,
-            "observedGeneration": self._metadata.generation,
-        }
-        if not await self._write({"conditions": [condition]}):
-            self._said = ("", "", "")
+        since = before.last_transition_time if status == before.status else None
+        since = since or self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
+        if reason != before.reason:
+            level, kind = (logging.INFO, "Normal") if reason in _WANTED else (logging.WARNING, "Warning")
+            fields = {"member": self._metadata.name, "condition": type, "reason": reason, "detail": message}
+            log.log(level, "member", extra=fields)
+            self._recorder.event(MEMBER_CLUSTERS, self._metadata, kind, reason, message)
+        self._said[type] = Condition(type, status, reason, message, since, None, generation)
+        async with self._turn:  # the list is replaced as a whole
+            self._written = await self._write({"conditions": [_written(each) for each in self._said.values()]})
+
+    async def forget_annotation(self, name: str) -> None:
+        """Takes off what somebody stated there: it has been heard. Never raises."""
+        body = {"metadata": {"uid": self._metadata.uid, "annotations": {name: None}}}
+        try:
+            await self._parent.patch(MEMBER_CLUSTERS, self._metadata.name, body, type=Named)
+        except VkError as error:
+            log.warning("annotation not removed", extra={"member": self._metadata.name, "error": str(error)})
 
     async def _write(self, status: dict[str, Any]) -> bool:
         """Whether it was written. Never raises: a report is not the work."""
@@ -81,3 +95,15 @@ class Report:
             log.warning("status not written", extra={"member": self._metadata.name, "error": str(error)})
             return False
         return True
+
+
+def _written(condition: Condition) -> dict[str, Any]:
+    """All that the schema asks for, also where it is empty."""
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": condition.last_transition_time,
+        "observedGeneration": condition.observed_generation,
+    }

@@ -32,25 +32,30 @@ class StatusWriter:
         if self._agreed.get(key) == _signature(parent, member):
             return
         wanted = translate.reflected(parent, member, now=self._timestamp())
-        written = await self._write(parent, wanted)
+        written = await self._write(parent, translate.status_patch(parent, wanted))
         if written is not None:
             self._agreed[key] = _signature(written, member)
 
     async def wait(self, parent: Pod, reason: str, message: str) -> None:
         """Shows that no container of the pod can start yet, and why."""
-        await self._write(parent, translate.waiting(parent, reason, message))
+        await self._write(parent, translate.status_patch(parent, translate.waiting(parent, reason, message)))
 
     async def fail(self, parent: Pod, reason: str, message: str) -> None:
         """Makes the pod Failed, for good."""
-        await self._write(parent, translate.failed(reason, message) | translate.observed(parent))
+        await self._write(
+            parent, translate.status_patch(parent, translate.failed(reason, message) | translate.observed(parent))
+        )
+
+    async def lose(self, parent: Pod, message: str) -> None:
+        """Makes the pod not ready: its member is lost, and nothing is known of it."""
+        await self._write(parent, translate.lost_patch(parent, message, now=self._timestamp()))
 
     def forget(self, key: str) -> None:
         """Called when the parent pod is gone."""
         self._agreed.pop(key, None)
 
-    async def _write(self, parent: Pod, wanted: dict[str, Any]) -> Pod | None:
-        """The parent pod with its status as wanted; None where this incarnation of it is gone."""
-        patch = translate.status_patch(parent, wanted)
+    async def _write(self, parent: Pod, patch: dict[str, Any] | None) -> Pod | None:
+        """The parent pod after the patch; None where this incarnation of it is gone."""
         if patch is None:
             return parent
         for condition in patch["status"].get("conditions", ()):

@@ -165,6 +165,18 @@ def failed(reason: str, message: str) -> Status:
     return {"phase": "Failed", "reason": reason, "message": message}
 
 
+def lost_patch(parent: Pod, message: str, *, now: str) -> dict[str, Any] | None:
+    """The patch that makes a pod of a lost member not ready, so that Services drop it; None: it is not ready.
+
+    Nothing else is known of it, so nothing else is said. Kubernetes itself does so only for nodes that it gave up.
+    """
+    found = _no_longer_ready(fields(parent.status))
+    if not found:
+        return None
+    said = {"reason": words.MEMBER_LOST, "message": message, "lastTransitionTime": now}
+    return {"metadata": {"uid": parent.metadata.uid}, "status": {"conditions": [c | said for c in found]}}
+
+
 def restarts(parent: Pod) -> dict[str, int]:
     """Restart counts for the next member pod of this parent pod: what the parent shows, and one more for each that ran.
 

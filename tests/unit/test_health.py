@@ -1,0 +1,357 @@
+"""What is believed of a member, and when losses are not believed: examples, and properties of every history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vk_provider.api.membercluster import HealthSpec
+from vk_provider.errors import UnreachableError
+from vk_provider.translate.freeze import Freeze
+from vk_provider.translate.health import Belief, Health, State, figures
+
+SPEC: Final = HealthSpec()
+NO_ANSWER: Final = UnreachableError("no answer in time")
+
+
+def probed(health: Health, answers: str, start: float = 0.0, *, frozen: bool = False) -> float:
+    """One probe every 2 s: `y` answered, `n` not. The time of the last."""
+    now = start
+    for answer in answers:
+        now += 2.0
+        if answer == "y":
+            health.answered(now)
+        else:
+            health.failed(now, NO_ANSWER)
+        health.judge(now, frozen=frozen)
+    return now
+
+
+def state_of(health: Health) -> State:
+    """For asserts: a type checker takes an attribute that was compared for one that stays so."""
+    return health.state
+
+
+def test_three_failed_probes_in_a_row_make_a_member_suspect() -> None:
+    health = Health(SPEC, 0.0)
+    probed(health, "nnynn")
+    assert state_of(health) is State.HEALTHY
+    probed(health, "n", 10.0)
+    assert state_of(health) is State.SUSPECT
+
+
+def test_a_suspect_member_is_healthy_after_as_many_answers_in_a_row() -> None:
+    health = Health(SPEC, 0.0)
+    now = probed(health, "nnn" + "yyn" + "yy")
+    assert state_of(health) is State.SUSPECT
+    probed(health, "y", now)
+    assert state_of(health) is State.HEALTHY
+
+
+def test_a_cut_of_ten_seconds_loses_nothing() -> None:
+    health = Health(SPEC, 0.0)
+    probed(health, "y" + "n" * 5 + "yyy")
+    assert state_of(health) is State.HEALTHY
+
+
+def test_silence_of_twenty_seconds_is_a_loss() -> None:
+    health = Health(SPEC, 0.0)
+    now = probed(health, "n" * 9)
+    assert state_of(health) is State.SUSPECT
+    probed(health, "n", now)
+    assert state_of(health) is State.LOST
+
+
+def test_a_watch_that_brings_something_keeps_a_member_whose_probes_fail() -> None:
+    health = Health(SPEC, 0.0)
+    now = 0.0
+    for _ in range(10):
+        health.heard(now + 1.0)
+        now = probed(health, "nnnnn", now)
+    assert state_of(health) is State.SUSPECT
+
+
+def test_a_returning_member_is_healthy_only_when_it_has_answered_long_enough_and_is_settled() -> None:
+    health = Health(SPEC, 0.0)
+    now = probed(health, "n" * 10 + "y")
+    assert state_of(health) is State.RETURNING
+    now = probed(health, "y" * 14, now)
+    assert not health.is_due(now)
+    now = probed(health, "y", now)
+    assert health.is_due(now)
+    assert state_of(health) is State.RETURNING
+    health.settled()
+    assert state_of(health) is State.HEALTHY
+
+
+def test_a_failure_starts_the_wait_of_a_returning_member_anew_and_three_lose_it_again() -> None:
+    health = Health(SPEC, 0.0)
+    now = probed(health, "n" * 10 + "y" * 16 + "n" + "y")
+    assert state_of(health) is State.RETURNING
+    assert not health.is_due(now)
+    probed(health, "nnn", now)
+    assert state_of(health) is State.LOST
+
+
+def test_while_frozen_nothing_is_lost_and_the_silence_is_counted_anew_after_it() -> None:
+    health = Health(SPEC, 0.0)
+    now = probed(health, "n" * 100, frozen=True)
+    now = probed(health, "n" * 9, now)
+    assert state_of(health) is State.SUSPECT
+    probed(health, "n", now)
+    assert state_of(health) is State.LOST
+
+
+def test_somebody_who_states_that_it_is_down_is_believed_even_while_frozen() -> None:
+    health = Health(SPEC, 0.0)
+    now = probed(health, "nnn", frozen=True)
+    health.judge(now, frozen=True, fenced=True)
+    assert state_of(health) is State.LOST
+
+
+def test_a_member_that_answers_is_not_lost_whatever_somebody_states() -> None:
+    health = Health(SPEC, 0.0)
+    now = probed(health, "yy")
+    health.judge(now, fenced=True)
+    assert state_of(health) is State.HEALTHY
+
+
+def test_without_a_write_that_the_parent_took_since_nothing_is_lost() -> None:
+    health = Health(SPEC, 0.0)
+    for now in range(2, 200, 2):
+        health.failed(now, NO_ANSWER)
+        health.judge(now, proven=False)
+    assert state_of(health) is State.SUSPECT
+    health.judge(200, proven=True)
+    assert state_of(health) is State.LOST
+
+
+def test_time_in_which_the_provider_stood_still_is_no_silence() -> None:
+    health = Health(SPEC, 0.0)
+    now = probed(health, "yy") + 3600.0
+    now = probed(health, "nnn", now)
+    assert state_of(health) is State.SUSPECT
+    probed(health, "nnnnn", now)
+    assert state_of(health) is State.LOST
+
+
+@pytest.mark.parametrize(("waited", "due"), [(True, True), (False, False)])
+def test_a_node_that_was_not_ready_at_the_start_is_put_in_order_first(waited: bool, due: bool) -> None:
+    health = Health(SPEC, 100.0, returning=True, waited=waited)
+    health.answered(100.5)
+    assert state_of(health) is State.RETURNING
+    assert health.is_due(100.5) is due
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What happens at one look: `gap` seconds after the one before it."""
+
+    gap: float
+    answered: bool
+    heard: bool
+    frozen: bool
+    settled: bool
+
+
+moments = st.lists(
+    st.builds(
+        Moment,
+        gap=st.floats(0.05, 8.0),
+        answered=st.booleans() | st.just(False),
+        heard=st.just(False) | st.booleans(),
+        frozen=st.just(False) | st.booleans(),
+        settled=st.booleans(),
+    ),
+    max_size=80,
+)
+specs = st.builds(
+    HealthSpec,
+    probe_seconds=st.floats(0.1, 5.0),
+    suspect_after_failures=st.integers(1, 5),
+    lost_after_seconds=st.floats(1.0, 40.0),
+    return_after_seconds=st.floats(0.0, 40.0),
+)
+
+
+def lived(spec: HealthSpec, history: list[Moment]) -> Iterator[tuple[float, Moment, State, State, Health]]:
+    """Time, what happened, and the state before and after it."""
+    health, now = Health(spec, 0.0), 0.0
+    for moment in history:
+        now += moment.gap
+        before = health.state
+        if moment.heard:
+            health.heard(now)
+        if moment.answered:
+            health.answered(now)
+        else:
+            health.failed(now, NO_ANSWER)
+        health.judge(now, frozen=moment.frozen)
+        if moment.settled and health.is_due(now):
+            health.settled()
+        yield now, moment, before, health.state, health
+
+
+@given(specs, moments)
+def test_a_member_is_never_declared_lost_while_a_witness_is_fresh(spec: HealthSpec, history: list[Moment]) -> None:
+    last = 0.0
+    for now, moment, before, after, _ in lived(spec, history):
+        last = now if moment.answered or moment.heard else last
+        if before in (State.HEALTHY, State.SUSPECT) and after is State.LOST:
+            assert now - last >= spec.lost_after_seconds
+            assert not moment.frozen
+
+
+@given(specs, moments)
+def test_the_states_follow_one_another_as_drawn(spec: HealthSpec, history: list[Moment]) -> None:
+    drawn = {
+        (State.HEALTHY, State.SUSPECT),
+        (State.SUSPECT, State.HEALTHY),
+        (State.SUSPECT, State.LOST),
+        (State.LOST, State.RETURNING),
+        (State.LOST, State.HEALTHY),  # with returnAfterSeconds 0
+        (State.RETURNING, State.HEALTHY),
+        (State.RETURNING, State.LOST),
+    }
+    for _, _, before, after, _ in lived(spec, history):
+        assert before is after or (before, after) in drawn
+        assert (before, after) != (State.LOST, State.HEALTHY) or spec.return_after_seconds == 0
+
+
+@given(specs, moments)
+def test_nothing_flaps(spec: HealthSpec, history: list[Moment]) -> None:
+    """Between becoming suspect and being trusted again there are as many answers in a row as failures before it."""
+    failures = answers = 0
+    since = 0.0
+    for now, moment, before, after, _ in lived(spec, history):
+        since = since if moment.answered and answers else now
+        failures, answers = (0, answers + 1) if moment.answered else (failures + 1, 0)
+        if before is State.HEALTHY and after is not State.HEALTHY:
+            assert failures >= spec.suspect_after_failures
+        if before is State.SUSPECT and after is State.HEALTHY:
+            assert answers >= spec.suspect_after_failures
+        if before is State.RETURNING and after is State.HEALTHY:
+            assert now - since >= spec.return_after_seconds
+            assert moment.settled
+
+
+def first(spec: HealthSpec, history: list[Moment], state: State) -> float:
+    return next((now for now, _, _, after, _ in lived(spec, history) if after is state), float("inf"))
+
+
+@given(specs, moments, st.floats(0.0, 30.0))
+def test_who_waits_longer_declares_a_loss_no_sooner(spec: HealthSpec, history: list[Moment], more: float) -> None:
+    patient = HealthSpec(
+        spec.probe_seconds,
+        spec.suspect_after_failures,
+        spec.lost_after_seconds + more,
+        spec.return_after_seconds,
+    )
+    assert first(patient, history, State.LOST) >= first(spec, history, State.LOST)
+
+
+@given(specs, moments, st.integers(0, 3))
+def test_who_asks_more_often_suspects_no_sooner(spec: HealthSpec, history: list[Moment], more: int) -> None:
+    patient = HealthSpec(
+        spec.probe_seconds, spec.suspect_after_failures + more, spec.lost_after_seconds, spec.return_after_seconds
+    )
+    assert first(patient, history, State.SUSPECT) >= first(spec, history, State.SUSPECT)
+
+
+def frozen_by(members: int, *doubted: float) -> bool:
+    freeze = Freeze()
+    freeze.members(f"m{i}" for i in range(members))
+    for number, now in enumerate(doubted):
+        freeze.doubt(f"m{number}", now)
+    return bool(freeze.why)
+
+
+@pytest.mark.parametrize(
+    ("members", "doubted", "frozen"),
+    [
+        (1, (0.0,), False),
+        (2, (0.0,), False),
+        (2, (0.0, 59.0), True),
+        (2, (0.0, 61.0), False),
+        (3, (0.0, 10.0), True),
+        (4, (0.0, 10.0), True),
+        (5, (0.0, 10.0), False),
+        (5, (0.0, 10.0, 20.0), True),
+        (5, (0.0, 70.0, 80.0), False),
+        (5, (0.0, 70.0, 80.0, 90.0), True),
+    ],
+)
+def test_at_least_two_and_at_least_half_within_a_minute_are_a_freeze(
+    members: int, doubted: tuple[float, ...], frozen: bool
+) -> None:
+    assert frozen_by(members, *doubted) is frozen
+
+
+def test_a_freeze_ends_when_enough_answer_again_and_not_because_time_passes() -> None:
+    freeze = Freeze()
+    freeze.members(["a", "b", "c"])
+    freeze.doubt("a", 0.0)
+    freeze.doubt("b", 1.0)
+    freeze.doubt("c", 10_000.0)
+    assert "3 of 3 members" in freeze.why
+    freeze.trust("a")
+    assert "b, c" in freeze.why
+    freeze.trust("b")
+    assert freeze.why == ""
+
+
+def test_members_that_left_do_not_count() -> None:
+    freeze = Freeze()
+    freeze.members(["a", "b", "c", "d"])
+    freeze.doubt("a", 0.0)
+    freeze.doubt("b", 1.0)
+    assert freeze.why
+    freeze.members(["a", "c", "d"])
+    assert freeze.why == ""
+
+
+def test_a_parent_that_takes_no_writes_freezes_until_it_takes_one() -> None:
+    freeze = Freeze()
+    freeze.members(["a"])
+    freeze.parent(5.0, "a write takes more than 5 s")
+    assert "a write takes more than 5 s" in freeze.why
+    assert freeze.wrote_at == 0.0
+    freeze.parent(7.0)
+    assert (freeze.why, freeze.wrote_at) == ("", 7.0)
+
+
+@pytest.mark.parametrize(
+    ("belief", "node", "cluster", "reachable"),
+    [
+        (Belief(), (True, "MemberReady"), (True, "Serving"), ("True", "Healthy")),
+        (Belief(State.SUSPECT, NO_ANSWER), (True, "MemberReady"), (False, "Unreachable"), ("Unknown", "Suspect")),
+        (
+            Belief(State.SUSPECT, NO_ANSWER, frozen="why"),
+            (True, "MemberReady"),
+            (False, "Unreachable"),
+            ("Unknown", "Frozen"),
+        ),
+        (Belief(State.LOST, NO_ANSWER), (False, "MemberUnreachable"), (False, "Unreachable"), ("False", "Lost")),
+        (Belief(State.RETURNING), (False, "MemberReturning"), (False, "Returning"), ("True", "Returning")),
+    ],
+)
+def test_what_is_said_of_each_state(
+    belief: Belief, node: tuple[bool, str], cluster: tuple[bool, str], reachable: tuple[str, str]
+) -> None:
+    assert belief.node_ready[:2] == node
+    assert belief.cluster_ready[:2] == cluster
+    assert belief.reachable[:2] == reachable
+    assert belief.suspended is (belief.state is not State.HEALTHY)
+
+
+def test_figures_name_the_member_and_its_state() -> None:
+    lines = figures("west", "node-west", Belief(State.LOST, NO_ANSWER), 21.04).splitlines()
+    assert 'vk_provider_member_state{member="west",node="node-west",state="Lost"} 1' in lines
+    assert 'vk_provider_member_state{member="west",node="node-west",state="Healthy"} 0' in lines
+    assert 'vk_provider_member_frozen{member="west",node="node-west"} 0' in lines
+    assert 'vk_provider_member_silence_seconds{member="west",node="node-west"} 21.0' in lines

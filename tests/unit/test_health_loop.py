@@ -1,0 +1,183 @@
+"""The watch over a member, in virtual time: what it asks, whom it believes, and when it tells others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import pytest
+
+from vk_provider.api.membercluster import HealthSpec
+from vk_provider.errors import ConfigError, UnreachableError
+from vk_provider.sync.health import HealthLoop
+from vk_provider.translate.freeze import Freeze
+from vk_provider.translate.health import Health, State
+
+pytestmark = pytest.mark.looptime
+
+SPEC: Final = HealthSpec()
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class World:
+    """One member, a parent, and all that a HealthLoop asks of them. Times are seconds since the start."""
+
+    def __init__(self) -> None:
+        self.member_answers: Callable[[float], bool] = lambda at: True
+        self.parent_answers: Callable[[float], bool] = lambda at: True
+        self.probe_error: Exception = UnreachableError("no answer in time")
+        self.heard_at = 0.0
+        self.missing_words = ""
+        self.watches_ended: list[float] = []
+        self.began: list[float] = []
+        self.told: list[tuple[float, State]] = []
+        self.freeze = Freeze()
+        self.freeze.members(["west"])
+        self.start = now()
+        self.loop = HealthLoop(
+            "west",
+            "west",
+            self,
+            Health(SPEC, self.start),
+            self.freeze,
+            probe=self.probe,
+            returning=self,
+            prove_parent=self.prove_parent,
+            timestamp=lambda: f"{self.at:.0f}",
+            changed=self.changed,
+        )
+
+    @property
+    def at(self) -> float:
+        return now() - self.start
+
+    async def probe(self, deadline: float) -> None:
+        if not self.member_answers(self.at):
+            await asyncio.sleep(deadline)
+            raise self.probe_error
+
+    def end_watches(self) -> None:
+        self.watches_ended.append(self.at)
+
+    def begin(self) -> None:
+        self.began.append(self.at)
+
+    async def missing(self) -> str:
+        return self.missing_words
+
+    def prove_parent(self) -> None:
+        self.freeze.parent(now(), "" if self.parent_answers(self.at) else "no answer")
+
+    async def changed(self, before: State) -> None:
+        self.told.append((self.at, self.loop.belief.state))
+
+    def when(self, state: State) -> float:
+        """When that was told for the first time."""
+        return next(at for at, told in self.told if told is state)
+
+    @asynccontextmanager
+    async def watched(self, seconds: float) -> AsyncIterator[None]:
+        """Runs the loop for so long, then the block."""
+        task = asyncio.create_task(self.loop.run())
+        await asyncio.wait([task], timeout=seconds)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def test_a_member_that_answers_is_asked_every_two_seconds_and_nobody_is_bothered() -> None:
+    world = World()
+    asked: list[float] = []
+
+    def answers(at: float) -> bool:
+        asked.append(at)
+        return True
+
+    world.member_answers = answers
+    async with world.watched(9.0):
+        assert [round(at) for at in asked] == [0, 2, 4, 6, 8]
+        assert world.told == []
+
+
+async def test_a_cut_member_is_suspect_after_6_s_and_lost_after_20_s() -> None:
+    world = World()
+    world.member_answers = lambda at: at < 1
+    async with world.watched(30.0):
+        assert 6.0 <= world.when(State.SUSPECT) <= 8.0
+        assert 20.0 <= world.when(State.LOST) <= 22.0
+
+
+async def test_bytes_of_a_watch_keep_it_from_being_lost() -> None:
+    world = World()
+    world.member_answers = lambda at: False
+
+    async def lease_renewals() -> None:
+        while True:
+            world.heard_at = now()
+            await asyncio.sleep(10.0)
+
+    leases = asyncio.create_task(lease_renewals())
+    async with world.watched(300.0):
+        assert world.loop.belief.state is State.SUSPECT
+    leases.cancel()
+
+
+async def test_a_provider_that_cannot_write_to_the_parent_judges_nobody() -> None:
+    world = World()
+    world.member_answers = lambda at: at < 1
+    world.parent_answers = lambda at: at < 1 or at > 100
+    async with world.watched(99.0):
+        assert (world.loop.belief.state, world.loop.belief.reason) == (State.SUSPECT, "Frozen")
+        assert "parent" in world.loop.belief.reachable[2]
+    async with world.watched(40.0):
+        assert world.when(State.LOST) >= 118.0, "silence counts from when the parent is there again"
+
+
+async def test_together_with_others_it_is_not_lost_until_somebody_states_it() -> None:
+    world = World()
+    world.freeze.members(["west", "east"])
+    world.freeze.doubt("east", world.start)
+    world.member_answers = lambda at: False
+    async with world.watched(200.0):
+        assert world.loop.belief.reason == "Frozen"
+    world.loop.fenced = True
+    async with world.watched(5.0):
+        assert world.loop.belief.reason == "Lost"
+
+
+async def test_a_member_that_returns_gets_new_watches_and_is_healthy_when_nothing_is_missing() -> None:
+    world = World()
+    world.member_answers = lambda at: at < 1 or at > 40
+    world.missing_words = "pod shop/web-1 has ended"
+    async with world.watched(100.0):
+        (again,) = world.watches_ended
+        assert 40.0 <= again <= 44.0
+        assert world.began == [again]
+        assert world.told[-1][1] == "Returning", "long enough, but not in order"
+        assert "has ended" in world.loop.belief.node_ready[2]
+    world.missing_words = ""
+    async with world.watched(3.0):
+        assert world.told[-1][1] == "Healthy"
+
+
+async def test_what_is_in_order_waits_for_long_enough() -> None:
+    world = World()
+    world.member_answers = lambda at: at < 1 or at > 40
+    async with world.watched(100.0):
+        returned, healthy = world.when(State.RETURNING), world.when(State.HEALTHY)
+        assert 30.0 <= healthy - returned <= 32.0
+
+
+async def test_another_cluster_ends_the_watch() -> None:
+    world = World()
+    world.member_answers = lambda at: False
+    world.probe_error = ConfigError("another cluster", reason="ClusterUidChanged")
+    with pytest.raises(ConfigError, match="another cluster"):
+        await world.loop.run()

@@ -1,0 +1,84 @@
+"""Member pods that the parent does not know, and what has to be in order before a member is Ready again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.pods import NAMES, pod
+from vk_provider.api import words
+from vk_provider.kube.objects import Metadata, Pod
+from vk_provider.translate.orphans import behind, is_stray, too_many, unsettled
+
+DELETED: dict[str, Any] = {"deletionTimestamp": "2030-01-01T00:00:00Z"}
+
+
+def copy(parent_uid: str = "p-1", *, phase: str = "Running", ours: bool = True, **metadata: Any) -> Pod:
+    """A member pod made for a parent pod."""
+    annotations = {words.PARENT_UID: parent_uid, words.PARENT_NAMESPACE: "shop", words.PARENT_NAME: "web-1"}
+    labels = NAMES.labels if ours else {}
+    return pod(None, {"phase": phase}, uid="m-1", labels=labels, annotations=annotations, **metadata)
+
+
+@pytest.mark.parametrize(
+    ("parent", "member", "stray"),
+    [
+        (None, copy(), True),
+        (pod(uid="p-2"), copy(), True),
+        (pod(), copy(), False),
+        (pod(**DELETED), copy(), False),
+        (None, copy(**DELETED), False),
+        (None, copy(ours=False), False),
+    ],
+)
+def test_a_stray_is_ours_and_lives_without_its_parent_pod(parent: Pod | None, member: Pod, stray: bool) -> None:
+    assert is_stray(parent, member, NAMES) is stray
+
+
+@pytest.mark.parametrize(
+    ("strays", "total", "many"), [(10, 10, False), (11, 11, True), (11, 21, True), (11, 22, False), (500, 5000, False)]
+)
+def test_more_than_ten_and_more_than_half_are_too_many(strays: int, total: int, many: bool) -> None:
+    assert too_many(strays, total) is many
+
+
+@pytest.mark.parametrize(
+    ("parent", "member", "what"),
+    [
+        (pod(None, {"phase": "Running"}), copy(), ""),
+        (None, copy(), "has no parent pod any more"),
+        (None, copy(**DELETED), ""),
+        (pod(uid="p-2"), copy(), "has no parent pod any more"),
+        (pod(uid="p-2", status={"phase": "Pending"}), copy(phase="Succeeded", **DELETED), ""),
+        (pod(**DELETED), copy(), "is deleted, and not yet in the member"),
+        (pod(**DELETED), copy(**DELETED), ""),
+        (pod(None, {"phase": "Running"}), copy(phase="Succeeded"), "has ended"),
+        (pod(None, {"phase": "Failed"}), copy(phase="Failed"), ""),
+    ],
+)
+def test_a_member_is_in_order_when_each_of_its_pods_is(parent: Pod | None, member: Pod, what: str) -> None:
+    parents = {} if parent is None else {"shop/web-1": parent}
+    found = unsettled(parents, [member], NAMES)
+    assert what in found
+    assert bool(found) is bool(what)
+
+
+def listed(name: str, version: str) -> Metadata:
+    return Metadata(name=name, namespace="shop", resource_version=version)
+
+
+@pytest.mark.parametrize(
+    ("cached", "list_version", "stale"),
+    [
+        ({"a": "5", "b": "7"}, "9", ""),
+        ({"a": "5", "b": "10"}, "9", ""),
+        ({"a": "5", "b": "6"}, "9", "shop/b"),
+        ({"a": "5"}, "9", "shop/b"),
+        ({"a": "5", "b": "7", "c": "8"}, "9", "shop/c"),
+        ({"a": "5", "b": "7", "c": "10"}, "9", ""),
+    ],
+)
+def test_a_cache_is_behind_where_it_is_older_than_a_list(cached: dict[str, str], list_version: str, stale: str) -> None:
+    items = {f"shop/{name}": pod(name=name, resourceVersion=version) for name, version in cached.items()}
+    assert behind(items, [listed("a", "5"), listed("b", "7")], list_version) == stale

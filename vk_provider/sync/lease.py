@@ -1,0 +1,100 @@
+"""The Lease of the virtual node: the provider's sign of life to the parent, and the parent's to the provider.
+
+Owns the Lease. How each renewal went is told to the freeze: who cannot write to the parent judges nobody. Ends when
+cancelled. (https://kubernetes.io/docs/reference/node/node-status/#heartbeats)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from vk_provider.errors import ApiError, NotFoundError, VkError
+from vk_provider.kube.client import Client
+from vk_provider.kube.objects import Named
+from vk_provider.kube.resources import LEASES
+from vk_provider.translate.freeze import Freeze
+
+log = logging.getLogger(__name__)
+
+_EVERY: Final = 10.0  # seconds
+_LIFE: Final = 40  # seconds
+_SLOW: Final = 5.0  # seconds for a renewal from which on the parent counts as slow
+_NAMESPACE: Final = "kube-node-lease"
+
+
+class LeaseLoop:
+    """See the module's text. `uid` gives that of the Node; `missing` is called where there was no Lease."""
+
+    def __init__(
+        self, node: str, parent: Client, freeze: Freeze, *, uid: Callable[[], str], missing: Callable[[], None]
+    ) -> None:
+        self._node, self._parent, self._freeze = node, parent, freeze
+        self._uid, self._missing = uid, missing
+        self._hurry = asyncio.Event()
+
+    def renew(self) -> None:
+        """Renews it now, so that the freeze hears whether the parent takes a write."""
+        self._hurry.set()
+
+    async def run(self) -> None:
+        """Renews until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            self._hurry.clear()
+            slow = loop.call_later(_SLOW, self._tell, f"a write takes more than {_SLOW:.0f} s")
+            try:
+                await self._renew()
+                took = loop.time() - started
+                self._tell(f"a write took {took:.0f} s" if took > _SLOW else "")
+            except VkError as error:
+                log.warning("lease not renewed", extra={"node": self._node, "error": str(error)})
+                if not isinstance(error, ApiError) or error.status >= 500 or error.status == 429:
+                    self._tell(str(error))
+            finally:
+                slow.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(max(loop.time() + 1.0, started + _EVERY)):
+                    await self._hurry.wait()
+
+    def _tell(self, trouble: str) -> None:
+        self._freeze.parent(asyncio.get_running_loop().time(), trouble)
+
+    async def _renew(self) -> None:
+        try:
+            await _write(self._parent, self._node)
+        except NotFoundError:
+            self._missing()  # gone with its Node, perhaps: a status write tells, and brings both back
+            owner = {"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": self._uid()}
+            body = {
+                "apiVersion": LEASES.api_version,
+                "kind": LEASES.kind,
+                "metadata": {"name": self._node, "ownerReferences": [owner]},
+                "spec": _spec(self._parent, self._node),
+            }
+            await self._parent.create(LEASES, body, _NAMESPACE, type=Named)
+
+
+async def renew(parent: Client, node: str) -> None:
+    """Renews the Lease of a node whose member cannot be served now, so that Kubernetes does not give it up while losses
+    are frozen. Never raises; a Lease that is not there is left so."""
+    try:
+        await _write(parent, node)
+    except VkError as error:
+        log.warning("lease not renewed", extra={"node": node, "error": str(error)})
+
+
+async def _write(parent: Client, node: str) -> None:
+    await parent.patch(LEASES, node, {"spec": _spec(parent, node)}, _NAMESPACE, type=Named)
+
+
+def _spec(parent: Client, node: str) -> dict[str, object]:
+    return {
+        "holderIdentity": node,
+        "leaseDurationSeconds": _LIFE,
+        "renewTime": parent.server_time().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    }
