@@ -159,6 +159,14 @@ class Client:
             if not token:
                 return
 
+    async def newest_version(
+        self, resource: Resource, namespace: str = "", *, query: Mapping[str, str] | None = None
+    ) -> str:
+        """The resourceVersion at which the server is now, as of a consistent read of at most one object."""
+        path = resource.path(namespace=namespace)
+        body = await self.request("GET", path, query={**(query or {}), "limit": "1"})
+        return _decode(body, ListPage[msgspec.Raw]).metadata.resource_version
+
     async def create(
         self,
         resource: Resource,
