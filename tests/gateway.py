@@ -1,12 +1,14 @@
 """An API server whose answers a test decides: scripted, and where the script has nothing, those of a real one.
 
-Plain HTTP on the loopback. Every request is recorded, so a test can say how often the server was asked for what.
+On the loopback, without TLS unless given a certificate. Every request is recorded, so a test can say how often the
+server was asked for what.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -43,8 +45,16 @@ class Gateway:
     Scripts are not asked for the server's newest version: that is `newest`.
     """
 
-    def __init__(self, script: Script | None = None, real: str = "", authorization: str = "") -> None:
-        self._script, self._real, self._authorization = script, real, authorization
+    def __init__(
+        self,
+        script: Script | None = None,
+        real: str = "",
+        authorization: str = "",
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`authorization`: with what to ask the real server; empty: with what the client came with."""
+        self._script, self._real, self._authorization, self._tls = script, real, authorization, tls
         self.asked: list[Asked] = []
         self.newest = "1000000"
         self._runner: web.AppRunner | None = None
@@ -52,15 +62,17 @@ class Gateway:
         self.server = ""
 
     async def __aenter__(self) -> Gateway:
-        application = web.Application()
+        application = web.Application(client_max_size=2**24)
         application.router.add_route("*", "/{path:.*}", self._answer)
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=False, limit=0), timeout=aiohttp.ClientTimeout()
+        )
         self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
         host, port = self._runner.addresses[0][:2]
-        self.server = f"http://{host}:{port}"
+        self.server = f"{'https' if self._tls else 'http'}://{host}:{port}"
         return self
 
     async def __aexit__(
@@ -94,7 +106,8 @@ class Gateway:
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         if self._session is None or not self._real:
             return failure(404, "NotFound")
-        headers = {"Authorization": self._authorization, "Content-Type": request.content_type}
+        authorization = self._authorization or request.headers.get("Authorization", "")
+        headers = {"Authorization": authorization, "Content-Type": request.content_type}
         body = await request.read()
         async with self._session.request(
             request.method, self._real + request.path_qs, headers=headers, data=body
