@@ -151,8 +151,8 @@ SLOW: Final[dict[str, Begin]] = {
 }
 BROKEN: Final[dict[str, Begin]] = {
     "refused": lambda link: link.proxy.refuse(),
-    "reset": lambda link: link.proxy.break_off(0, 2_500, reset=True),
-    "truncated": lambda link: link.proxy.break_off(2_600, 3_000, reset=False),
+    "reset": lambda link: link.proxy.break_off(0, 1_500, reset=True),
+    "truncated": lambda link: link.proxy.break_off(1_500, 6_000, reset=False),
     "held": lambda link: link.proxy.hold(),
     "black hole": lambda link: link.proxy.swallow(),
     "half-open": lambda link: link.proxy.deafen(),

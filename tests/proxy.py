@@ -111,8 +111,9 @@ class Proxy:
         self._conditions.rate = rate
 
     def break_off(self, least: int, most: int, *, reset: bool) -> None:
-        """New connections end, politely or with RST, once they have brought the client that many bytes."""
+        """All connections end; new ones do, politely or with RST, once they have brought the client so many bytes."""
         self._conditions.breaks = least, most, reset
+        self.reset()
 
     def swallow(self) -> None:
         """All bytes vanish from now on, also of new connections: those stay open and silent."""
@@ -198,7 +199,8 @@ def _close(connection: _Connection) -> None:
 
 
 def _reset(connection: _Connection) -> None:
-    option = struct.pack("ii", 1, 0)
-    connection.client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
-    connection.client.transport.abort()
+    if not connection.client.is_closing():
+        option = struct.pack("ii", 1, 0)
+        connection.client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+        connection.client.transport.abort()
     _close(connection)

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 JSON: Final = "application/json"
 DEADLINE: Final = 30.0  # seconds for one request, answer included
-_PATIENCE: Final = 60.0  # seconds that a request goes on waiting where the server answers 429
+_PATIENCE: Final = 2.0  # deadlines of a request that it goes on waiting where the server answers 429
 _LEAKY_TLS: Final = sys.version_info < (3, 12, 7)  # asyncio leaves a TLS transport open whose task is cancelled
 _NAME_MISMATCH: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -236,7 +236,7 @@ class Client:
             failure = _failure(response, answer)
             if isinstance(failure, UnauthorizedError) and not renewed and self.credentials.renew():
                 renewed = True
-            elif failure.status == 429 and waited + (pause := failure.retry_after or 1.0) <= _PATIENCE:
+            elif failure.status == 429 and waited + (pause := failure.retry_after or 1.0) <= _PATIENCE * deadline:
                 waited += pause
                 await asyncio.sleep(pause)
             else:
