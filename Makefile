@@ -3,7 +3,7 @@ SHELL := bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := hack
 
-.PHONY: help setup system fetch check test unit integration e2e demo bench lock clean
+.PHONY: help setup system fetch check test unit integration e2e chaos demo bench lock clean
 
 help:  ## this text
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ integration: fetch  ## tests against real API servers
 
 e2e: fetch  ## tests on real clusters with real containers
 	.venv/bin/pytest tests/e2e
+
+chaos: fetch  ## an hour of users, strangers and faults, against invariants (ARGS: --seconds N, --seed N, --no-faults)
+	@$(PYTHON) -m tests.chaos $(ARGS)
 
 bench: system  ## what it costs, against the budget (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)
 	@$(PYTHON) -m bench $(ARGS)

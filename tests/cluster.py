@@ -185,6 +185,13 @@ class Cluster:
         localkube.start(self.name, service, root=self.root)
         eventually(lambda: self.call("GET", "/readyz") == "ok", f"{self.name} is ready again", 60)
 
+    def cut(self) -> None:
+        """From now on every packet between it and everybody else vanishes."""
+        localkube.cut(self.name, root=self._root)
+
+    def heal(self) -> None:
+        localkube.heal(self.name, root=self._root)
+
     def backup(self) -> Path:
         """A copy of etcd's data as they are now, for `restore`."""
         copy = self.info.directory / f"backup-{time.monotonic_ns()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -26,9 +27,11 @@ def main() -> int:
             world, seed, arguments.seconds, lambda text: print(text, flush=True), faults=not arguments.no_faults
         )
     for outcome in outcomes:
-        found = f"{len(outcome.found)} FOUND" if outcome.found else "nothing found"
-        print(f"seed {outcome.seed}: {outcome.steps} steps, settled in {outcome.seconds:.0f} s, {found}")
-    return 1 if any(outcome.found for outcome in outcomes) else 0
+        print(outcome)
+    if any(outcome.found for outcome in outcomes):
+        return 1
+    shutil.rmtree(root)
+    return 0
 
 
 if __name__ == "__main__":

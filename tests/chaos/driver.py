@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from tests.chaos.history import PARENT
 from tests.chaos.invariants import ALWAYS, AT_REST, violations
 from tests.chaos.plan import plan
 from tests.chaos.world import World
@@ -22,12 +23,22 @@ _TELL_EVERY: Final = 10.0  # seconds, while it does not settle
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a round. `found`: what must never be seen, and was; `seconds`: until it had settled."""
+    """Of a round. `found`: what must never be seen, and was; `seconds`: until it had settled.
+
+    `pods` of the parent and `containers` have been seen so far, over all rounds.
+    """
 
     seed: int
     steps: int
     seconds: float
+    pods: int
+    containers: int
     found: list[str]
+
+    def __str__(self) -> str:
+        found = f"{len(self.found)} FOUND" if self.found else "nothing found"
+        seen = f"{self.pods} pods and {self.containers} containers seen"
+        return f"seed {self.seed}: {self.steps} steps, {seen}, settled in {self.seconds:.0f} s, {found}"
 
 
 def run(world: World, seed: int, seconds: float, say: Say, *, faults: bool = True) -> list[Outcome]:
@@ -62,10 +73,12 @@ def play(world: World, seed: int, seconds: float, say: Say, *, faults: bool = Tr
     found += _settle(world, say)
     settled = time.monotonic() - healed
     say(f"settled after {settled:.0f} s")
-    found = list(dict.fromkeys([*found, *violations(world.history.copy(), AT_REST)]))
+    history = world.history.copy()
+    found = list(dict.fromkeys([*found, *violations(history, AT_REST)]))
     for text in found:
         say(f"FOUND {text}")
-    return Outcome(seed, len(steps), settled, found)
+    pods = len({seen.uid for seen in history.of(PARENT)})
+    return Outcome(seed, len(steps), settled, pods, len(history.containers), found)
 
 
 def _settle(world: World, say: Say) -> list[str]:

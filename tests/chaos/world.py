@@ -35,8 +35,8 @@ _MOVES_AFTER: Final = 2  # seconds that pods of workloads tolerate a lost node
 class World:
     """`perform` carries out a step. Used from one thread; observers and kubelets have one of their own."""
 
-    def __init__(self, clusters: dict[str, Cluster], provider: Provider, links: dict[str, Link], root: Path) -> None:
-        self.clusters, self.provider, self.links, self._root = clusters, provider, links, root
+    def __init__(self, clusters: dict[str, Cluster], provider: Provider, links: dict[str, Link]) -> None:
+        self.clusters, self.provider, self.links = clusters, provider, links
         self.parent = clusters[PARENT]
         self.history = History()
         self._away: dict[str, str] = {}  # cluster -> why nobody can ask it
@@ -182,7 +182,7 @@ class World:
         if fault == "stopped":
             self.clusters[name].stop("apiserver")
         else:
-            localkube.cut(name, root=self._root)
+            self.clusters[name].cut()
 
     def _end(self, step: Step) -> None:
         self._recover(step.about)
@@ -193,7 +193,7 @@ class World:
             case "stopped":
                 self.clusters[name].start("apiserver")
             case "cut":
-                localkube.heal(name, root=self._root)
+                self.clusters[name].heal()
 
 
 def _pod_spec(policy: str, lives: int, exit_code: int, *, image: int = 0, config: str = "") -> Json:
@@ -278,7 +278,7 @@ def bring_up(root: Path, seed: int) -> Iterator[World]:
         kubeconfig.write_text(json.dumps(links[PARENT].through(document(parent, None, token))))
         provider = Provider(kubeconfig, root / "provider.log")
         stack.callback(provider.stop)
-        world = World(clusters, provider, links, root)
+        world = World(clusters, provider, links)
         stack.enter_context(_observers(world, seed))
         members.install(parent)
         for name in MEMBERS:

@@ -134,6 +134,49 @@ async def test_a_connection_that_falls_silent_is_noticed_and_nothing_is_lost(
         assert relists(parent, position, namespace) == 1
 
 
+async def test_a_silent_connection_is_left_at_once_where_somebody_knows_better(
+    parent: Cluster, proxy: Proxy, client: Client, namespace: str
+) -> None:
+    async with watching(client, namespace, labels=f"{WATCHED}={namespace}") as seen:
+        proxy.swallow()
+        proxy.restore()
+        put(parent, namespace, "new")
+        seen.informer.reconnect()
+        seen.informer.reconnect()
+        await eventually_here(lambda: seen.names == {"new"}, "it has caught up", 15)
+
+
+async def test_a_link_that_drops_packets_is_noticed_by_a_watch_that_has_nothing_to_say(
+    alpha: Cluster, clusters: dict[str, Cluster]
+) -> None:
+    async with client_through(alpha, None, name="") as client, watching(client, "default", inactivity=600) as seen:
+        await eventually_here(lambda: seen.informer.connected, "it watches")
+        alpha.cut()
+        try:
+            await eventually_here(lambda: not seen.informer.connected, "the connection counts as broken", 90)
+        finally:
+            alpha.heal()
+        await eventually_here(lambda: seen.informer.connected, "it watches again", 60)
+
+
+async def test_a_burst_that_a_slow_connection_cannot_take_is_made_up_for_without_a_list(
+    parent: Cluster, proxy: Proxy, client: Client, namespace: str
+) -> None:
+    """The API server ends a watch whose reader is too slow for its buffer."""
+    position = parent.audit_position()
+    async with watching(client, namespace, labels=f"{WATCHED}={namespace}") as seen:
+        put(parent, namespace, "busy")
+        await eventually_here(lambda: seen.names == {"busy"}, "it watches")
+        proxy.hold()
+        for number in range(400):
+            await asyncio.to_thread(change, parent, namespace, "busy", f"{number}" * 8000)
+        await asyncio.to_thread(put, parent, namespace, "last")
+        proxy.restore()
+        await eventually_here(lambda: "last" in seen.names, "it has caught up", 60)
+        assert seen.informer.items[f"{namespace}/busy"].data["value"] == "399" * 8000
+        assert relists(parent, position, namespace) == 1
+
+
 async def test_an_object_of_a_megabyte_passes(parent: Cluster, client: Client, namespace: str) -> None:
     put(parent, namespace, "listed", 1_040_000)
     async with watching(client, namespace, labels=f"{WATCHED}={namespace}") as seen:
