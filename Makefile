@@ -3,10 +3,10 @@ SHELL := bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := hack
 
-.PHONY: help setup system fetch check test unit integration e2e chaos demo bench lock clean
+.PHONY: help setup system fetch check test unit integration e2e chaos demo bench bench-failover lock clean
 
 help:  ## this text
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:
 	@hack/setup
@@ -46,6 +46,9 @@ chaos: fetch  ## an hour of users, strangers and faults, against invariants (ARG
 
 bench: system  ## what it costs, against the budget (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)
 	@$(PYTHON) -m bench $(ARGS)
+
+bench-failover: fetch  ## how long a failover takes, on real clusters (ARGS: --runs N, --pods N, --fake, --json FILE)
+	@$(PYTHON) -m failover $(ARGS)
 
 lock: setup  ## resolve the dependencies of pyproject.toml anew into requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \
