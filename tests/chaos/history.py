@@ -26,6 +26,7 @@ class Seen:
     restarts: int  # of all containers
     deleting: bool = False
     gone: bool = False
+    at: float = 0.0  # when it was heard of, by the clock of containers
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,13 @@ class Container:
 
 @dataclass
 class History:
-    """See the module's text. `interfered`: UIDs of member pods that a stranger deleted, or their namespace."""
+    """See the module's text. `interfered`: UIDs of member pods that a stranger deleted; `forced`: UIDs of parent pods
+    that users deleted by force, without waiting for anything."""
 
     seen: list[Seen] = field(default_factory=list)
     containers: list[Container] = field(default_factory=list)
     interfered: set[str] = field(default_factory=set)
+    forced: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, seen: Seen) -> None:
@@ -66,10 +69,14 @@ class History:
         with self._lock:
             self.interfered.add(uid)
 
+    def force(self, uid: str) -> None:
+        with self._lock:
+            self.forced.add(uid)
+
     def copy(self) -> History:
         """As it is now, for a check at leisure."""
         with self._lock:
-            return History(list(self.seen), list(self.containers), set(self.interfered))
+            return History(list(self.seen), list(self.containers), set(self.interfered), set(self.forced))
 
     def of(self, *clusters: str) -> Iterator[Seen]:
         return (seen for seen in self.seen if seen.cluster in clusters)
@@ -79,7 +86,7 @@ class History:
         return {seen.cluster for seen in self.seen} - {PARENT}
 
 
-def seen(cluster: str, pod: dict[str, Any], *, gone: bool = False) -> Seen:
+def seen(cluster: str, pod: dict[str, Any], *, gone: bool = False, at: float = 0.0) -> Seen:
     """What counts of a pod."""
     metadata, status = pod["metadata"], pod.get("status", {})
     return Seen(
@@ -93,4 +100,5 @@ def seen(cluster: str, pod: dict[str, Any], *, gone: bool = False) -> Seen:
         restarts=sum(one.get("restartCount", 0) for one in status.get("containerStatuses", ())),
         deleting="deletionTimestamp" in metadata,
         gone=gone,
+        at=at,
     )

@@ -48,6 +48,15 @@ def what_must_not_restart_runs_once(history: History) -> Iterator[str]:
             yield f"parent pod {uid} must not restart, and ran {len(containers)} times"
 
 
+def pods_go_after_their_containers(history: History) -> Iterator[str]:
+    """Whoever waits for a pod to be gone, as a StatefulSet does, relies on it."""
+    gone = {seen.uid: seen for seen in history.of(PARENT) if seen.gone and seen.uid not in history.forced}
+    for container in history.containers:
+        pod = gone.get(container.parent_uid)
+        if pod is not None and (container.ended is None or container.ended > pod.at):
+            yield f"{pod.key} ({pod.uid}) was gone while its container ran in {container.cluster}"
+
+
 def one_parent_pod_is_in_one_member(history: History) -> Iterator[str]:
     where: dict[str, set[str]] = defaultdict(set)
     for seen in history.of(*history.members):
@@ -103,6 +112,7 @@ ALWAYS: Final[tuple[Rule, ...]] = (
     restart_counts_never_shrink,
     containers_of_one_pod_never_overlap,
     what_must_not_restart_runs_once,
+    pods_go_after_their_containers,
     one_parent_pod_is_in_one_member,
 )
 AT_REST: Final[tuple[Rule, ...]] = (

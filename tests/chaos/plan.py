@@ -111,7 +111,7 @@ ACTIONS: Final[tuple[tuple[str, int, Draw], ...]] = (
     ("delete namespace", 1, lambda rng: (rng.choice(NAMESPACES), {})),
     (
         "stranger deletes member pod",
-        5,
+        10,
         lambda rng: (rng.choice(MEMBERS), {"index": rng.randrange(1000), "grace": rng.choice((None, 0, 1))}),
     ),
 )

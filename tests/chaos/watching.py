@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -103,4 +104,4 @@ class Api:
 
 def into(history: History, cluster: str) -> Heard:
     """Writes what is heard of pods into the history."""
-    return lambda kind, pod: history.add(seen(cluster, pod, gone=kind == "DELETED"))
+    return lambda kind, pod: history.add(seen(cluster, pod, gone=kind == "DELETED", at=time.monotonic()))

@@ -42,7 +42,7 @@ class World:
         self._away: dict[str, str] = {}  # cluster -> why nobody can ask it
         self._steps: dict[str, Callable[[Step], None]] = {
             "create pod": self._create_pod,
-            "delete pod": lambda step: self._delete(PODS, step),
+            "delete pod": self._delete_pod,
             "recreate pod": self._recreate_pod,
             "label pod": lambda step: self._patch(PODS, step, {"metadata": {"labels": {"tier": step.args["tier"]}}}),
             "set image of pod": lambda step: self._patch(PODS, step, _image(step.args["image"])),
@@ -109,7 +109,11 @@ class World:
         self._create(step, PODS, {"metadata": _lives(lives, args["exit_code"]), "spec": spec})
 
     def _recreate_pod(self, step: Step) -> None:
-        self._delete(PODS, step)
+        try:
+            self._delete_pod(step)
+        except ApiFailure as failure:
+            if failure.status != 404:
+                raise
         self._create(step, PODS, {"metadata": _lives(0, 0), "spec": _pod_spec(step.args["policy"], 0, 0)})
 
     def _create(self, step: Step, resource: Resource, body: Json) -> None:
@@ -129,7 +133,23 @@ class World:
 
     def _delete(self, resource: Resource, step: Step) -> None:
         namespace, name = step.about.split("/")
-        self.parent.delete(resource, name, namespace, grace_seconds=step.args.get("grace"))
+        self.parent.delete(resource, name, namespace)
+
+    def _delete_pod(self, step: Step) -> None:
+        namespace, name = step.about.split("/")
+        self._end_pod(self.parent, self.parent.get(PODS, name, namespace), step.args["grace"])
+
+    def _end_pod(self, cluster: Cluster, pod: Json, grace: int | None) -> None:
+        """Deletes this very pod, and remembers what that explains."""
+        uid = pod["metadata"]["uid"]
+        if cluster is not self.parent:
+            self.history.interfere(uid)
+        elif grace == 0:
+            self.history.force(uid)
+        options: Json = {"preconditions": {"uid": uid}}
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
+        cluster.call("DELETE", PODS.path(_name(pod), pod["metadata"]["namespace"]), options)
 
     def _delete_job(self, step: Step) -> None:
         namespace, name = step.about.split("/")
@@ -138,8 +158,7 @@ class World:
     def _delete_some_pod(self, step: Step) -> None:
         pods = sorted(self.parent.list(PODS, step.about), key=_name)
         if pods:
-            pod = pods[step.args["index"] % len(pods)]
-            self.parent.delete(PODS, _name(pod), step.about, grace_seconds=step.args["grace"])
+            self._end_pod(self.parent, pods[step.args["index"] % len(pods)], step.args["grace"])
 
     def _write_config(self, step: Step) -> None:
         namespace, name = step.about.split("/")
@@ -166,12 +185,7 @@ class World:
         }
         pods = [pod for pod in pods if pod["metadata"]["annotations"].get(words.PARENT_UID) in known]
         if pods:
-            pod = pods[step.args["index"] % len(pods)]
-            self.history.interfere(pod["metadata"]["uid"])
-            options: Json = {"preconditions": {"uid": pod["metadata"]["uid"]}}
-            if step.args["grace"] is not None:
-                options["gracePeriodSeconds"] = step.args["grace"]
-            cluster.call("DELETE", PODS.path(_name(pod), pod["metadata"]["namespace"]), options)
+            self._end_pod(cluster, pods[step.args["index"] % len(pods)], step.args["grace"])
 
     def _begin(self, step: Step) -> None:
         name, fault = step.about, step.args["fault"]

@@ -32,7 +32,7 @@ def test_an_ordinary_life_breaks_no_rule() -> None:
         replace(WEB, deleting=True),
         replace(MEMBER, deleting=True),
         replace(MEMBER, deleting=True, phase="Failed", gone=True),
-        replace(WEB, deleting=True, phase="Failed", gone=True),
+        replace(WEB, deleting=True, phase="Failed", gone=True, at=3.0),
     ]
     assert rules(*life, containers=(replace(BOX, ended=2.0),)) == set()
 
@@ -63,6 +63,14 @@ def test_a_second_run_of_what_must_not_restart_is_told() -> None:
     assert rules(WEB, containers=boxes) == {"what_must_not_restart_runs_once"}
 
 
+def test_a_pod_that_goes_before_its_container_is_told_but_where_a_user_forced_it() -> None:
+    gone = replace(WEB, deleting=True, gone=True, at=5.0)
+    late = replace(BOX, ended=6.0)
+    assert rules(WEB, gone, containers=(late,)) == {"pods_go_after_their_containers"}
+    assert rules(WEB, gone, containers=(replace(BOX, ended=4.0),)) == set()
+    assert violations(History([WEB, gone], [late], forced={"p-1"}), AT_REST) == []
+
+
 def test_a_pod_in_two_members_is_told() -> None:
     assert rules(WEB, MEMBER, replace(MEMBER, cluster="beta")) == {"one_parent_pod_is_in_one_member"}
 
@@ -86,14 +94,16 @@ def test_a_member_pod_that_only_the_provider_can_have_removed_is_told() -> None:
 
 
 def test_a_container_without_a_parent_pod_is_told_only_of_ours() -> None:
-    gone = replace(WEB, gone=True)
-    assert rules(WEB, gone, containers=(BOX,)) == {"nothing_runs_whose_parent_is_gone"}
+    gone = replace(WEB, gone=True, at=3.0)
+    assert "nothing_runs_whose_parent_is_gone" in rules(WEB, gone, containers=(BOX,))
     assert rules(WEB, gone, containers=(replace(BOX, ended=2.0),)) == set()
     assert rules(WEB, gone, containers=(replace(BOX, parent_uid=""),)) == set()
 
 
 def test_what_may_still_change_is_no_rule_of_any_moment() -> None:
-    assert violations(History([WEB, replace(WEB, gone=True)], [BOX], set()), ALWAYS) == []
+    gone = replace(MEMBER, gone=True)
+    assert violations(History([WEB, MEMBER, gone]), AT_REST) != []
+    assert violations(History([WEB, MEMBER, gone]), ALWAYS) == []
 
 
 def test_a_seed_gives_one_plan_with_every_action_and_every_kind_of_fault() -> None:
