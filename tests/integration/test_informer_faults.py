@@ -134,18 +134,6 @@ async def test_a_connection_that_falls_silent_is_noticed_and_nothing_is_lost(
         assert relists(parent, position, namespace) == 1
 
 
-async def test_a_silent_connection_is_left_at_once_where_somebody_knows_better(
-    parent: Cluster, proxy: Proxy, client: Client, namespace: str
-) -> None:
-    async with watching(client, namespace, labels=f"{WATCHED}={namespace}") as seen:
-        proxy.swallow()
-        proxy.restore()
-        put(parent, namespace, "new")
-        seen.informer.reconnect()
-        seen.informer.reconnect()
-        await eventually_here(lambda: seen.names == {"new"}, "it has caught up", 15)
-
-
 async def test_a_link_that_drops_packets_is_noticed_by_a_watch_that_has_nothing_to_say(
     alpha: Cluster, clusters: dict[str, Cluster]
 ) -> None:

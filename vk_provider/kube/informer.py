@@ -27,7 +27,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
-from vk_provider.errors import ApiError, GoneError, InvalidError, UnreachableError, VkError, api_error
+from vk_provider.errors import ApiError, GoneError, InvalidError, VkError, api_error
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Metadata
 from vk_provider.kube.resources import Resource
@@ -114,7 +114,6 @@ class Informer(Generic[T]):
         self._version = ""  # where the watch stands; "" = must list
         self._seen = ""  # the newest version of all, of observed writes too; `_version` may be ahead of it
         self._streaming_list = True
-        self._connection: asyncio.Timeout | None = None
         self.synced = asyncio.Event()
         self.connected = False
 
@@ -150,11 +149,6 @@ class Informer(Generic[T]):
                 self._seen = _newest(item.metadata.resource_version, self._seen)
                 self._set(item)
 
-    def reconnect(self) -> None:
-        """Leaves the connection, which may have fallen silent, and resumes over a new one. Does nothing between two."""
-        if self._connection is not None and not self._connection.expired():
-            self._connection.reschedule(asyncio.get_running_loop().time())
-
     async def run(self) -> None:
         """Keeps the copy current until cancelled; failures are retried with full jitter."""
         attempt, planned = 0, True
@@ -162,15 +156,12 @@ class Informer(Generic[T]):
             before, pause = self._version, 0.0
             try:
                 was_planned, planned = planned, False
-                async with asyncio.timeout(None) as self._connection:
-                    planned = await self._connect(doubtful=not was_planned)
+                planned = await self._connect(doubtful=not was_planned)
                 error: Exception | None = None
-            except TimeoutError:
-                error = UnreachableError(f"{self._client.server}: told to connect anew")
             except (VkError, msgspec.DecodeError) as failure:
                 error = failure
             finally:
-                self.connected, self._connection = False, None
+                self.connected = False
             # A stream that brought something was a good one, however it ended; one that brought nothing counts as a
             # failure even if it ended politely, else a server that hangs up at once would be asked in a tight loop.
             # Likewise a version that is too old: a server that says so again and again would be listed in one.
