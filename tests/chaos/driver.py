@@ -74,7 +74,7 @@ def play(world: World, seed: int, seconds: float, say: Say, *, faults: bool = Tr
     settled = time.monotonic() - healed
     say(f"settled after {settled:.0f} s")
     history = world.history.copy()
-    found = list(dict.fromkeys([*found, *violations(history, AT_REST)]))
+    found = list(dict.fromkeys([*found, *violations(history, AT_REST), *world.defects()]))
     for text in found:
         say(f"FOUND {text}")
     pods = len({seen.uid for seen in history.of(PARENT)})

@@ -70,6 +70,8 @@ class World:
 
     def perform(self, step: Step) -> str:
         """What came of it, in a few words."""
+        if self.provider.crashed:
+            self.provider.start()  # it gives up where it cannot reach the parent at its start; whoever runs it goes on
         try:
             self._steps[step.what](step)
         except ApiFailure as failure:
@@ -81,6 +83,11 @@ class World:
         for name in self.clusters:
             self._recover(name)
         self.provider.start()
+
+    def defects(self) -> list[str]:
+        """What the provider itself holds for a defect of its own."""
+        lines = self.provider.log.splitlines()
+        return [f"the provider's log: {line}" for line in lines if "level=error" in line or "Traceback" in line]
 
     def problems(self) -> list[str]:
         """What has not come to rest yet; empty where everything is as it must be."""
