@@ -151,6 +151,8 @@ class PodLoop:
         """Works until cancelled. Both informers must be synced."""
         self._parent_pods.on_change(self._parent_changed)
         self._member_pods.on_change(self._member_changed)
+        self._parent_pods.on_rewind(self._forget)
+        self._member_pods.on_rewind(self._forget)
         await self.queue.run()
 
     def resync(self) -> None:
@@ -164,6 +166,13 @@ class PodLoop:
             self._busy.clear()
         for pod in self._parent_pods.items.values():
             self.queue.add(pod.metadata.key)
+        for pod in self._member_pods.items.values():
+            self.queue.add(self._names.parent_key(pod.metadata))
+
+    def _forget(self) -> None:
+        """A server went back in time: what was done since its backup is undone, and has to be done again."""
+        self._states.clear()
+        self.resync()
         for pod in self._member_pods.items.values():
             self.queue.add(self._names.parent_key(pod.metadata))
 
