@@ -3,7 +3,7 @@ SHELL := bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := hack
 
-.PHONY: help setup system fetch check test unit integration e2e demo bench lock clean
+.PHONY: help setup system fetch check test unit integration e2e demo bench conformance lock clean
 
 help:  ## this text
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ e2e: fetch  ## tests on real clusters with real containers
 
 bench: system  ## what it costs, against the budget (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)
 	@$(PYTHON) -m bench $(ARGS)
+
+conformance: fetch  ## the conformance tests of Kubernetes, against a plain cluster; an hour or two (ARGS: --focus ...)
+	@$(PYTHON) -m conformance $(ARGS)
 
 lock: setup  ## resolve the dependencies of pyproject.toml anew into requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \
