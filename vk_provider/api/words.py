@@ -19,6 +19,7 @@ PARENT_NAME: Final = f"{DOMAIN}/parent-name"
 PARENT_SERVICE_ACCOUNT: Final = f"{DOMAIN}/parent-service-account"
 METADATA_KEYS: Final = f"{DOMAIN}/metadata-keys"  # labels and annotations that came from the parent, for their removal
 RESTARTS: Final = f"{DOMAIN}/restarts"  # restart counts that earlier member pods of the same parent pod had
+TRUST_QUERY: Final = f"{DOMAIN}/trust-query"  # on ConfigMaps that hold trust anchors: which of the parent's
 TOKEN_EXPIRES: Final = f"{DOMAIN}/token-expires"  # RFC 3339, on Secrets that hold tokens
 TOKEN_RENEW: Final = f"{DOMAIN}/token-renew"  # RFC 3339: 80 % of the life
 
