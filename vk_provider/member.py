@@ -32,6 +32,7 @@ from vk_provider.kubelet.metrics import MemberMetrics
 from vk_provider.kubelet.server import KubeletServer
 from vk_provider.sync import leave
 from vk_provider.sync.access import Facts, examine
+from vk_provider.sync.certificates import CertificateLoop
 from vk_provider.sync.dependents import DependentLoop, copies
 from vk_provider.sync.events import EventLoop, member_events
 from vk_provider.sync.health import HealthLoop, State
@@ -155,6 +156,9 @@ class Member:
             recorder=self._parent.recorder,
             workers=self._settings.workers,
         )
+        certificates = CertificateLoop(
+            names, parent, member, caches.parent_pods, caches.copies["Secret"], self._parent.recorder
+        )
         events = EventLoop(names, caches.parent_pods, caches.member_pods, member_events(member), self._parent.recorder)
         backend = Backend(
             names,
@@ -173,6 +177,7 @@ class Member:
             dependents.run(),
             namespaces.run(),
             pods.run(),
+            certificates.run(),
             events.run(),
             self._watch_secret(),
         ]

@@ -22,6 +22,7 @@ RESTARTS: Final = f"{DOMAIN}/restarts"  # restart counts that earlier member pod
 TRUST_QUERY: Final = f"{DOMAIN}/trust-query"  # on ConfigMaps that hold trust anchors: which of the parent's
 TOKEN_EXPIRES: Final = f"{DOMAIN}/token-expires"  # RFC 3339, on Secrets that hold tokens
 TOKEN_RENEW: Final = f"{DOMAIN}/token-renew"  # RFC 3339: 80 % of the life
+CERTIFICATES_RENEW: Final = f"{DOMAIN}/certificates-renew"  # RFC 3339, on Secrets that hold pod certificates
 
 # On parent pods.
 CREATED_CONDITION: Final = f"{DOMAIN}/MemberPodCreated"

@@ -40,6 +40,7 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 CLUSTER_TRUST_BUNDLES = Resource(
     "certificates.k8s.io", "v1", "clustertrustbundles", "ClusterTrustBundle", namespaced=False
 )
+POD_CERTIFICATE_REQUESTS = Resource("certificates.k8s.io", "v1", "podcertificaterequests", "PodCertificateRequest")
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
 ACCESS_REVIEWS = Resource(
     "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False

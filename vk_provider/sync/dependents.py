@@ -170,6 +170,8 @@ class DependentLoop:
         if copy is None or not self._names.owns(copy.metadata.labels):
             return
         annotations = copy.metadata.annotations
+        if words.CERTIFICATES_RENEW in annotations:
+            return  # not a copy of anything: the certificate loop's
         namespace, name = self._names.parent_key(copy.metadata).split("/", 1)
         if words.TRUST_QUERY in annotations:
             self._queue.add(Item("Trust", namespace, annotations[words.TRUST_QUERY]))
