@@ -142,7 +142,8 @@ class CertificateLoop:
                 await self._remove(copy)
             return None
         sources = certificate_sources(pod)
-        if not sources or item in self._refused or pod_phase(pod).phase in TERMINAL:
+        ends = pod.metadata.deletion_timestamp is not None or pod_phase(pod).phase in TERMINAL
+        if not sources or ends or item in self._refused:
             return None
         now = self._parent.server_time()
         pending = self._pending.get(item)

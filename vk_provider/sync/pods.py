@@ -44,6 +44,7 @@ from vk_provider.translate.decide import (
     Reflect,
     decide,
 )
+from vk_provider.translate.hostports import host_port_clash
 from vk_provider.translate.pod import Target, member_pod
 from vk_provider.translate.status import is_silent, restarts
 
@@ -169,7 +170,10 @@ class PodLoop:
             case Reflect() if parent and member:
                 return await self._reflect(parent, member, state)
             case Create() if parent:
-                return await self._create(parent, state, again=action.again)
+                if not action.again and (clash := host_port_clash(parent, self._parent_pods.items.values())):
+                    await self._fail(parent, clash)
+                else:
+                    return await self._create(parent, state, again=action.again)
             case AwaitGone() if parent and member:
                 await self._statuses.reflect(parent, member)
             case Delete() if member:
@@ -179,8 +183,7 @@ class PodLoop:
             case Finish() if parent:
                 await self._finish(parent, state)
             case Fail() if parent:
-                self._event(parent, "Warning", action.reason, action.message)
-                await self._statuses.fail(parent, action.reason, action.message)
+                await self._fail(parent, action)
             case Conflict() if parent:
                 state.foreign = None  # look again: it may have gone
                 return await self._conflict(parent, action.message)
@@ -192,6 +195,10 @@ class PodLoop:
             self._statuses.forget(key)
             self._states.pop(key, None)
         return None
+
+    async def _fail(self, parent: Pod, action: Fail) -> None:
+        self._event(parent, "Warning", action.reason, action.message)
+        await self._statuses.fail(parent, action.reason, action.message)
 
     async def _reflect(self, parent: Pod, member: Pod, state: _PodState) -> float | None:
         signature = _applied_signature(parent, member)
