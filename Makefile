@@ -3,7 +3,7 @@ SHELL := bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := hack
 
-.PHONY: help setup system fetch check test unit integration e2e chaos demo bench bench-failover lock clean
+.PHONY: help setup system fetch check test unit integration e2e chaos demo bench bench-failover conformance lock clean
 
 help:  ## this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench: system  ## what it costs, against the budget (ARGS: --short, --pods N, --
 
 bench-failover: fetch  ## how long a failover takes, on real clusters (ARGS: --runs N, --pods N, --fake, --json FILE)
 	@$(PYTHON) -m failover $(ARGS)
+
+conformance: fetch  ## the conformance tests of Kubernetes, against a plain cluster; an hour or two (ARGS: --focus ...)
+	@$(PYTHON) -m conformance $(ARGS)
 
 lock: setup  ## resolve the dependencies of pyproject.toml anew into requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \

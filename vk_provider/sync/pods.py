@@ -47,6 +47,7 @@ from vk_provider.translate.decide import (
     decide,
 )
 from vk_provider.translate.deeds import deeds
+from vk_provider.translate.hostports import host_port_clash
 from vk_provider.translate.orphans import is_stray
 from vk_provider.translate.pod import Owner, Target, member_pod
 from vk_provider.translate.status import is_silent, restarts
@@ -230,7 +231,10 @@ class PodLoop:
             case Reflect() if parent and member:
                 return await self._reflect(parent, member, state)
             case Create() if parent:
-                return await self._create(parent, state, again=action.again)
+                if not action.again and (clash := host_port_clash(parent, self._parent_pods.items.values())):
+                    await self._fail(parent, clash)
+                else:
+                    return await self._create(parent, state, again=action.again)
             case AwaitGone() | Keep(reflect=True) if parent and member:
                 await self._statuses.reflect(parent, member)
             case Delete() if member:
@@ -240,8 +244,7 @@ class PodLoop:
             case Finish() if parent:
                 await self._finish(parent, state)
             case Fail() if parent:
-                self._event(parent, "Warning", action.reason, action.message)
-                await self._statuses.fail(parent, action.reason, action.message)
+                await self._fail(parent, action)
             case Conflict() if parent:
                 state.foreign = None  # look again: it may have gone
                 return await self._conflict(parent, action.message)
@@ -253,6 +256,10 @@ class PodLoop:
             self._statuses.forget(key)
             self._states.pop(key, None)
         return None
+
+    async def _fail(self, parent: Pod, action: Fail) -> None:
+        self._event(parent, "Warning", action.reason, action.message)
+        await self._statuses.fail(parent, action.reason, action.message)
 
     async def _while_blind(self, parent: Pod | None, action: Action, state: _PodState, why: str) -> None:
         if parent is None:
