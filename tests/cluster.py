@@ -60,7 +60,7 @@ class Cluster:
     """One cluster of localkube, as its administrator. Used from one thread."""
 
     def __init__(self, info: ClusterInfo, root: Path) -> None:
-        self.info, self.name, self.kubeconfig, self._root = info, info.name, info.kubeconfig, root
+        self.info, self.name, self.kubeconfig, self.root = info, info.name, info.kubeconfig, root
         document = yaml.safe_load(info.kubeconfig.read_text())
         self.ca_data: str = document["clusters"][0]["cluster"]["certificate-authority-data"]
         self._context = ssl.create_default_context(cadata=base64.b64decode(self.ca_data).decode())
@@ -176,11 +176,11 @@ class Cluster:
 
     def stop(self, service: str) -> None:
         """SIGKILL."""
-        localkube.stop(self.name, service, root=self._root)
+        localkube.stop(self.name, service, root=self.root)
 
     def start(self, service: str) -> None:
         """Returns when the API server is ready (again)."""
-        localkube.start(self.name, service, root=self._root)
+        localkube.start(self.name, service, root=self.root)
         eventually(lambda: self.call("GET", "/readyz") == "ok", f"{self.name} is ready again", 60)
 
     def audit_position(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +15,17 @@ from tests.cluster import BINDINGS, ApiFailure, Cluster, Json
 from tests.waiting import eventually
 from vk_provider.api import words
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
-from vk_provider.kube.resources import EVENTS, NAMESPACES, NODES, SECRETS, SERVICE_ACCOUNTS
+from vk_provider.kube.resources import (
+    CONFIG_MAPS,
+    ENDPOINT_SLICES,
+    EVENTS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+)
 
 _MANIFESTS: Final = Path(__file__).resolve().parents[1] / "manifests"
 SYSTEM: Final = words.SYSTEM_NAMESPACE
@@ -139,11 +151,20 @@ def discard(parent: Cluster, name: str) -> None:
 def remains(member: Cluster, name: str) -> set[str]:
     """What virtual node `name` has made in a member and not removed; namespaces may hold what others made there."""
     found = set()
-    for kind in ("pods", "configmaps", "secrets"):
-        query = {"labelSelector": f"{words.NODE_LABEL}={name}"}
-        items = member.call("GET", f"/api/v1/{kind}", query=query)["items"]
-        found |= {f"{kind} {item['metadata'].get('namespace', '')}/{item['metadata']['name']}" for item in items}
+    for resource in (PODS, CONFIG_MAPS, SECRETS, SERVICES, ENDPOINT_SLICES):
+        items = member.list(resource, labels=f"{words.NODE_LABEL}={name}")
+        found |= {f"{resource.plural} {item['metadata']['namespace']}/{item['metadata']['name']}" for item in items}
     return found
+
+
+@contextmanager
+def cordoned(parent: Cluster, node: str) -> Iterator[None]:
+    """Nothing new is scheduled there within the block."""
+    parent.patch(NODES, node, {"spec": {"unschedulable": True}})
+    try:
+        yield
+    finally:
+        parent.patch(NODES, node, {"spec": {"unschedulable": None}})
 
 
 def namespace_gone(cluster: Cluster, name: str) -> bool:

@@ -36,6 +36,7 @@ from vk_provider.member import KubeconfigChangedError, Member, Parent
 from vk_provider.sync import leave
 from vk_provider.sync.access import another_cluster
 from vk_provider.sync.lease import renew
+from vk_provider.sync.parent_services import ParentServices
 from vk_provider.sync.report import Report
 from vk_provider.translate.freeze import Freeze
 
@@ -91,9 +92,11 @@ class App:
         self._parent = await self._connect()
         self._clusters.on_change(lambda _before, _after: self._changed.set())
         async with asyncio.TaskGroup() as group:
-            for task in (self._parent.namespaces.run(), self._parent.recorder.run(), self._clusters.run()):
+            parent = self._parent
+            for task in (parent.namespaces.run(), parent.services.run(), parent.recorder.run(), self._clusters.run()):
                 group.create_task(task)
-            await self._parent.namespaces.synced.wait()
+            await parent.namespaces.synced.wait()
+            await parent.services.synced()
             await self._clusters.synced.wait()
             log.info("started", extra={"parent": self._client.server, "members": len(self._clusters.items)})
             while True:
@@ -120,6 +123,7 @@ class App:
             port=port,
             kubelet_address=self._settings.kubelet_address or _own_address(self._client),
             namespaces=namespaces,
+            services=ParentServices(self._client),
             recorder=Recorder(self._client),
             freeze=self._freeze,
         )
@@ -251,7 +255,7 @@ def _connection(raw: Object) -> Any:
         spec = decode(raw).spec
     except ConfigError:
         return raw.metadata.uid, deleted, bytes(raw.spec)
-    fixed = spec.kubeconfig_secret_ref, spec.node_name, spec.namespace_mapping, spec.api_access
+    fixed = spec.kubeconfig_secret_ref, spec.node_name, spec.namespace_mapping, spec.api_access, spec.network
     return raw.metadata.uid, deleted, fixed
 
 

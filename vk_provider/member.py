@@ -4,7 +4,7 @@
                                                                           (leaving: drain, then the loops end)
 
 `run` returns when the membership has ended, and raises otherwise; whoever supervises decides when to try again. One
-broken member never disturbs another: nothing here is shared but the parent's client and its namespaces.
+broken member never disturbs another: nothing here is shared but the parent's client, namespaces and Services.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ from vk_provider.sync.lease import LeaseLoop
 from vk_provider.sync.namespaces import NamespaceLoop
 from vk_provider.sync.node import NodeLoop
 from vk_provider.sync.orphans import OrphanBrake
+from vk_provider.sync.parent_services import ParentServices
 from vk_provider.sync.pods import PodLoop
 from vk_provider.sync.report import Report
 from vk_provider.sync.returning import Return
+from vk_provider.sync.services import Reflections, ServiceLoop
 from vk_provider.sync.status import StatusWriter
 from vk_provider.translate.dependents import Copy, Kind
 from vk_provider.translate.freeze import Freeze
@@ -70,6 +72,7 @@ class Parent:
     port: str
     kubelet_address: str
     namespaces: Informer[Named]
+    services: ParentServices
     recorder: Recorder
     freeze: Freeze
 
@@ -161,7 +164,7 @@ class Member:
             caches.parent_pods,
             caches.member_pods,
             holding=lambda: brake.holding,
-            refreshed=lambda: pods.resync(),
+            refreshed=self._resync,
         )
         health = HealthLoop(
             self._name,
@@ -176,11 +179,21 @@ class Member:
             changed=self._changed,
         )
         hold = HoldLoop(names.node, parent, caches.parent_pods, recorder, state=lambda: self._belief().state)
-        dependents = DependentLoop(self._target, parent, member, caches.copies)
+        dependents = DependentLoop(self._target, parent, member, caches.copies, keep=lambda: brake.holding)
         for pod in caches.parent_pods.items.values():
             dependents.adopt(pod)
         namespaces = NamespaceLoop(
             names, parent, member, self._parent.namespaces, caches.namespaces, in_use=caches.in_use
+        )
+        services = ServiceLoop(
+            names,
+            self._parent.services,
+            member,
+            caches.reflections,
+            (caches.parent_pods, caches.member_pods),
+            self._parent.recorder,
+            flat=self._cluster.spec.network.flat,
+            leaving=self._cluster.metadata.deletion_timestamp is not None,
         )
         pods = PodLoop(
             self._target,
@@ -190,6 +203,7 @@ class Member:
             caches.member_pods,
             dependents=dependents,
             namespaces=namespaces,
+            services=services,
             statuses=StatusWriter(parent, caches.parent_pods),
             brake=brake,
             recorder=recorder,
@@ -208,7 +222,7 @@ class Member:
         kubelet = KubeletServer(
             parent, backend, metrics, address, published=node.serve_kubelet, more_figures=health.figures
         )
-        self._serving = _Serving(node, health, hold, pods, brake, returning)
+        self._serving = _Serving(node, health, hold, pods, services, brake, returning)
         await node.register()
         return [
             kubelet.run(),
@@ -219,6 +233,7 @@ class Member:
             brake.run(),
             dependents.run(),
             namespaces.run(),
+            services.run(),
             pods.run(),
             events.run(),
             self._watch_secret(),
@@ -252,12 +267,19 @@ class Member:
             return
         state = serving.health.belief.state
         if state not in (before, State.SUSPECT):
-            serving.pods.resync()
+            self._resync()
         if state is State.LOST:
             await serving.hold.lose()
         serving.node.believe()
         serving.hold.changed()
         await self._say_belief()
+
+    def _resync(self) -> None:
+        """Everything is looked at again, now that something else is known."""
+        if self._serving is not None:
+            self._serving.pods.resync()
+            if not self._blind():
+                self._serving.services.resync()
 
     async def _say_belief(self) -> None:
         """The conditions of the MemberCluster, while it is served."""
@@ -326,6 +348,7 @@ class _Serving:
     health: HealthLoop
     hold: HoldLoop
     pods: PodLoop
+    services: ServiceLoop
     brake: OrphanBrake
     returning: Return
 
@@ -341,6 +364,7 @@ class _Caches:
     namespaces: Informer[Named]
     leases: Informer[Named]  # of the member's nodes: a sign of life every few seconds, nobody reads them
     copies: dict[Kind, Informer[Copy]]
+    reflections: Reflections
 
     @classmethod
     def of(cls, parent: Client, member: Client, names: Names) -> _Caches:
@@ -356,9 +380,10 @@ class _Caches:
                 keep=usage,
             ),
             nodes=Informer(member, NODES, Node, keep=member_node),
-            namespaces=Informer(member, NAMESPACES, Named, labels=names.selector),
+            namespaces=Informer(member, NAMESPACES, Named),
             leases=Informer(member, LEASES, Named, namespace="kube-node-lease"),
             copies=copies(member, names.selector),
+            reflections=Reflections.of(member, names.selector),
         )
 
     async def synced(self, member: Client) -> None:
@@ -380,6 +405,8 @@ class _Caches:
             self.namespaces,
             self.leases,
             *self.copies.values(),
+            self.reflections.services,
+            self.reflections.slices,
         ]
 
     def in_use(self, namespace: str) -> bool:
@@ -388,5 +415,6 @@ class _Caches:
         return any(item.metadata.namespace == namespace for informer in held for item in informer.items.values())
 
     def count_in_member(self) -> int:
-        """How many pods and copies of ours are in the member."""
-        return len(self.member_pods.items) + sum(len(informer.items) for informer in self.copies.values())
+        """How many pods, copies and reflections of ours are in the member."""
+        copies = sum(len(informer.items) for informer in self.copies.values())
+        return len(self.member_pods.items) + copies + self.reflections.count()

@@ -7,12 +7,25 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import members
 from tests.cluster import STRATEGIC, Cluster, Json
+from tests.provider import Provider
 from tests.waiting import eventually
 from tests.workloads import IDLE
 from vk_provider.kube.resources import NODES
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def beta_served(parent: Cluster, beta: Cluster, _session_provider: Provider) -> Iterator[Cluster]:
+    """`beta` is a member too, for all tests of a module."""
+    _session_provider.start()
+    members.join(parent, "beta", members.kubeconfig(beta))
+    members.wait_until_served(parent, "beta", 90)
+    yield beta
+    _session_provider.start()
+    members.unjoin(parent, "beta", 90)
 
 
 @pytest.fixture

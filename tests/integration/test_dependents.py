@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from tests.cluster import ApiFailure, Cluster, Json
 from tests.waiting import eventually
-from tests.workloads import bare, pod, wait_until_gone, wait_until_running, waiting_reason
+from tests.workloads import bare, pod, running_pods, wait_until_gone, wait_until_running, waiting_reason
 from vk_provider.api import words
 from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, PODS, SECRETS
 
@@ -149,6 +151,40 @@ def test_a_token_secret_deleted_in_the_member_is_minted_again(parent: Cluster, a
     eventually(lambda: token_secrets(alpha, namespace), "there is a token again")
 
 
+def test_a_token_has_the_audience_and_life_that_is_asked_for_is_renewed_and_ends_with_its_pod(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    asked = {"serviceAccountToken": {"path": "vault", "audience": "vault", "expirationSeconds": 1200}}
+    parent.create(PODS, with_volumes("web", projected={"sources": [asked]}), namespace)
+    wait_until_running(parent, "web", namespace)
+    (secret,) = token_secrets(alpha, namespace)
+    first = only_token(secret)
+    claims = decode(first)
+    assert (claims["aud"], claims["exp"] - claims["iat"]) == (["vault"], 1200)
+    times = [secret["metadata"]["annotations"][name] for name in (words.TOKEN_RENEW, words.TOKEN_EXPIRES)]
+    renew, expires = (datetime.fromisoformat(time) for time in times)
+    assert 200 <= (expires - renew).total_seconds() <= 250  # a fifth of its life is left
+    due = {"metadata": {"annotations": {words.TOKEN_RENEW: "2020-01-01T00:00:00Z"}}}
+    alpha.patch(SECRETS, secret["metadata"]["name"], due, namespace)
+    eventually(lambda: only_token(token_secrets(alpha, namespace)[0]) != first, "it is renewed when it is due")
+    assert is_accepted(parent, first, "vault")
+    parent.delete(PODS, "web", namespace)
+    wait_until_gone(parent, "web", namespace)
+    eventually(lambda: not is_accepted(parent, first, "vault"), "it ends with the pod")
+
+
+def is_accepted(cluster: Cluster, token: str, audience: str) -> bool:
+    spec = {"token": token, "audiences": [audience]}
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
+    answer = cluster.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
+    return bool(answer["status"].get("authenticated"))
+
+
+def only_token(secret: Json) -> str:
+    (value,) = secret["data"].values()
+    return base64.b64decode(value).decode()
+
+
 def test_a_copy_never_exceeds_what_the_pod_names(parent: Cluster, alpha: Cluster, namespace: str) -> None:
     parent.create(SECRETS, {"metadata": {"name": "other"}, "data": {"a": ""}}, namespace)
     parent.create(PODS, bare("web"), namespace)
@@ -158,6 +194,45 @@ def test_a_copy_never_exceeds_what_the_pod_names(parent: Cluster, alpha: Cluster
         assert alpha.call("GET", f"/api/v1/namespaces/{namespace}/{kind}", query=ours)["items"] == []
     with pytest.raises(ApiFailure, match="404"):
         alpha.get(SECRETS, "other", namespace)
+
+
+def test_a_config_map_shared_by_a_hundred_pods_is_read_and_copied_once_and_each_token_is_one_secret(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    pods = 100
+    parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "1"}}, namespace)
+    since = {cluster.name: cluster.audit_position() for cluster in (parent, alpha)}
+    volumes = [{"name": "conf", "configMap": {"name": "conf"}}]
+    for number in range(pods):
+        parent.create(PODS, pod(f"web-{number}", volumes=volumes), namespace)
+    eventually(lambda: len(running_pods(parent, namespace)) == pods, "all run", 120)
+    parent.call("DELETE", PODS.path(namespace=namespace))
+    eventually(lambda: parent.list(PODS, namespace) == [], "all are gone", 120)
+    eventually(lambda: token_secrets(alpha, namespace) == [], "the tokens too")
+    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace) is None, "and the copy")
+    asked, done = (requests_of_provider(cluster, since[cluster.name], namespace) for cluster in (parent, alpha))
+    # Named in the parent: the ConfigMap and the root CA. Watches end when nobody needs them any more.
+    watched = {name for verb, resource, name in asked if (verb, resource) == ("watch", "configmaps")}
+    assert watched <= {"conf", "kube-root-ca.crt"}
+    assert asked[("create", "serviceaccounts/token", "default")] == pods
+    assert [n for (verb, resource, name), n in done.items() if (verb, resource) == ("create", "configmaps")] == [1, 1]
+    # Budget of a pod's life: 4 requests to the parent and 2 to the member. A token is one more there, and two here.
+    assert count(asked, "pods", "pods/status", "serviceaccounts/token") <= 5 * pods
+    assert count(done, "pods", "secrets") <= 4 * pods
+
+
+def requests_of_provider(cluster: Cluster, since: int, namespace: str) -> Counter[tuple[str, str, str]]:
+    """(verb, resource, name) -> how often the provider has asked for that in the namespace."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for request in cluster.requests(since):
+        if request.agent == "vk-provider" and request.namespace == namespace and request.stage == "ResponseComplete":
+            about = f"{request.resource}/{request.subresource}" if request.subresource else request.resource
+            found[(request.verb, about, request.name)] += 1
+    return found
+
+
+def count(found: Counter[tuple[str, str, str]], *resources: str) -> int:
+    return sum(n for (_, resource, _), n in found.items() if resource in resources)
 
 
 def token_secrets(cluster: Cluster, namespace: str) -> list[Json]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.merge import apply_pod
 from tests.unit.pods import NAMES, TARGET, Manifest, as_pod, pod
 from vk_provider.api.membercluster import ApiAccess
-from vk_provider.kube.objects import Pod
+from vk_provider.kube.objects import Pod, encode, fields
 from vk_provider.translate.change import Change, changes
 from vk_provider.translate.pod import Target, member_pod
 
@@ -77,8 +78,13 @@ def only(found: list[Change]) -> Change:
 
 def test_a_new_image_is_patched_by_container_name() -> None:
     change = only(changes(with_spec(app(image="app:2")), served(BASE), TARGET))
+    applied = {"vk-provider.io/applied": '{"containers/app/image":"app:2"}'}
     assert change == Change(
-        "", {"spec": {"containers": [{"name": "app", "image": "app:2"}]}, "metadata": {"uid": "m-1"}}
+        "",
+        {
+            "spec": {"containers": [{"name": "app", "image": "app:2"}]},
+            "metadata": {"annotations": applied, "uid": "m-1"},
+        },
     )
 
 
@@ -117,20 +123,55 @@ def test_changed_toleration_seconds_replace_the_old_ones() -> None:
 
 def test_resources_go_to_the_resize_subresource() -> None:
     resized = with_spec(app(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}))
-    change = only(changes(resized, served(with_spec(app(resources={"requests": {"cpu": "1"}}))), TARGET))
-    assert change == Change(
+    first, last = changes(resized, served(with_spec(app(resources={"requests": {"cpu": "1"}}))), TARGET)
+    assert first == Change(
         "resize",
         {
             "spec": {"containers": [{"name": "app", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}}]},
             "metadata": {"uid": "m-1"},
         },
     )
+    assert (last.subresource, last.patch["metadata"]["annotations"].keys()) == ("", {"vk-provider.io/applied"})
 
 
 def test_pod_level_resources_go_to_the_resize_subresource() -> None:
     before, after = ({"resources": {"requests": {"cpu": cpu}}} for cpu in ("1", "2"))
-    change = only(changes(with_spec(after), created(with_spec(before)), TARGET))
+    change = changes(with_spec(after), created(with_spec(before)), TARGET)[0]
     assert (change.subresource, change.patch["spec"]) == ("resize", after)
+
+
+def admitted(parent: Pod) -> Pod:
+    """A member pod as an admission of the member has changed it: images of a mirror, larger requests."""
+    member = created(parent)
+    spec = fields(member.spec)
+    for container in spec["containers"]:
+        container["image"] = f"mirror.example.com/{container['image']}"
+        container["resources"] = {"requests": {"cpu": "4"}}
+    return Pod(metadata=member.metadata, spec=msgspec.Raw(encode(spec)), status=member.status)
+
+
+SMALL = with_spec(app(resources={"requests": {"cpu": "1"}}))
+
+
+def test_what_the_members_admission_has_made_of_the_pod_is_left_alone() -> None:
+    assert changes(SMALL, admitted(SMALL), TARGET) == []
+
+
+def test_a_new_label_does_not_bring_back_an_image_that_the_member_has_rewritten() -> None:
+    labelled = with_spec(app(resources={"requests": {"cpu": "1"}}), labels={"app": "web"})
+    assert "spec" not in only(changes(labelled, admitted(SMALL), TARGET)).patch
+
+
+def test_a_new_image_reaches_a_pod_whose_image_the_member_has_rewritten() -> None:
+    change = only(changes(with_spec(app(image="app:2", resources={"requests": {"cpu": "1"}})), admitted(SMALL), TARGET))
+    assert change.patch["spec"] == {"containers": [{"name": "app", "image": "app:2"}]}
+
+
+def test_a_record_of_what_was_applied_that_a_stranger_broke_is_put_right() -> None:
+    member = served(BASE)
+    member.metadata.annotations["vk-provider.io/applied"] = "[]"
+    change = only(changes(BASE, member, TARGET))
+    assert change.patch["metadata"]["annotations"] == {"vk-provider.io/applied": '{"containers/app/image":"app:1"}'}
 
 
 def test_a_debug_container_goes_to_its_subresource() -> None:

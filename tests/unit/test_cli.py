@@ -68,7 +68,10 @@ def misused(*args: str) -> str:
 # Usage.
 
 
-@pytest.mark.parametrize("command", [[], ["join"], ["unjoin"], ["status"], ["run"], ["fence"], ["confirm"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["join"], ["unjoin"], ["status"], ["run"], ["fence"], ["confirm"], ["plan-failover"], ["render"]],
+)
 def test_help_explains(command: list[str]) -> None:
     result = vk(*command, "--help")
     assert result.exit_code == 0
@@ -189,7 +192,7 @@ def test_join_says_that_it_is_the_member_that_does_not_answer() -> None:
     assert said.startswith(f"error: member west: {NOBODY}") and "s3cret" not in said
 
 
-@pytest.mark.parametrize("args", [["status"], ["unjoin", "west", "--yes"], ["run"]])
+@pytest.mark.parametrize("args", [["status"], ["unjoin", "west", "--yes"], ["run"], ["plan-failover", "west"]])
 def test_commands_say_that_it_is_the_parent_that_does_not_answer(args: list[str]) -> None:
     said = refused(*args)
     assert said.startswith(f"error: parent cluster {NOBODY}") and "--context" in said and "s3cret" not in said

@@ -58,6 +58,7 @@ OTHER_NODES = pod(
     annotations={words.PARENT_UID: "p-1"},
 )
 RUNNING = {"phase": "Running", **CREATED}
+SHADOW = {words.PLAN: "1a2b3c4d"}
 
 
 @pytest.mark.parametrize(
@@ -105,10 +106,24 @@ RUNNING = {"phase": "Running", **CREATED}
         pytest.param(deleted_parent(30, 30), member("p-0"), Finish(), id="deleting, earlier incarnation: finish"),
         pytest.param(parent(status={"phase": "Failed"}), member(), Keep(), id="failed, present: keep"),
         pytest.param(parent(status={"phase": "Succeeded"}), member(), Keep(), id="succeeded, present: keep"),
+        pytest.param(
+            parent(status={"phase": "Succeeded"}),
+            member(status={"phase": "Succeeded"}),
+            Keep(reflect=True),
+            id="succeeded on both sides: keep, and reflect the rest",
+        ),
+        pytest.param(
+            parent(status={"phase": "Failed"}), member(status={"phase": "Running"}), Keep(), id="failed alone: keep"
+        ),
         pytest.param(parent(status={"phase": "Succeeded"}), None, Keep(), id="succeeded, absent: keep"),
         pytest.param(parent(status={"phase": "Failed"}), FOREIGN, Keep(), id="failed, a stranger has the name: keep"),
         pytest.param(
             deleted_parent(30, 30, {"phase": "Succeeded"}), member(), Delete("m-1", 30), id="succeeded, deleted: delete"
+        ),
+        pytest.param(parent(labels=SHADOW), None, Nothing(), id="a plan's shadow: nothing"),
+        pytest.param(parent(labels=SHADOW), member(), Reflect(), id="labelled as one when it ran already: reflect"),
+        pytest.param(
+            pod(labels=SHADOW, deletionTimestamp="2026-03-01T12:00:30Z"), None, Finish(), id="shadow, deleted: finish"
         ),
         pytest.param(None, member(), Orphan("m-1"), id="absent, ours: orphan"),
         pytest.param(None, deleted_member(30), Nothing(), id="absent, ours on its way out: nothing"),
@@ -125,6 +140,15 @@ def test_row(parents: Pod | None, members: Pod | None, action: Action) -> None:
 def test_a_lost_pod_that_must_not_restart_fails() -> None:
     action = decide(parent("Never", CREATED), None, NAMES, now=NOW)
     assert isinstance(action, Fail) and action.reason == words.MEMBER_POD_LOST
+
+
+def test_a_member_pod_that_was_made_a_moment_ago_counts_as_made() -> None:
+    assert isinstance(decide(parent("Never"), None, NAMES, now=NOW, made="p-1"), Fail)
+    assert decide(parent(), None, NAMES, now=NOW, made="p-1") == Create(again=True)
+
+
+def test_a_member_pod_of_an_earlier_incarnation_does_not_count() -> None:
+    assert decide(parent("Never"), None, NAMES, now=NOW, made="p-0") == Create()
 
 
 @pytest.mark.parametrize("taken", [FOREIGN, OTHER_PARENTS, OTHER_NODES], ids=["user", "parent", "node"])

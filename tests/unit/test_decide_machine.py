@@ -3,8 +3,8 @@
 One name, `shop/web-1`, in one parent and one member. Caches are complete and fresh. The provider carries out one action
 at a time and may lose its memory in between; what it must not forget, it finds in the parent pod.
 
-The machine leaves out one window that no pure function can close: a stranger who deletes a member pod before the
-parent pod says that it was created.
+The machine leaves out one window that no pure function can close: a provider that forgets that it made a member pod
+before the parent pod says so, while a stranger deletes it.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class World(RuleBasedStateMachine):
         self.member: Pod | None = None
         self.foreign: Pod | None = None  # as the stranger left it
         self.last: Pod | None = None  # the provider's memory: the member pod as last seen
+        self.made = ""  # and the UID of the parent pod that it made one for
         self.count = 0
         self.created: dict[str, int] = {}  # parent UID -> member pods ever created for it
         self.finals: dict[str, str] = {}  # parent UID -> the terminal phase that it once showed
@@ -96,8 +97,16 @@ class World(RuleBasedStateMachine):
         elif self.member is None:
             labels = {"app": "web"} | ({words.NODE_LABEL: NAMES.node} if forged else {})
             self.member = self.foreign = pod(uid=self._uid("f"), labels=labels, status={"phase": "Running"})
-        elif self._known():
+        elif self._known() or (self.parent is not None and self.made == self.parent.metadata.uid):
             self.member = self._deleted(self.member, grace) if grace else None
+
+    @rule()
+    def a_stranger_is_quick(self) -> None:
+        """Whatever the provider makes now goes before the provider looks at it again."""
+        before = self.member
+        self._act()
+        if before is None and self._ours_in("Pending"):
+            self.member = None
 
     # What the member's kubelet does.
 
@@ -134,7 +143,8 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def provider_restarts(self) -> None:
-        self.last = None
+        if self._known() or self._remembered_by_the_member():
+            self.last, self.made = None, ""
 
     @rule()
     def everybody_else_rests(self) -> None:
@@ -205,7 +215,7 @@ class World(RuleBasedStateMachine):
 
     def _act(self) -> None:
         parent, member = self.parent, self.member
-        action = decide(parent, member, NAMES, now=self.now)
+        action = decide(parent, member, NAMES, now=self.now, made=self.made)
         match action:
             case Create(again=again):
                 assert parent is not None and member is None, "a second member pod of the same name"
@@ -216,7 +226,7 @@ class World(RuleBasedStateMachine):
                     assert change.patch["metadata"]["uid"] == member.metadata.uid
                     member = self.member = apply_pod(member, change.patch)
                 self._reflect(parent, member)
-            case AwaitGone():
+            case AwaitGone() | Keep(reflect=True):
                 assert parent is not None and member is not None
                 self._reflect(parent, member)
             case Delete(uid=uid, grace_seconds=grace):
@@ -249,6 +259,7 @@ class World(RuleBasedStateMachine):
         manifest["metadata"]["uid"] = self._uid("m")
         manifest["status"] = {"phase": "Pending"}
         self.member = as_pod(manifest)
+        self.made = parent.metadata.uid
         self.created[parent.metadata.uid] = self.created.get(parent.metadata.uid, 0) + 1
 
     def _reflect(self, parent: Pod, member: Pod) -> None:
@@ -264,12 +275,15 @@ class World(RuleBasedStateMachine):
         )
 
     def _known(self) -> bool:
-        """Whether the parent pod, where there is one, says that this member pod was created."""
+        """Whether the parent pod, where there is one, says that a member pod was created, if one ever was."""
         return (
             self.parent is None
-            or not self._is_of(self.parent, self.member)
+            or self.parent.metadata.uid not in self.created
             or pod_phase(self.parent).has(words.CREATED_CONDITION)
         )
+
+    def _remembered_by_the_member(self) -> bool:
+        return self.parent is not None and self._is_of(self.parent, self.member)
 
     def _ours_in(self, phase: str) -> bool:
         return self.member is not None and self.foreign is None and pod_phase(self.member).phase == phase

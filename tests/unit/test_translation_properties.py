@@ -147,13 +147,6 @@ def unknown_fields(value: Any, path: tuple[str | int, ...] = ()) -> dict[tuple[s
 
 
 @given(specs, targets)
-def test_translating_twice_is_translating_once(spec: Manifest, target: Target) -> None:
-    parent = pod()
-    once = member_spec(copy.deepcopy(spec), parent, target)
-    assert member_spec(copy.deepcopy(once), parent, target) == once
-
-
-@given(specs, targets)
 def test_unknown_fields_of_pods_and_containers_survive(spec: Manifest, target: Target) -> None:
     kept = {key: spec[key] for key in spec if key.startswith("future") or key in ("containers", "initContainers")}
     for containers in (kept.get("containers", []), kept.get("initContainers", [])):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -325,3 +326,24 @@ def test_jitter_spreads_over_the_whole_range() -> None:
     rng = random.Random(7)
     waits = [full_jitter(5, base=1, cap=30, rng=rng) for _ in range(200)]
     assert min(waits) < 1.6 and max(waits) > 14.4
+
+
+def test_delays_too_short_for_a_timer_count_as_delays_in_uvloop_too() -> None:
+    """uvloop makes no timer of less than half a millisecond, and what it makes instead cannot say when it runs."""
+
+    async def scenario() -> None:
+        ran = asyncio.Event()
+
+        async def reconcile(_key: str) -> None:
+            ran.set()
+
+        queue: WorkQueue[str] = WorkQueue("test", reconcile, workers=1)
+        for seconds in (0.0, 0.0001, 0.0, 1.0):
+            queue.add_after("a", seconds)
+        work = asyncio.ensure_future(queue.run())
+        await ran.wait()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())

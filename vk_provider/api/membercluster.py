@@ -58,6 +58,12 @@ class HealthSpec(msgspec.Struct, rename="camel", frozen=True):
     second_look_seconds: float = 60.0  # after which many orphans are deleted if they are orphans still
 
 
+class Network(msgspec.Struct, frozen=True):
+    """How the member's pods are connected. `flat`: they reach the addresses of pods elsewhere."""
+
+    flat: bool = False
+
+
 class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
     """The wish."""
 
@@ -69,6 +75,7 @@ class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
     namespace_mapping: NamespaceMapping = NamespaceMapping()
     api_access: ApiAccess = ApiAccess.PARENT
     health: HealthSpec = HealthSpec()
+    network: Network = Network()
 
 
 class MemberClusterStatus(msgspec.Struct, rename="camel", omit_defaults=True):

@@ -20,6 +20,9 @@ PARENT_UID: Final = f"{DOMAIN}/parent-uid"  # UID of the parent object
 PARENT_NAMESPACE: Final = f"{DOMAIN}/parent-namespace"
 PARENT_NAME: Final = f"{DOMAIN}/parent-name"
 PARENT_SERVICE_ACCOUNT: Final = f"{DOMAIN}/parent-service-account"
+PARENT_LABELS: Final = f"{DOMAIN}/parent-labels"  # as the downward API writes them into a file, where a pod asks
+PARENT_ANNOTATIONS: Final = f"{DOMAIN}/parent-annotations"  # the same of annotations
+APPLIED: Final = f"{DOMAIN}/applied"  # images and resources that the parent pod had last
 METADATA_KEYS: Final = f"{DOMAIN}/metadata-keys"  # labels and annotations that came from the parent, for their removal
 RESTARTS: Final = f"{DOMAIN}/restarts"  # restart counts that earlier member pods of the same parent pod had
 TOKEN_EXPIRES: Final = f"{DOMAIN}/token-expires"  # RFC 3339, on Secrets that hold tokens
@@ -30,6 +33,15 @@ CREATED_CONDITION: Final = f"{DOMAIN}/MemberPodCreated"
 ON_LOST: Final = f"{DOMAIN}/on-lost"  # Hold or Reschedule
 HELD: Final = f"{DOMAIN}/held"  # toleration seconds, as JSON, that a held pod gets back
 AT_MOST_ONCE: Final = f"{DOMAIN}/at-most-once"  # "true"
+
+# On what `plan-failover` makes for a moment: shadow pods, and the PriorityClass that owns them.
+PLAN: Final = f"{DOMAIN}/plan"  # label: whose plan
+PLAN_EXPIRES: Final = f"{DOMAIN}/plan-expires"  # RFC 3339, on the PriorityClass: whoever made it is gone by then
+
+# On namespaces and DaemonSets of the parent, read by manifests/policies.
+TOLERATION_SECONDS: Final = f"{DOMAIN}/toleration-seconds"  # annotation of a namespace
+INFRASTRUCTURE: Final = f"{DOMAIN}/infrastructure"  # label of a namespace: "true" keeps its DaemonSets away
+VIRTUAL_NODES: Final = f"{DOMAIN}/virtual-nodes"  # label of a DaemonSet: "allow" lets it onto them all the same
 
 # On MemberClusters.
 FINALIZER: Final = f"{DOMAIN}/member"
@@ -54,6 +66,7 @@ MEMBER_REFUSED: Final = "MemberRefused"
 MEMBER_POD_LOST: Final = "MemberPodLost"
 MEMBER_LOST: Final = "MemberLost"
 POD_HELD: Final = "HeldOnLostMember"
+NOT_HONOURED: Final = "FieldsNotHonoured"
 NOT_SUPPORTED: Final = "NotSupportedByVirtualNode"
 
 # Where `join` keeps kubeconfigs in the parent.

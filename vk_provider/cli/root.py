@@ -12,6 +12,8 @@ from vk_provider.cli.confirm import confirm
 from vk_provider.cli.fence import fence
 from vk_provider.cli.join import join
 from vk_provider.cli.parent import Parent
+from vk_provider.cli.plan_failover import plan_failover
+from vk_provider.cli.render import render
 from vk_provider.cli.run import run
 from vk_provider.cli.status import status
 from vk_provider.cli.unjoin import unjoin
@@ -56,10 +58,11 @@ def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose
     vk-provider status                              see them
     vk-provider fence west --confirmed-down         state that it is down
     vk-provider unjoin west                         let it go
+    vk-provider render -f pod.yaml --member west    see what becomes of a pod
     """
     ctx.obj = Parent(kubeconfig, context, verbose)
     telemetry.setup(LogFormat.TEXT, level=logging.WARNING, verbose=verbose)
 
 
-for command in (join, run, status, fence, confirm, unjoin):
+for command in (join, render, run, status, plan_failover, fence, confirm, unjoin):
     cli.add_command(command)

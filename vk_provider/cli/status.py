@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vk_provider.api.membercluster import MemberCluster
-from vk_provider.api.words import CLUSTER_LABEL, ORPHANS_HELD, READY
+from vk_provider.api.words import CLUSTER_LABEL, ORPHANS_HELD, PLAN, READY
 from vk_provider.cli import options, terminal
 from vk_provider.cli.members import HOW_TO_JOIN, is_fresh, list_members, renew_times, unknown
 from vk_provider.cli.parent import Parent, execute, pass_parent
@@ -166,7 +166,7 @@ def row(member: MemberCluster, node: _Node | None, pods: Pods, renewed: datetime
 async def _count_pods(client: Client, node: str) -> Pods:
     active = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
     running = total = 0
-    async for page in client.pages(PODS, type=_Pod, query={"fieldSelector": active}):
+    async for page in client.pages(PODS, type=_Pod, query={"fieldSelector": active, "labelSelector": f"!{PLAN}"}):
         total += len(page.items)
         running += sum(pod.status.phase == "Running" for pod in page.items)
     return Pods(running, total)

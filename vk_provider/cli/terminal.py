@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from fractions import Fraction
@@ -11,6 +11,8 @@ from typing import Final
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as RichProgress
 from rich.status import Status
 from rich.text import Text
 
@@ -63,6 +65,20 @@ def progress(text: str) -> Iterator[Progress]:
     finally:
         timer.cancel()
         status.stop()
+
+
+@contextmanager
+def bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows on stderr how many of `total` are done, as the yielded function is told; one line where it is piped."""
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        note(text)
+        yield lambda done: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with RichProgress(*columns, console=console, transient=True) as shown:
+        task = shown.add_task(text, total=total)
+        yield lambda done: shown.update(task, completed=done)
 
 
 def age(since: str | None, now: datetime) -> str:

@@ -51,7 +51,7 @@ class WorkQueue(Generic[K]):
         self._running: set[K] = set()
         self._again: set[K] = set()
         self._failures: dict[K, int] = {}
-        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._timers: dict[K, tuple[float, asyncio.Handle]] = {}  # loop time: uvloop's handles do not all have one
 
     def __len__(self) -> int:
         return len(self._queued) + len(self._running)
@@ -59,7 +59,7 @@ class WorkQueue(Generic[K]):
     def add(self, key: K) -> None:
         """Runs the key as soon as a worker is free; a pending delay is overtaken."""
         if timer := self._timers.pop(key, None):
-            timer.cancel()
+            timer[1].cancel()
         if key in self._running:
             self._again.add(key)
         elif key not in self._queued:
@@ -71,11 +71,12 @@ class WorkQueue(Generic[K]):
         if key in self._queued:
             return
         loop = asyncio.get_running_loop()
+        when = loop.time() + seconds
         if timer := self._timers.get(key):
-            if timer.when() <= loop.time() + seconds:
+            if timer[0] <= when:
                 return
-            timer.cancel()
-        self._timers[key] = loop.call_later(seconds, self.add, key)
+            timer[1].cancel()
+        self._timers[key] = when, loop.call_later(seconds, self.add, key)
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -84,7 +85,7 @@ class WorkQueue(Generic[K]):
                 for _ in range(self._workers):
                     group.create_task(self._work())
         finally:
-            for timer in self._timers.values():
+            for _, timer in self._timers.values():
                 timer.cancel()
             self._timers.clear()
 

@@ -26,6 +26,8 @@ PERMISSIONS: Final = (
     ("", "pods/portforward", ("get", "create")),
     ("", "configmaps", ("get", "list", "watch", "create", "patch", "delete")),
     ("", "secrets", ("get", "list", "watch", "create", "patch", "delete")),
+    ("", "services", ("get", "list", "watch", "create", "patch", "delete")),
+    ("discovery.k8s.io", "endpointslices", ("get", "list", "watch", "create", "patch", "delete")),
     ("", "namespaces", ("get", "list", "watch", "create", "delete")),
     ("", "nodes", ("list", "watch")),
     ("", "events", ("list", "watch")),

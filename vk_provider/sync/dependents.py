@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -42,7 +43,9 @@ log = logging.getLogger(__name__)
 
 _RESOURCES: Final[dict[Kind, Resource]] = {"ConfigMap": CONFIG_MAPS, "Secret": SECRETS}
 _FIRST_ANSWER: Final = 15.0  # seconds for the first look at an object of the parent
+_LOOK_AGAIN: Final = 5.0  # seconds, at copies that are kept for now
 _RENEW_AT: Final = 0.8  # of a token's life, as a kubelet
+_RENEW_AFTER: Final = timedelta(hours=24)  # at the latest, as a kubelet
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,13 @@ class DependentLoop:
         parent: Client,
         member: Client,
         copies: dict[Kind, Informer[Copy]],
+        *,
+        keep: Callable[[], bool],
     ) -> None:
+        """`keep` tells whether copies that nobody uses stay for now: pods that the parent does not know may run."""
         self._target, self._names = target, target.names
         self._parent, self._member, self._copies = parent, member, copies
+        self._keep = keep
         self._users: dict[Item, set[str]] = {}  # item -> UIDs of parent pods
         self._used: dict[str, tuple[Item, ...]] = {}  # UID of a parent pod -> its items
         self._tokens: dict[Item, tuple[Metadata, Needs]] = {}  # item -> its parent pod and what that asks for
@@ -175,6 +182,8 @@ class DependentLoop:
         """One item, by one task at a time. Returns seconds until it needs a look again."""
         async with self._locks.setdefault(item, asyncio.Lock()):
             if item not in self._users:
+                if self._keep():
+                    return _LOOK_AGAIN
                 await self._remove(item)
                 self._locks.pop(item, None)
                 return None
@@ -272,7 +281,7 @@ class DependentLoop:
                 return (renew - now).total_seconds()
         minted = await asyncio.gather(*(self._mint(pod, named, source) for source in named.tokens))
         expires = min(status.expiration_timestamp for status in minted)
-        renew = now + (expires - now) * _RENEW_AT
+        renew = now + min((expires - now) * _RENEW_AT, _RENEW_AFTER)
         tokens = {source.key: status.token for source, status in zip(named.tokens, minted, strict=True)}
         manifest = token_manifest(pod, tokens, _rfc3339(expires), _rfc3339(renew), self._names)
         await self._write("Secret", manifest, copy)

@@ -1,6 +1,7 @@
 """Namespaces of the member: made when a pod needs one, removed when the parent's is gone and nothing of ours is left.
 
-Owns which namespaces of the member are known to exist. Only a namespace that carries our label is ever deleted.
+Knows all namespaces of the member, since each pod names its own as its owner, by UID. Only one that carries our label
+is ever deleted.
 """
 
 from __future__ import annotations
@@ -32,33 +33,33 @@ class NamespaceLoop:
         parent: Client,
         member: Client,
         parent_namespaces: Informer[Named],
-        ours: Informer[Named],
+        member_namespaces: Informer[Named],
         *,
         in_use: Callable[[str], bool],
     ) -> None:
         """`in_use` tells whether anything that matters is left in a namespace of the member."""
         self._names, self._parent, self._member = names, parent, member
-        self._parent_namespaces, self._ours = parent_namespaces, ours
+        self._parent_namespaces, self._member_namespaces = parent_namespaces, member_namespaces
         self._in_use = in_use
-        self._foreign: set[str] = set()  # namespaces of the member that exist and are not ours
         self.queue: WorkQueue[str] = WorkQueue("namespaces", self._reconcile, workers=2)
 
     async def run(self) -> None:
         """Works until cancelled. Both informers must be synced."""
         self._parent_namespaces.on_change(self._parent_changed)
-        for namespace in self._ours.items.values():
-            self.queue.add(_parent_name(namespace.metadata))
+        for namespace in self._member_namespaces.items.values():
+            if self._names.owns(namespace.metadata.labels):
+                self.queue.add(_parent_name(namespace.metadata))
         await self.queue.run()
 
     def _parent_changed(self, before: Named | None, after: Named | None) -> None:
         if before is not None and after is None:
             self.queue.add(before.metadata.name)
 
-    async def ensure(self, parent_namespace: str) -> None:
-        """Makes sure that the member's namespace for this one exists; makes and labels it where it is missing."""
+    async def ensure(self, parent_namespace: str) -> str:
+        """The UID of the member's namespace for this one; makes and labels it where it is missing."""
         name = self._names.namespace(parent_namespace)
-        if name in self._ours.items or name in self._foreign:
-            return
+        if found := self._member_namespaces.items.get(name):
+            return found.metadata.uid
         body = {
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -69,17 +70,15 @@ class NamespaceLoop:
             },
         }
         try:
-            self._ours.observe(await self._member.create(NAMESPACES, body, type=Named))
+            namespace = await self._member.create(NAMESPACES, body, type=Named)
         except ConflictError:
-            self._foreign.add(name)
-
-    def forget(self, parent_namespace: str) -> None:
-        """Called when the member says that a namespace is not there after all."""
-        self._foreign.discard(self._names.namespace(parent_namespace))
+            namespace = await self._member.get(NAMESPACES, name, type=Named)
+        self._member_namespaces.observe(namespace)
+        return namespace.metadata.uid
 
     async def _reconcile(self, parent_namespace: str) -> float | None:
-        ours = self._ours.items.get(self._names.namespace(parent_namespace))
-        if ours is None or ours.metadata.deletion_timestamp is not None:
+        ours = self._member_namespaces.items.get(self._names.namespace(parent_namespace))
+        if ours is None or not self._names.owns(ours.metadata.labels) or ours.metadata.deletion_timestamp is not None:
             return None
         if parent_namespace in self._parent_namespaces.items:
             return None

@@ -26,7 +26,7 @@ from vk_provider.errors import (
 )
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Pod, pod_phase
+from vk_provider.kube.objects import Pod, fields, pod_phase
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import PODS
 from vk_provider.kube.workqueue import WorkQueue
@@ -46,8 +46,9 @@ from vk_provider.translate.decide import (
     Reflect,
     decide,
 )
+from vk_provider.translate.deeds import deeds
 from vk_provider.translate.orphans import is_stray
-from vk_provider.translate.pod import Target, member_pod
+from vk_provider.translate.pod import Owner, Target, member_pod
 from vk_provider.translate.status import is_silent, restarts
 
 log = logging.getLogger(__name__)
@@ -70,9 +71,13 @@ class Dependents(Protocol):
 class Namespaces(Protocol):
     """Port: the member's namespaces."""
 
-    async def ensure(self, parent_namespace: str) -> None: ...
+    async def ensure(self, parent_namespace: str) -> str: ...
 
-    def forget(self, parent_namespace: str) -> None: ...
+
+class Services(Protocol):
+    """Port: the parent's Services in the member."""
+
+    async def ensure(self, parent_namespace: str) -> None: ...
 
 
 class Statuses(Protocol):
@@ -101,6 +106,7 @@ class _PodState:
 
     applied: int = 0  # hash of (parent, member) for which no change was left to apply
     last: Pod | None = None  # the member pod as it was when it went
+    made: str = ""  # UID of the parent pod that had a member pod, which its status may not say yet
     foreign: Pod | None = None  # what has the pod's name in the member and is not ours
     unsure: bool = False  # a create was sent and its outcome is unknown
     finished: str = ""  # UID of the parent pod whose final delete was sent
@@ -123,6 +129,7 @@ class PodLoop:
         *,
         dependents: Dependents,
         namespaces: Namespaces,
+        services: Services,
         statuses: Statuses,
         brake: Brake,
         recorder: Recorder,
@@ -134,6 +141,7 @@ class PodLoop:
         self._parent, self._member = parent, member
         self._parent_pods, self._member_pods = parent_pods, member_pods
         self._dependents, self._namespaces, self._statuses = dependents, namespaces, statuses
+        self._services = services
         self._brake, self._recorder, self._blind = brake, recorder, blind
         self._states: dict[str, _PodState] = {}
         self._busy: set[asyncio.Timeout] = set()  # one for each worker that is at a pod
@@ -175,6 +183,7 @@ class PodLoop:
         if after is None:
             state = self._state(key)
             state.last, state.deleting = before, None
+            state.made = pod.metadata.annotations.get(words.PARENT_UID, "")
         self.queue.add(key)
 
     def _state(self, key: str) -> _PodState:
@@ -202,7 +211,7 @@ class PodLoop:
         parent = self._parent_pods.items.get(key)
         state = self._state(key)
         member = self._member_pods.items.get(self._member_key(key)) or state.foreign
-        action = decide(parent, member, self._names, now=self._parent.server_time())
+        action = decide(parent, member, self._names, now=self._parent.server_time(), made=state.made)
         if why := self._blind():
             await self._while_blind(parent, action, state, why)
             return None
@@ -213,7 +222,7 @@ class PodLoop:
                 return await self._reflect(parent, member, state)
             case Create() if parent:
                 return await self._create(parent, state, again=action.again)
-            case AwaitGone() if parent and member:
+            case AwaitGone() | Keep(reflect=True) if parent and member:
                 await self._statuses.reflect(parent, member)
             case Delete() if member:
                 await self._delete(member, action, state)
@@ -239,7 +248,8 @@ class PodLoop:
     async def _while_blind(self, parent: Pod | None, action: Action, state: _PodState, why: str) -> None:
         if parent is None:
             return
-        if isinstance(action, Finish) and not state.unsure and not pod_phase(parent).has(words.CREATED_CONDITION):
+        made = pod_phase(parent).has(words.CREATED_CONDITION) or state.made == parent.metadata.uid
+        if isinstance(action, Finish) and not made and not state.unsure:
             await self._finish(parent, state)  # it never was in the member, which needs no asking
         else:
             await self._statuses.lose(parent, why)
@@ -283,27 +293,28 @@ class PodLoop:
             counts = {}
         namespace = parent.metadata.namespace
         try:
-            await self._namespaces.ensure(namespace)
+            owner = Owner(self._names.namespace(namespace), await self._namespaces.ensure(namespace))
+            await self._services.ensure(namespace)
             await self._dependents.bring(parent)
-            manifest = member_pod(parent, self._target, restarts=counts)
-            created = await self._send(manifest, self._names.namespace(namespace), state)
+            manifest = member_pod(parent, self._target, restarts=counts, owner=owner)
+            created = await self._send(manifest, owner.namespace, state)
         except NameTakenError as error:
             return await self._conflict(parent, error.message)
         except ConflictError:
             return await self._name_exists(parent, state)
-        except NotFoundError:
-            self._namespaces.forget(namespace)  # it went behind our back; the next attempt makes it again
-            raise
         except (ForbiddenError, InvalidError) as error:
             if "serviceaccount" in error.message and "not found" in error.message:
                 return _ACCOUNT_RETRY
             self._event(parent, "Warning", words.MEMBER_REFUSED, error.message)
             await self._statuses.wait(parent, words.MEMBER_REFUSED, error.message)
             raise
+        state.made = parent.metadata.uid
         if again:
             state.recreated, state.recreated_at = state.recreated + 1, asyncio.get_running_loop().time()
             self._event(parent, "Normal", "MemberPodRecreated", "the member pod was lost; a new one was created")
         log.debug("member pod created", extra={"pod": parent.metadata.key, "node": self._names.node})
+        if not again:
+            self._say_missed(parent, manifest)
         state.applied = _applied_signature(parent, created)
         self._member_pods.observe(created)
         state.silent_until = asyncio.get_running_loop().time() + _FIRST_WORDS
@@ -406,6 +417,12 @@ class PodLoop:
         except NotFoundError:
             pass
         return None
+
+    def _say_missed(self, parent: Pod, manifest: dict[str, Any]) -> None:
+        """One Event with every field that the member cannot honour and a user may rely on."""
+        missed = [str(deed) for deed in deeds({"spec": fields(parent.spec)}, manifest, self._target) if deed.missed]
+        if missed:
+            self._event(parent, "Warning", words.NOT_HONOURED, "; ".join(missed))
 
     def _event(self, parent: Pod, type: str, reason: str, message: str) -> None:
         self._recorder.event(PODS, parent.metadata, type, reason, message)

@@ -42,7 +42,9 @@ class StatusWriter:
 
     async def fail(self, parent: Pod, reason: str, message: str) -> None:
         """Makes the pod Failed, for good."""
-        await self._write(parent, translate.status_patch(parent, translate.failed(reason, message)))
+        await self._write(
+            parent, translate.status_patch(parent, translate.failed(reason, message) | translate.observed(parent))
+        )
 
     async def lose(self, parent: Pod, message: str) -> None:
         """Makes the pod not ready: its member is lost, and nothing is known of it."""

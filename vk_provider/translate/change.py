@@ -1,11 +1,13 @@
-"""What of a running member pod differs from its translation and may be changed in place.
+"""What has changed of a parent pod and may be changed in the running member pod.
 
+Images and resources are patched where the parent pod has changed since they were applied last *and* the member pod
+differs: what the member's admission has made of them is the member's.
 (https://kubernetes.io/docs/concepts/workloads/pods/#pod-update-and-replacement)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ import msgspec
 
 from vk_provider.api import words
 from vk_provider.kube.objects import Pod, fields
+from vk_provider.translate import applied
 from vk_provider.translate.pod import Target, member_pod, member_spec
 
 # The member's API server sets them to those of the node when it binds the pod.
@@ -28,19 +31,27 @@ class Change:
 
 
 def changes(parent: Pod, member: Pod, target: Target) -> list[Change]:
-    """The patches that bring the member pod up to date; none where it is. Each carries the member pod's UID."""
+    """The patches that bring the member pod up to date; none where it is. Each carries the member pod's UID.
+
+    In that order: the last one also writes down that all were sent.
+    """
     wanted = member_pod(parent, target)
     spec = fields(member.spec)
-    main: dict[str, Any] = {}
-    if metadata := _metadata(wanted["metadata"], member):
-        main["metadata"] = metadata
-    if changed := _spec(wanted["spec"], spec):
-        main["spec"] = changed
-    found = [Change("", main)] if main else []
-    if resized := _resources(wanted["spec"], spec):
+    before = applied.decode(member.metadata.annotations.get(words.APPLIED, ""))
+    after = applied.record(wanted["spec"])
+    stale = {part for part in before.keys() | after.keys() if before.get(part) != after.get(part)}
+    found: list[Change] = []
+    if resized := _resources(wanted["spec"], spec, stale):
         found.append(Change("resize", {"spec": resized}))
     if added := _ephemeral(parent, spec, target):
         found.append(Change("ephemeralcontainers", {"spec": {"ephemeralContainers": added}}))
+    main: dict[str, Any] = {}
+    if metadata := _metadata(wanted["metadata"], member):
+        main["metadata"] = metadata
+    if changed := _spec(wanted["spec"], spec, stale):
+        main["spec"] = changed
+    if main:
+        found.append(Change("", main))
     return [_with_uid(change, member.metadata.uid) for change in found]
 
 
@@ -51,12 +62,11 @@ def _with_uid(change: Change, uid: str) -> Change:
 
 def _metadata(wanted: Mapping[str, Any], member: Pod) -> dict[str, Any]:
     """Only keys that are the parent's are added, changed or removed; what the member adds is the member's."""
-    annotations = dict(wanted["annotations"])
-    record = _earlier_keys(member)
+    keys = _earlier_keys(member)
     changed: dict[str, Any] = {}
     for field, new, old, earlier in (
-        ("labels", wanted["labels"], member.metadata.labels, record[0]),
-        ("annotations", annotations, member.metadata.annotations, record[1]),
+        ("labels", wanted["labels"], member.metadata.labels, keys[0]),
+        ("annotations", wanted["annotations"], member.metadata.annotations, keys[1]),
     ):
         difference: dict[str, str | None] = {
             key: value for key, value in new.items() if old.get(key) != value and key not in _SET_AT_BINDING
@@ -76,14 +86,15 @@ def _earlier_keys(member: Pod) -> tuple[list[str], list[str]]:
         return [], []  # somebody in the member changed it; it is put right with the other annotations
 
 
-def _spec(wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> dict[str, Any]:
+def _spec(wanted: Mapping[str, Any], actual: Mapping[str, Any], stale: Set[str]) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     for kind in ("containers", "initContainers"):
         images = {container["name"]: container.get("image") for container in actual.get(kind) or ()}
         different = [
             {"name": container["name"], "image": container["image"]}
             for container in wanted.get(kind) or ()
-            if container.get("image")
+            if applied.image(kind, container["name"]) in stale
+            and container.get("image")
             and container["name"] in images
             and images[container["name"]] != container["image"]
         ]
@@ -111,7 +122,7 @@ def _tolerations(wanted: list[dict[str, Any]], actual: list[dict[str, Any]]) -> 
     return members + wanted
 
 
-def _resources(wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> dict[str, Any]:
+def _resources(wanted: Mapping[str, Any], actual: Mapping[str, Any], stale: Set[str]) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     for kind in ("containers", "initContainers"):
         have = {container["name"]: container.get("resources") or {} for container in actual.get(kind) or ()}
@@ -121,13 +132,15 @@ def _resources(wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> dict[str
                 "resources": {k: resources[k] for k in ("requests", "limits") if k in resources},
             }
             for container in wanted.get(kind) or ()
-            if (resources := container.get("resources"))
+            if applied.resources(kind, container["name"]) in stale
+            and (resources := container.get("resources"))
             and container["name"] in have
             and _differ(resources, have[container["name"]])
         ]
         if different:
             changed[kind] = different
-    if (pod_level := wanted.get("resources")) and _differ(pod_level, actual.get("resources") or {}):
+    pod_level = wanted.get("resources")
+    if applied.resources() in stale and pod_level and _differ(pod_level, actual.get("resources") or {}):
         changed["resources"] = {k: pod_level[k] for k in ("requests", "limits") if k in pod_level}
     return changed
 

@@ -7,7 +7,7 @@ A parent pod's life as this function sees it (member pod in brackets; times go d
        |          [ours]                  Reflect, patch what may change
        |          [another parent UID]    Delete that, wait, then Create
        |          [not ours]              Conflict
-    terminal      [ours]                  Keep (its logs) until the parent pod is deleted
+    terminal      [ours]                  Keep (its logs) until the parent pod is deleted; Reflect what else is said
     deleting      [ours]                  Delete with the grace that is left; Reflect until it is gone
        |          [none]                  Finish: the parent pod goes too
     gone          [ours]                  Orphan: delete, once the parent itself confirms
@@ -45,7 +45,12 @@ class Reflect:
 
 @dataclass(frozen=True)
 class Keep:
-    """The parent pod is final and stays as it is; the member pod stays too, for its logs."""
+    """The parent pod's phase is final, and the member pod stays, for its logs.
+
+    `reflect`: both have ended alike, and what the member's kubelet still says of the rest is to be shown.
+    """
+
+    reflect: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,11 @@ class _Spec(msgspec.Struct, rename="camel"):
 _spec = msgspec.json.Decoder(_Spec)
 
 
-def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetime) -> Action:
-    """What to do about one pod. `now` only counts how much of a grace period is left."""
+def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetime, made: str = "") -> Action:
+    """What to do about one pod. `now` only counts how much of a grace period is left.
+
+    `made`: UID of a parent pod that is known to have had a member pod, before its status says so.
+    """
     if parent is None:
         return _parentless(member, names)
     ours = member is not None and names.owns(member.metadata.labels)
@@ -115,11 +123,14 @@ def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetim
         return _delete(parent.metadata, member.metadata, now)
     phase = pod_phase(parent)
     if phase.phase in TERMINAL:
-        return Keep()
-    if refusal := _refusal(parent):
-        return refusal
+        same = member is not None and ours and _parent_uid(member) == parent.metadata.uid
+        return Keep(reflect=same and member is not None and pod_phase(member).phase == phase.phase)
+    if refused := refusal(parent):
+        return refused
+    if member is None and words.PLAN in parent.metadata.labels:
+        return Nothing()  # a shadow: the scheduler was asked where it would go, and that is all
     if member is None:
-        return _absent(parent, created=phase.has(words.CREATED_CONDITION))
+        return _absent(parent, created=phase.has(words.CREATED_CONDITION) or made == parent.metadata.uid)
     if not ours:
         return Conflict(
             f"a pod {member.metadata.key} that is not managed by virtual node {names.node} exists in the member cluster"
@@ -149,7 +160,8 @@ def _absent(parent: Pod, *, created: bool) -> Action:
     return Create(again=True)
 
 
-def _refusal(parent: Pod) -> Fail | None:
+def refusal(parent: Pod) -> Fail | None:
+    """Why the pod cannot run on a virtual node at all; None where it can."""
     if _MIRROR in parent.metadata.annotations:
         return Fail(words.NOT_SUPPORTED, "static (mirror) pods cannot run on a virtual node")
     if _spec.decode(parent.spec).resource_claims:

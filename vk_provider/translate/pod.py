@@ -14,6 +14,8 @@ from typing import Any, Final
 from vk_provider.api import words
 from vk_provider.api.membercluster import ApiAccess
 from vk_provider.kube.objects import Pod, fields
+from vk_provider.translate import applied, downward
+from vk_provider.translate.constraints import soften
 from vk_provider.translate.dependents import CONTAINER_LISTS, token_key
 from vk_provider.translate.names import ROOT_CA, Names
 
@@ -21,7 +23,6 @@ from vk_provider.translate.names import ROOT_CA, Names
 DROPPED: Final = {
     "nodeName": "names the virtual node; the member's scheduler picks the real one",
     "nodeSelector": "speaks of nodes of the parent, and has been honoured there",
-    "affinity": "speaks of nodes and pods of the parent (anti-affinity by hostname is kept as a preference)",
     "schedulerName": "a scheduler of the parent",
     "priority": "computed from the parent's PriorityClass; the parent has preempted already",
     "priorityClassName": "a PriorityClass of the parent",
@@ -29,15 +30,31 @@ DROPPED: Final = {
     "schedulingGates": "removed in the parent before it scheduled the pod",
     "schedulingGroup": "a PodGroup of the parent, scheduled together there",
     "workloadRef": "the older name of schedulingGroup (1.35)",
+    "evictionResponders": "evictions are requested in the parent, and answered there",
     "overhead": "set by the RuntimeClass admission of the member",
     "readinessGates": "their conditions live in the parent, which computes Ready with them",
     "serviceAccountName": "an identity of the parent; its tokens come with the pod",
     "serviceAccount": "the deprecated name of serviceAccountName",
     "ephemeralContainers": "added to the running pod, which is the only way that the API allows",
 }
-_HOSTNAME: Final = "kubernetes.io/hostname"
 _SERVICE_ACCOUNT_DIR: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 _OWN: Final = f"{words.DOMAIN}/"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The namespace of the member that controls the member pod.
+
+    A pod without a controller is adopted by any ReplicaSet, StatefulSet or Job of the member whose selector fits its
+    labels, as where the same application runs in both clusters; and then deleted, as one too many.
+    """
+
+    namespace: str
+    uid: str
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        return {"apiVersion": "v1", "kind": "Namespace", "name": self.namespace, "uid": self.uid, "controller": True}
 
 
 @dataclass(frozen=True)
@@ -56,31 +73,34 @@ class Target:
             "metadata.uid": f"metadata.annotations['{words.PARENT_UID}']",
             "spec.nodeName": f"metadata.labels['{words.NODE_LABEL}']",
             "spec.serviceAccountName": f"metadata.annotations['{words.PARENT_SERVICE_ACCOUNT}']",
+            "metadata.labels": f"metadata.annotations['{words.PARENT_LABELS}']",
+            "metadata.annotations": f"metadata.annotations['{words.PARENT_ANNOTATIONS}']",
         }
         if self.names.prefix:
             paths["metadata.namespace"] = f"metadata.annotations['{words.PARENT_NAMESPACE}']"
         return paths
 
 
-def member_pod(parent: Pod, target: Target, *, restarts: Mapping[str, int] | None = None) -> dict[str, Any]:
+def member_pod(
+    parent: Pod, target: Target, *, restarts: Mapping[str, int] | None = None, owner: Owner | None = None
+) -> dict[str, Any]:
     """The manifest to create in the member. `restarts`: container name -> restarts of earlier member pods."""
     spec = fields(parent.spec)
-    service_account = spec.get("serviceAccountName", "default")
-    metadata = _metadata(parent, target.names, service_account)
+    metadata = _metadata(parent, target.names, spec)
     if restarts:
-        metadata["annotations"][words.RESTARTS] = json.dumps(dict(restarts), sort_keys=True, separators=(",", ":"))
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": member_spec(spec, parent, target)}
+        metadata["annotations"][words.RESTARTS] = _compact(dict(restarts))
+    if owner:
+        metadata["ownerReferences"] = [owner.reference]
+    spec = member_spec(spec, parent, target)
+    metadata["annotations"][words.APPLIED] = applied.encode(applied.record(spec))
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def member_spec(spec: dict[str, Any], parent: Pod, target: Target) -> dict[str, Any]:
-    """Changes `spec`, a parent pod's, into a member pod's; applied twice it is the same as once."""
-    soft = _soft_anti_affinity(spec.get("affinity"))
+    """Changes `spec`, a parent pod's, into a member pod's."""
     for field in DROPPED:
         spec.pop(field, None)
-    if soft:
-        spec["affinity"] = soft
-    if "topologySpreadConstraints" in spec:
-        _soften_spread(spec)
+    soften(spec, target.names)
     spec["automountServiceAccountToken"] = False
     _rewrite_field_refs(spec, target.field_refs)
     if target.api_access is ApiAccess.PARENT:
@@ -91,18 +111,28 @@ def member_spec(spec: dict[str, Any], parent: Pod, target: Target) -> dict[str, 
     return spec
 
 
-def _metadata(parent: Pod, names: Names, service_account: str) -> dict[str, Any]:
+def _metadata(parent: Pod, names: Names, spec: Mapping[str, Any]) -> dict[str, Any]:
     labels = {key: value for key, value in parent.metadata.labels.items() if not key.startswith(_OWN)}
     annotations = {key: value for key, value in parent.metadata.annotations.items() if not key.startswith(_OWN)}
-    keys = json.dumps([sorted(labels), sorted(annotations)], separators=(",", ":"))
+    ours = names.annotations(parent.metadata) | {
+        words.PARENT_SERVICE_ACCOUNT: spec.get("serviceAccountName", "default"),
+        words.METADATA_KEYS: _compact([sorted(labels), sorted(annotations)]),
+    }
+    shown = {(item.get("fieldRef") or {}).get("fieldPath") for item in _downward_items(spec)}
+    if "metadata.labels" in shown:
+        ours[words.PARENT_LABELS] = downward.text(parent.metadata.labels)
+    if "metadata.annotations" in shown:
+        ours[words.PARENT_ANNOTATIONS] = downward.text(parent.metadata.annotations)
     return {
         "name": parent.metadata.name,
         "namespace": names.namespace(parent.metadata.namespace),
         "labels": labels | names.labels,
-        "annotations": annotations
-        | names.annotations(parent.metadata)
-        | {words.PARENT_SERVICE_ACCOUNT: service_account, words.METADATA_KEYS: keys},
+        "annotations": annotations | ours,
     }
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def containers(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -111,54 +141,19 @@ def containers(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from spec.get(kind) or ()
 
 
-def _soft_anti_affinity(affinity: Any) -> dict[str, Any] | None:
-    """Only "not on the same host" means the same in the member; as a wish, since the parent counted it as one host."""
-    anti = (affinity or {}).get("podAntiAffinity") or {}
-    terms = [
-        {"weight": 100, "podAffinityTerm": term}
-        for term in anti.get("requiredDuringSchedulingIgnoredDuringExecution") or []
-        if term.get("topologyKey") == _HOSTNAME
-    ]
-    terms += [
-        entry
-        for entry in anti.get("preferredDuringSchedulingIgnoredDuringExecution") or []
-        if entry.get("podAffinityTerm", {}).get("topologyKey") == _HOSTNAME
-    ]
-    for entry in terms:
-        _drop_merged_keys(entry["podAffinityTerm"])
-    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}} if terms else None
-
-
-def _soften_spread(spec: dict[str, Any]) -> None:
-    kept = [entry for entry in spec.pop("topologySpreadConstraints") or [] if entry.get("topologyKey") == _HOSTNAME]
-    for entry in kept:
-        entry["whenUnsatisfiable"] = "ScheduleAnyway"
-        entry.pop("minDomains", None)  # valid with DoNotSchedule only
-        _drop_merged_keys(entry)
-    if kept:
-        spec["topologySpreadConstraints"] = kept
-
-
-def _drop_merged_keys(term: dict[str, Any]) -> None:
-    """Drops label keys that the parent's API server has merged into the selector: the member's would merge them again,
-    and then refuse the pod for naming a key twice."""
-    merged = {entry.get("key") for entry in (term.get("labelSelector") or {}).get("matchExpressions") or ()}
-    for field in ("matchLabelKeys", "mismatchLabelKeys"):
-        if field in term:
-            term[field] = [key for key in term[field] or () if key not in merged]
-            if not term[field]:
-                del term[field]
-
-
 def _rewrite_field_refs(spec: dict[str, Any], paths: Mapping[str, str]) -> None:
     for container in containers(spec):
         for entry in container.get("env") or ():
             _rewrite(entry.get("valueFrom"), paths)
+    for item in _downward_items(spec):
+        _rewrite(item, paths)
+
+
+def _downward_items(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What the downward API puts into files."""
     for volume in spec.get("volumes") or ():
-        sources = [volume, *(volume.get("projected", {}).get("sources") or ())]
-        for source in sources:
-            for item in source.get("downwardAPI", {}).get("items") or ():
-                _rewrite(item, paths)
+        for source in (volume, *(volume.get("projected", {}).get("sources") or ())):
+            yield from source.get("downwardAPI", {}).get("items") or ()
 
 
 def _rewrite(holder: dict[str, Any] | None, paths: Mapping[str, str]) -> None:

@@ -18,7 +18,15 @@ from vk_provider.translate.decide import TERMINAL
 Status = dict[str, Any]
 
 _PARENTS_OWN: Final = frozenset(
-    {"conditions", "qosClass", "nominatedNodeName", "observedGeneration", "resourceClaimStatuses"}
+    {
+        "conditions",
+        "qosClass",
+        "nominatedNodeName",
+        "observedGeneration",
+        "resourceClaimStatuses",
+        "extendedResourceClaimStatus",
+        "nodeAllocatableResourceClaimStatuses",
+    }
 )
 _PARENTS_CONDITIONS: Final = frozenset({"PodScheduled"})
 _NOT_SCHEDULED: Final = frozenset({"Unschedulable", "SchedulerError", "SchedulingGated"})
@@ -79,6 +87,8 @@ def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
     conditions = _with_gates(conditions, spec.readiness_gates, before, now)
     shown = {condition["type"] for condition in conditions}
     conditions += [c | {"lastTransitionTime": now} for c in _no_longer_ready(before) if c["type"] not in shown]
+    if scheduled := _scheduled(before, status, now):
+        conditions.append(scheduled)
     conditions.append(_condition(words.CREATED_CONDITION, "True", "Created", before, now))
     # What the member's kubelet has not seen yet, the parent's has not either.
     seen = status.get("observedGeneration", 0) >= member.metadata.generation
@@ -88,6 +98,20 @@ def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
         conditions = [c | {"observedGeneration": generation} if "observedGeneration" in c else c for c in conditions]
     wanted["conditions"] = conditions
     return wanted
+
+
+def _scheduled(before: Status, member: Status, now: str) -> dict[str, Any] | None:
+    """PodScheduled with what a kubelet adds: that it is True, where the pod was made with its nodeName, and the
+    generation. None: it adds nothing.
+    """
+    ours, theirs = (
+        next((c for c in status.get("conditions") or () if c["type"] == "PodScheduled" and c["status"] == "True"), None)
+        for status in (before, member)
+    )
+    seen = {"observedGeneration": theirs["observedGeneration"]} if theirs and "observedGeneration" in theirs else {}
+    if ours is None:
+        return {"type": "PodScheduled", "status": "True", "lastTransitionTime": now} | seen
+    return ours | seen if seen else None
 
 
 def is_silent(member: Pod) -> bool:
@@ -104,7 +128,12 @@ def waiting(parent: Pod, reason: str, message: str = "") -> Status:
     _keep_final_states(wanted, before, spec)
     if conditions := _no_longer_ready(before):
         wanted["conditions"] = conditions
-    return wanted
+    return wanted | observed(parent)
+
+
+def observed(parent: Pod) -> Status:
+    """That this very generation of the pod was seen, for a status that no kubelet of the member has written."""
+    return {"observedGeneration": parent.metadata.generation} if parent.metadata.generation else {}
 
 
 def _waiting(spec: _Spec, reason: str, message: str, counts: Mapping[str, int]) -> Status:

@@ -1,0 +1,296 @@
+"""Pods that report what they see, for the parent and, as an oracle, for a plain cluster.
+
+Each prints lines `name=value` into its termination message. Run in the parent they must see and show what the same pods
+do on a plain node, but for what is said here to differ.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from tests.e2e.test_pods import BUSYBOX, FOREVER
+
+Json = dict[str, Any]
+
+_LABELS: Final = {"app": "probe", "tier": "front"}
+_ANNOTATIONS: Final = {"note": 'say "hi"\n\tä'}
+_SETTINGS: Final[Json] = {
+    "kind": "ConfigMap",
+    "metadata": {"name": "settings"},
+    "data": {"colour": "green", "size": "3"},
+}
+_PASSWORD: Final[Json] = {
+    "kind": "Secret",
+    "metadata": {"name": "password"},
+    "immutable": True,
+    "stringData": {"word": "sesame"},
+}
+REPORT: Final = "/dev/termination-log"
+
+
+def _field(path: str) -> Json:
+    return {"fieldRef": {"fieldPath": path}}
+
+
+def _resource(name: str, divisor: str) -> Json:
+    return {"resourceFieldRef": {"containerName": "main", "resource": name, "divisor": divisor}}
+
+
+_FROM: Final[dict[str, Json]] = {
+    "UID_": _field("metadata.uid"),
+    "NAME": _field("metadata.name"),
+    "NAMESPACE": _field("metadata.namespace"),
+    "NODE": _field("spec.nodeName"),
+    "ACCOUNT": _field("spec.serviceAccountName"),
+    "HOST_IP": _field("status.hostIP"),
+    "HOST_IPS": _field("status.hostIPs"),
+    "POD_IP": _field("status.podIP"),
+    "POD_IPS": _field("status.podIPs"),
+    "TIER": _field("metadata.labels['tier']"),
+    "NOTE": _field("metadata.annotations['note']"),
+    "CPU_LIMIT": _resource("limits.cpu", "1m"),
+    "CPU_REQUEST": _resource("requests.cpu", "1m"),
+    "MEMORY_LIMIT": _resource("limits.memory", "1Ki"),
+    "COLOUR": {"configMapKeyRef": {"name": "settings", "key": "colour"}},
+    "ABSENT": {"configMapKeyRef": {"name": "absent", "key": "x", "optional": True}},
+    "WORD": {"secretKeyRef": {"name": "password", "key": "word"}},
+}
+_SEEN: Final = f"""
+for name in {" ".join(_FROM)} S_colour S_size; do echo "$name=${{!name}}"; done
+echo "hostname=$(hostname)"
+echo "fqdn=$(hostname -f)"
+echo "alias=$(grep 192.0.2.7 /etc/hosts)"
+echo "id=$(id)"
+echo "port_start=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)"
+echo "memory=$(grep ' /scratch ' /proc/mounts | cut -d' ' -f3)"
+echo "read_only=$(touch /x 2>/dev/null || echo yes)"
+echo "sub_path=$(ls -d /scratch/$NAME >/dev/null && touch /own/x && ls /scratch/$NAME)"
+echo "mode=$(stat -L -c %a /all/word)"
+echo "all=$(cat /all/word /all/size)"
+echo "labels=$(grep -v ^topology /all/labels | sort | tr '\\n' ' ')"
+echo "annotations=$(grep -v ^kubernetes.io /all/annotations | tr '\\n' ' ')"
+echo "cpu_file=$(cat /all/cpu)"
+"""
+
+
+def _container(script: str, **more: Any) -> Json:
+    return {"name": "main", "image": BUSYBOX, "command": ["sh", "-c", script], **more}
+
+
+def _environment() -> Json:
+    items = [
+        {"path": "labels", **_field("metadata.labels")},
+        {"path": "annotations", **_field("metadata.annotations")},
+        {"path": "cpu", **_resource("limits.cpu", "1m")},
+    ]
+    sources = [
+        {"secret": {"name": "password", "items": [{"key": "word", "path": "word", "mode": 0o400}]}},
+        {"configMap": {"name": "settings", "items": [{"key": "size", "path": "size"}]}},
+        {"configMap": {"name": "absent", "optional": True}},
+        {"downwardAPI": {"items": items}},
+    ]
+    main = _container(
+        f"{{ {_SEEN} }} > {REPORT}",
+        env=[{"name": name, "valueFrom": source} for name, source in _FROM.items()],
+        envFrom=[{"prefix": "S_", "configMapRef": {"name": "settings"}}],
+        resources={"requests": {"cpu": "20m", "memory": "16Mi"}, "limits": {"cpu": "500m", "memory": "64Mi"}},
+        securityContext={"runAsUser": 1001, "runAsGroup": 1002, "readOnlyRootFilesystem": True},
+        volumeMounts=[
+            {"name": "scratch", "mountPath": "/scratch"},
+            {"name": "scratch", "mountPath": "/own", "subPathExpr": "$(NAME)"},
+            {"name": "all", "mountPath": "/all"},
+        ],
+    )
+    return {
+        "hostname": "front",
+        "subdomain": "web",
+        "hostAliases": [{"ip": "192.0.2.7", "hostnames": ["db.example.com", "db"]}],
+        "securityContext": {
+            "fsGroup": 2000,
+            "supplementalGroups": [3000],
+            "sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "1"}],
+        },
+        "volumes": [
+            {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+            {"name": "all", "projected": {"sources": sources}},
+        ],
+        "containers": [main],
+    }
+
+
+def _names() -> Json:
+    script = f"{{ echo hostname=$(hostname); echo resolv=$(cat /etc/resolv.conf); }} > {REPORT}"
+    return {
+        "hostname": "front",
+        "subdomain": "web",
+        "setHostnameAsFQDN": True,
+        "dnsPolicy": "None",
+        "dnsConfig": {
+            "nameservers": ["192.0.2.1"],
+            "searches": ["example.com"],
+            "options": [{"name": "ndots", "value": "3"}],
+        },
+        "containers": [_container(script)],
+    }
+
+
+def _steps() -> Json:
+    """Init container, sidecar, post-start hook and main container write down when their turn is."""
+    mounts = [{"name": "turns", "mountPath": "/turns"}]
+
+    def step(name: str, script: str, **more: Any) -> Json:
+        return {**_container(script, volumeMounts=mounts, **more), "name": name}
+
+    after = {"exec": {"command": ["sh", "-c", "echo hook >> /turns/list"]}}
+    main = "until grep -q hook /turns/list; do sleep 0.1; done; "
+    main += f"{{ echo turns=$(cat /turns/list); echo first=$(tr '\\0' ' ' < /proc/1/cmdline); }} > {REPORT}"
+    started = {"exec": {"command": ["grep", "-q", "sidecar", "/turns/list"]}, "periodSeconds": 1}
+    return {
+        "shareProcessNamespace": True,
+        "volumes": [{"name": "turns", "emptyDir": {}}],
+        "initContainers": [
+            step("first", "echo first >> /turns/list"),
+            step("sidecar", f"echo sidecar >> /turns/list; {FOREVER}", restartPolicy="Always", startupProbe=started),
+            step("last", "echo last >> /turns/list"),
+        ],
+        "containers": [step("main", main, lifecycle={"postStart": after})],
+    }
+
+
+def _again() -> Json:
+    script = f"if [ -e /kept/x ]; then echo run=2 > {REPORT}; else touch /kept/x; exit 3; fi"
+    return {
+        "restartPolicy": "OnFailure",
+        "volumes": [{"name": "kept", "emptyDir": {}}],
+        "containers": [_container(script, volumeMounts=[{"name": "kept", "mountPath": "/kept"}])],
+    }
+
+
+def _late() -> Json:
+    return {"activeDeadlineSeconds": 3, "containers": [_container(FOREVER)]}
+
+
+def _failing() -> Json:
+    script = "echo last words; exit 7"
+    return {"containers": [_container(script, terminationMessagePolicy="FallbackToLogsOnError")]}
+
+
+def _host() -> Json:
+    env = [{"name": name, "valueFrom": _FROM[name]} for name in ("HOST_IP", "POD_IP")]
+    script = f"{{ echo same=$([ $HOST_IP = $POD_IP ] && echo yes); echo host=$(ls -d /host/kubernetes); }} > {REPORT}"
+    mounts = [{"name": "host", "mountPath": "/host", "readOnly": True}]
+    return {
+        "hostNetwork": True,
+        "dnsPolicy": "Default",
+        "volumes": [{"name": "host", "hostPath": {"path": "/etc", "type": "Directory"}}],
+        "containers": [_container(script, env=env, volumeMounts=mounts)],
+    }
+
+
+def _live() -> Json:
+    """Runs on, with probes, for what changes while it does."""
+    items = [{"path": "labels", **_field("metadata.labels")}]
+    return {
+        "restartPolicy": "Always",
+        "volumes": [
+            {"name": "info", "downwardAPI": {"items": items}},
+            {"name": "settings", "configMap": {"name": "settings"}},
+        ],
+        "containers": [
+            _container(
+                f"touch /tmp/ready; {FOREVER}",
+                startupProbe={"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1},
+                readinessProbe={"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1},
+                resources={"requests": {"cpu": "20m"}},
+                volumeMounts=[
+                    {"name": "info", "mountPath": "/info"},
+                    {"name": "settings", "mountPath": "/settings"},
+                ],
+            )
+        ],
+    }
+
+
+_SPECS: Final[dict[str, Json]] = {
+    "environment": _environment(),
+    "names": _names(),
+    "steps": _steps(),
+    "again": _again(),
+    "late": _late(),
+    "failing": _failing(),
+    "host": _host(),
+    "live": _live(),
+}
+NAMES: Final = tuple(_SPECS)
+
+
+def manifests(member: str = "") -> str:
+    """All of it as one List; with `member`, for the parent, pinned to that."""
+    pods = []
+    for name, spec in copy.deepcopy(_SPECS).items():
+        selector = {"nodeSelector": {"vk-provider.io/cluster": member}} if member else {}
+        shared = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 2} | selector
+        metadata = {"name": name, "labels": _LABELS, "annotations": _ANNOTATIONS}
+        pods.append({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": shared | spec})
+    data = [{"apiVersion": "v1"} | item for item in (_SETTINGS, _PASSWORD)]
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": [*data, *pods]})
+
+
+def has_come_to_rest(pod: Json) -> bool:
+    """Whether its kubelet has had its last word, or, for the one that runs on, is content."""
+    status = pod.get("status", {})
+    conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", ())}
+    if pod["metadata"]["name"] == "live":
+        return conditions.get("Ready") == "True"
+    return status.get("phase") in ("Succeeded", "Failed") and conditions.get("PodReadyToStartContainers") == "False"
+
+
+def report(pod: Json) -> dict[str, str]:
+    """What the pod's main container has reported."""
+    state = pod["status"]["containerStatuses"][0]["state"]
+    text: str = state.get("terminated", {}).get("message", "")
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def lines(pod: Json) -> list[str]:
+    """The shape of a pod's status, one fact a line."""
+    return sorted(_lines("status", shape(pod)))
+
+
+def _lines(field: str, value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _lines(f"{field}.{key}", part)
+    else:
+        yield f"{field}: {value}"
+
+
+# Times, addresses and identities differ from run to run; the generation counts changes that are each side's own.
+_OWN: Final = frozenset(
+    {"startedAt", "finishedAt", "startTime", "lastTransitionTime", "lastProbeTime", "containerID", "imageID"}
+    | {"podIP", "podIPs", "hostIP", "hostIPs", "ip", "observedGeneration", "message"}
+)
+
+
+def shape(pod: Json) -> Json:
+    """A pod's status as far as it must be the same wherever the pod runs: which fields there are, and what they say."""
+    status = copy.deepcopy(pod["status"])
+    status.pop("resources", None)  # of a pod that sets none: what its cgroup says, which is a matter of the moment
+    status["conditions"] = sorted(
+        (c for c in status["conditions"] if not c["type"].startswith("vk-provider.io/")), key=lambda c: str(c["type"])
+    )
+    shaped: Json = _shape(status)
+    return shaped
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, dict):
+        shaped = {key: "?" if key in _OWN else _shape(part) for key, part in value.items()}
+        return {key: part for key, part in shaped.items() if part not in (None, {}, "")}
+    if isinstance(value, list):
+        return [_shape(part) for part in value]
+    return re.sub("^kube-api-access-.*", "kube-api-access", value) if isinstance(value, str) else value

@@ -1,0 +1,174 @@
+"""What containers see and what is shown of their pods, in the parent and, as the oracle, on a plain member."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from demo.world import World
+
+from tests.e2e import probes
+from tests.e2e.probes import Json
+from tests.e2e.test_pods import BUSYBOX
+
+
+@dataclass
+class Both:
+    """The same pods in the parent, pinned to alpha, and in a namespace that is alpha's own. By name."""
+
+    world: World
+    namespace: str
+    plain_namespace: str
+    parents: dict[str, Json]
+    plain: dict[str, Json]
+
+    def reports(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
+        """What the pod saw in the parent, and on the plain member, with the namespaces called the same."""
+        plain = {
+            key: value.replace(self.plain_namespace, self.namespace)
+            for key, value in probes.report(self.plain[name]).items()
+        }
+        return probes.report(self.parents[name]), plain
+
+    def show(self, *command: str) -> str:
+        """What a command prints in the container that runs on."""
+        return self.world.kubectl("exec", "-n", self.namespace, "live", "-c", "main", "--", *command)
+
+    def live(self) -> Json:
+        """The pod that runs on."""
+        found: Json = self.world.get("pod", "live", "-n", self.namespace)
+        return found
+
+    def main(self) -> Json:
+        """The status of its container."""
+        found: Json = self.live()["status"]["containerStatuses"][0]
+        return found
+
+
+@pytest.fixture(scope="module")
+def both(world: World) -> Iterator[Both]:
+    """All probes at once, and one wait for all."""
+    suffix = uuid.uuid4().hex[:8]
+    namespace, plain = f"seen-{suffix}", f"even-{suffix}"  # of one length: names are compared
+    world.kubectl("create", "namespace", namespace)
+    world.create_in("alpha", "namespace", plain)
+    world.until(
+        "both namespaces have their service account",
+        lambda: bool(
+            world.get("serviceaccount", "default", "-n", namespace)
+            and world.get("serviceaccount", "default", "-n", plain, cluster="alpha")
+        ),
+    )
+    world.kubectl("create", "-n", namespace, "-f", "-", stdin=probes.manifests("alpha"))
+    world.create_in("alpha", "-n", plain, "-f", "-", stdin=probes.manifests())
+
+    def pods(namespace: str, cluster: str = "") -> dict[str, Json]:
+        return {pod["metadata"]["name"]: pod for pod in world.pods(namespace=namespace, cluster=cluster)}
+
+    def at_rest() -> bool:
+        found = [*pods(namespace).values(), *pods(plain, "alpha").values()]
+        return len(found) == 2 * len(probes.NAMES) and all(map(probes.has_come_to_rest, found))
+
+    world.until("all probes have come to rest", at_rest, 300)
+    yield Both(world, namespace, plain, pods(namespace), pods(plain, "alpha"))
+    world.kubectl("delete", "namespace", namespace, "--wait=false")
+    world.delete_in("alpha", "namespace", plain)
+
+
+def test_a_container_is_told_what_the_parent_says_of_its_pod(both: Both) -> None:
+    pod = both.parents["environment"]
+    seen = probes.report(pod)
+    assert (seen["UID_"], seen["NAME"], seen["NODE"]) == (pod["metadata"]["uid"], "environment", "alpha")
+    assert (seen["NAMESPACE"], seen["ACCOUNT"]) == (both.namespace, "default")
+    status = pod["status"]
+    assert (seen["POD_IP"], seen["HOST_IP"]) == (status["podIP"], status["hostIP"])
+
+
+def test_a_containers_environment_is_that_of_a_plain_node(both: Both) -> None:
+    seen, plain = both.reports("environment")
+    own = {"UID_", "NODE", "POD_IP", "POD_IPS"}
+    assert {k: v for k, v in seen.items() if k not in own} == {k: v for k, v in plain.items() if k not in own}
+    assert seen["fqdn"].startswith(f"front.web.{both.namespace}.svc.")  # that there is something to compare
+    assert (seen["WORD"], seen["S_colour"], seen["all"]) == ("sesame", "green", "sesame3")
+
+
+def test_a_file_of_labels_shows_those_of_the_parent_pod_and_no_others(both: Both) -> None:
+    assert probes.report(both.parents["environment"])["labels"].split() == ['app="probe"', 'tier="front"']
+
+
+@pytest.mark.parametrize("name", ["names", "steps", "again", "host"])
+def test_a_pod_sees_what_it_sees_on_a_plain_node(both: Both, name: str) -> None:
+    seen, plain = both.reports(name)
+    assert seen == plain
+    assert seen
+
+
+@pytest.mark.parametrize("name", probes.NAMES)
+def test_the_parent_shows_of_a_pod_what_a_kubelet_shows(both: Both, name: str) -> None:
+    assert probes.lines(both.parents[name]) == probes.lines(both.plain[name])
+
+
+def test_last_words_come_from_the_log_where_the_pod_asks_for_that(both: Both) -> None:
+    state = both.parents["failing"]["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert (state["exitCode"], state["message"].strip()) == (7, "last words")
+
+
+def test_a_deadline_is_kept_and_named(both: Both) -> None:
+    status = both.parents["late"]["status"]
+    assert (status["phase"], status["reason"]) == ("Failed", "DeadlineExceeded")
+
+
+def test_files_follow_the_labels_and_config_maps_of_the_parent(both: Both) -> None:
+    run = ("-n", both.namespace)
+    both.world.kubectl("patch", "configmap", "settings", *run, "-p", json.dumps({"data": {"colour": "blue"}}))
+    both.world.until(
+        "the copy has followed",
+        lambda: both.world.get("configmap", "settings", *run, cluster="alpha")["data"]["colour"] == "blue",
+    )
+    both.world.kubectl("label", "pod", "live", *run, "tier=back", "--overwrite")  # its kubelet looks at all volumes
+    both.world.until("the file of labels follows", lambda: 'tier="back"' in both.show("cat", "/info/labels"))
+    both.world.until("the file of the ConfigMap follows", lambda: both.show("cat", "/settings/colour") == "blue")
+
+
+def test_a_resize_reaches_the_container_and_is_shown(both: Both) -> None:
+    before = both.main()["restartCount"]
+    resources = {"requests": {"cpu": "30m"}}
+    body = {"spec": {"containers": [{"name": "main", "resources": resources}]}}
+    both.world.kubectl("patch", "pod", "live", "-n", both.namespace, "--subresource=resize", "-p", json.dumps(body))
+
+    def resized() -> bool:
+        pod = both.live()
+        seen: bool = pod["status"]["observedGeneration"] == pod["metadata"]["generation"]
+        return seen and dict(both.main()["resources"]["requests"]) == {"cpu": "30m"}
+
+    both.world.until("the resize is done", resized)
+    assert both.main()["restartCount"] == before
+
+
+def test_a_debug_container_sees_the_processes_of_its_target(both: Both) -> None:
+    command = ["sh", "-c", f"tr '\\0' ' ' < /proc/1/cmdline > {probes.REPORT}"]
+    options = [f"--image={BUSYBOX}", "--target=main", "--container=debug", "--quiet"]
+    both.world.kubectl("debug", "live", "-n", both.namespace, *options, "--", *command)
+
+    def message() -> str:
+        for status in both.live()["status"].get("ephemeralContainerStatuses", ()):
+            text: str = status["state"].get("terminated", {}).get("message", "")
+            return text
+        return ""
+
+    both.world.until("the debug container has reported", lambda: "ready" in message())
+
+
+def test_an_image_that_is_changed_restarts_the_container_in_place(both: Both) -> None:
+    uid, before = both.live()["metadata"]["uid"], both.main()["restartCount"]
+    both.world.kubectl("set", "image", "pod/live", "-n", both.namespace, "main=busybox:1.37")
+
+    def replaced() -> bool:
+        status = both.main()
+        return status["restartCount"] == before + 1 and bool(status["ready"])
+
+    both.world.until("the container runs the new image", replaced)
+    assert both.live()["metadata"]["uid"] == uid

@@ -1,0 +1,177 @@
+"""What the parent shows of a pod and what the member makes of it, where a real API server has a say."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster import Cluster, Json
+from tests.provider import Provider
+from tests.waiting import eventually
+from tests.workloads import (
+    bare,
+    idle,
+    phase,
+    pod,
+    running_pods,
+    start_idle,
+    wait_until_gone,
+    wait_until_running,
+)
+from vk_provider.api import words
+from vk_provider.kube.resources import EVENTS, NAMESPACES, PODS, Resource
+
+pytestmark = pytest.mark.usefixtures("provider")
+
+REPLICA_SETS = Resource("apps", "v1", "replicasets", "ReplicaSet")
+IMAGE = "registry.example/web:2"
+
+
+def labelled(name: str, **spec: object) -> Json:
+    manifest = bare(name, **spec)
+    manifest["metadata"]["labels"] = {"app": "web"}
+    return manifest
+
+
+def events(cluster: Cluster, name: str, namespace: str, reason: str) -> list[Json]:
+    return cluster.list(EVENTS, namespace, fields=f"involvedObject.name={name},reason={reason}")
+
+
+def test_a_replica_set_of_the_member_does_not_adopt_a_member_pod_that_fits_its_selector(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    parent.create(PODS, labelled("web"), namespace)
+    wait_until_running(parent, "web", namespace)
+    uid = alpha.get(PODS, "web", namespace)["metadata"]["uid"]
+    template = labelled("web") | {"spec": {"containers": [{"name": "web", "image": IMAGE}]}}
+    body = {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template}
+    alpha.create(REPLICA_SETS, {"metadata": {"name": "theirs"}, "spec": body}, namespace)
+    eventually(lambda: running_pods(alpha, namespace).keys() - {"web"}, "the ReplicaSet has made a pod of its own")
+    assert alpha.get(PODS, "web", namespace)["metadata"]["uid"] == uid
+    alpha.delete(REPLICA_SETS, "theirs", namespace)
+    eventually(lambda: running_pods(alpha, namespace).keys() == {"web"}, "its pods go with it, and ours stays")
+
+
+def test_a_pod_in_a_namespace_of_the_members_own_is_controlled_by_that(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    theirs = alpha.create(NAMESPACES, {"metadata": {"name": namespace}})["metadata"]["uid"]
+    eventually(lambda: parent.ensure(PODS, bare("web"), namespace), "the pod is created")
+    wait_until_running(parent, "web", namespace)
+    (owner,) = alpha.get(PODS, "web", namespace)["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"], owner["controller"]) == ("Namespace", theirs, True)
+    parent.delete(PODS, "web", namespace)
+    wait_until_gone(parent, "web", namespace)
+    alpha.delete(NAMESPACES, namespace)
+
+
+def test_what_a_user_may_miss_is_said_in_one_event(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    terms = [{"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}}}]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": terms}
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data-0"}}]
+    parent.create(PODS, bare("web", affinity={"podAntiAffinity": required}, volumes=volumes), namespace)
+    (event,) = eventually(lambda: events(parent, "web", namespace, words.NOT_HONOURED), "an Event says what is missed")
+    assert "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution: " in event["message"]
+    assert "spec.volumes[data].persistentVolumeClaim: " in event["message"]
+
+
+def test_an_event_that_happens_again_in_the_member_is_one_event_with_its_count(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    parent.create(PODS, bare("web"), namespace)
+    wait_until_running(parent, "web", namespace)
+    member = alpha.get(PODS, "web", namespace)["metadata"]
+    about = {"apiVersion": "v1", "kind": "Pod", "name": "web", "namespace": namespace, "uid": member["uid"]}
+    times = {"firstTimestamp": "2030-01-01T00:00:00Z", "lastTimestamp": "2030-01-01T00:00:00Z"}
+    body = {
+        "metadata": {"name": "web.again"},
+        "involvedObject": about | {"fieldPath": "spec.containers{web}"},
+        "type": "Warning",
+        "reason": "BackOff",
+        "message": "Back-off restarting failed container",
+        "source": {"component": "kubelet", "host": "alpha-1"},
+        "count": 1,
+        **times,
+    }
+    alpha.create(EVENTS, body, namespace)
+    eventually(lambda: events(parent, "web", namespace, "BackOff"), "the Event is told in the parent")
+    for count in (2, 3):
+        change = {"count": count, "lastTimestamp": f"2030-01-01T00:00:0{count}Z"}
+        alpha.patch(EVENTS, "web.again", change, namespace)
+
+    def counted() -> Json:
+        (event,) = events(parent, "web", namespace, "BackOff")
+        assert event["count"] == 3, event
+        return event
+
+    event = eventually(counted, "the count follows")
+    assert event["source"] == {"component": "kubelet", "host": "alpha"}
+    assert event["involvedObject"]["fieldPath"] == "spec.containers{web}"
+    assert (event["firstTimestamp"], event["lastTimestamp"]) == ("2030-01-01T00:00:00Z", "2030-01-01T00:00:03Z")
+
+
+def test_a_member_pod_deleted_within_its_first_moments_is_not_run_again_where_it_must_not_restart(
+    parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json
+) -> None:
+    since = alpha.audit_position()
+    parent.create(PODS, idle("once", restartPolicy="Never"), namespace)
+    eventually(lambda: alpha.find(PODS, "once", namespace), "the member pod is there")
+    alpha.delete(PODS, "once", namespace, grace_seconds=0)
+    eventually(lambda: phase(parent, "once", namespace) == "Failed", "it is Failed")
+    assert parent.get(PODS, "once", namespace)["status"]["reason"] == words.MEMBER_POD_LOST
+    created = [
+        request
+        for request in alpha.requests(since)
+        if (request.verb, request.resource, request.namespace, request.stage)
+        == ("create", "pods", namespace, "ResponseComplete")
+        and not request.subresource
+        and request.status == 201
+    ]
+    assert len(created) == 1
+
+
+def test_an_image_that_the_member_has_rewritten_is_left_alone_until_the_parent_changes_it(
+    parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json, provider: Provider
+) -> None:
+    parent.create(PODS, idle("web"), namespace)
+    start_idle(alpha, "web", namespace)
+    wait_until_running(parent, "web", namespace)
+    mirrored = {"spec": {"containers": [{"name": "web", "image": "mirror.example/web:1"}]}}
+    alpha.patch(PODS, "web", mirrored, namespace, content_type="application/strategic-merge-patch+json")
+    provider.stop()
+    provider.start()
+    parent.patch(PODS, "web", {"metadata": {"labels": {"seen": "yes"}}}, namespace)
+
+    def image(label: str) -> str:
+        found = alpha.get(PODS, "web", namespace)
+        assert found["metadata"]["labels"].get("seen") == label, "the label has not come yet"
+        return str(found["spec"]["containers"][0]["image"])
+
+    assert eventually(lambda: image("yes"), "the label comes") == "mirror.example/web:1"
+    changed = {"spec": {"containers": [{"name": "web", "image": IMAGE}]}}
+    parent.patch(PODS, "web", changed, namespace, content_type="application/strategic-merge-patch+json")
+    eventually(lambda: image("yes") == IMAGE, "the parent's new image comes")
+
+
+def test_a_file_that_shows_labels_follows_those_of_the_parent_pod(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    items = [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]
+    manifest = bare("web", volumes=[{"name": "info", "downwardAPI": {"items": items}}])
+    manifest["metadata"]["labels"] = {"app": "web"}
+    parent.create(PODS, manifest, namespace)
+    wait_until_running(parent, "web", namespace)
+
+    def shown() -> str:
+        return str(alpha.get(PODS, "web", namespace)["metadata"]["annotations"][words.PARENT_LABELS])
+
+    eventually(lambda: 'app="web"' in shown().splitlines(), "the member pod holds the text")
+    parent.patch(PODS, "web", {"metadata": {"labels": {"app": "shop"}}}, namespace)
+    eventually(lambda: 'app="shop"' in shown().splitlines(), "the text follows")
+    assert words.DOMAIN not in shown()
+
+
+def test_a_pod_made_with_its_node_name_is_scheduled_as_a_kubelet_says(parent: Cluster, namespace: str) -> None:
+    parent.create(PODS, pod("web"), namespace)
+    shown = wait_until_running(parent, "web", namespace)
+    conditions = {condition["type"]: condition["status"] for condition in shown["status"]["conditions"]}
+    assert conditions["PodScheduled"] == "True"

@@ -1,0 +1,68 @@
+"""Events that are told again: one object each, whoever wrote it first, and however long ago."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.cluster import Cluster, Json
+from tests.integration.connecting import client_through
+from tests.waiting import eventually_here
+from vk_provider.kube.client import Client
+from vk_provider.kube.objects import Metadata
+from vk_provider.kube.recorder import Recorder, Told
+from vk_provider.kube.resources import EVENTS, PODS
+
+
+@pytest.fixture
+async def client(parent: Cluster) -> AsyncIterator[Client]:
+    async with client_through(parent, None) as found:
+        yield found
+
+
+def tell(recorder: Recorder, namespace: str, count: int) -> None:
+    about = Metadata(name="web", namespace=namespace, uid="11111111-aaaa-4aaa-8aaa-000000000009")
+    first, last = "2030-01-01T00:00:00Z", f"2030-01-01T00:00:{count:02}Z"
+    told = Told("web.abc", "kubelet", "alpha", "spec.containers{web}", count, first, last)
+    recorder.tell_again(PODS, about, "Warning", "BackOff", "back-off", told)
+
+
+async def counts(parent: Cluster, namespace: str, wanted: list[int]) -> None:
+    def counted() -> bool:
+        found: list[Json] = parent.list(EVENTS, namespace, fields="reason=BackOff")
+        assert [event["count"] for event in found] == wanted, found
+        return True
+
+    await eventually_here(counted, f"the counts of the Events are {wanted}")
+
+
+async def test_an_event_goes_on_counting_after_a_restart_and_after_it_has_expired(
+    parent: Cluster, client: Client, namespace: str
+) -> None:
+    for count in (1, 2):  # the second recorder knows nothing of what the first has written
+        recorder = Recorder(client)
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(recorder.run())
+            tell(recorder, namespace, count)
+            await counts(parent, namespace, [count])
+            if count == 2:
+                parent.delete(EVENTS, "web.abc", namespace)
+                tell(recorder, namespace, 3)
+                await counts(parent, namespace, [3])
+            running.cancel()
+
+
+async def test_an_event_of_our_own_is_not_repeated_while_it_is_fresh(
+    parent: Cluster, client: Client, namespace: str
+) -> None:
+    recorder = Recorder(client)
+    about = Metadata(name="web", namespace=namespace, uid="11111111-aaaa-4aaa-8aaa-000000000009")
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(recorder.run())
+        for reason in ("NameConflict", "NameConflict", "Last"):
+            recorder.event(PODS, about, "Warning", reason, "words")
+        await eventually_here(lambda: parent.list(EVENTS, namespace, fields="reason=Last"), "the last one is written")
+        running.cancel()
+    assert len(parent.list(EVENTS, namespace, fields="reason=NameConflict")) == 1

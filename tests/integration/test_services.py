@@ -1,0 +1,415 @@
+"""The parent's Services in the members that hold pods of their namespace: brought, kept, and taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests import members
+from tests.cluster import Cluster, Json
+from tests.provider import Provider
+from tests.waiting import eventually
+from tests.workloads import bare, wait_until_gone, wait_until_running
+from vk_provider.api import words
+from vk_provider.api.membercluster import MEMBER_CLUSTERS
+from vk_provider.kube.resources import ENDPOINT_SLICES, EVENTS, NAMESPACES, PODS, SERVICES, Resource
+
+pytestmark = pytest.mark.usefixtures("provider")
+
+QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota")
+READS = ("get", "list", "watch")
+HTTP = {"name": "http", "port": 80, "targetPort": 8080}
+
+
+def service(name: str, **spec: Any) -> Json:
+    """A manifest; selects the pods that `web` makes."""
+    return {"metadata": {"name": name}, "spec": {"selector": {"app": "web"}, "ports": [HTTP], **spec}}
+
+
+def web(name: str, node: str = "alpha", **spec: Any) -> Json:
+    """A bare pod that `service` selects."""
+    manifest = bare(name, node=node, **spec)
+    manifest["metadata"]["labels"] = {"app": "web"}
+    return manifest
+
+
+def start(cluster: Cluster, manifest: Json, namespace: str) -> str:
+    """Creates a pod in the parent and waits until it runs; its address."""
+    cluster.create(PODS, manifest, namespace)
+    found = wait_until_running(cluster, manifest["metadata"]["name"], namespace)
+    return str(found["status"]["podIP"])
+
+
+def slices(cluster: Cluster, name: str, namespace: str) -> list[Json]:
+    return cluster.list(ENDPOINT_SLICES, namespace, labels=f"kubernetes.io/service-name={name}")
+
+
+def addresses(cluster: Cluster, name: str, namespace: str) -> set[str]:
+    """Of all endpoints of a Service."""
+    return {
+        address
+        for found in slices(cluster, name, namespace)
+        for endpoint in found["endpoints"] or ()
+        for address in endpoint["addresses"]
+    }
+
+
+def until_listed(cluster: Cluster, name: str, namespace: str, wanted: set[str]) -> None:
+    def listed() -> bool:
+        found = addresses(cluster, name, namespace)
+        assert found == wanted, f"{found}, not {wanted}"
+        return True
+
+    eventually(listed, f"service {name} lists {len(wanted)} endpoints in {cluster.name}", 60)
+
+
+def until_there(cluster: Cluster, name: str, namespace: str, seconds: float = 30.0) -> Json:
+    what = f"service {name} is in {cluster.name}"
+    found = eventually(lambda: cluster.find(SERVICES, name, namespace), what, seconds)
+    assert found
+    return found
+
+
+def until_away(cluster: Cluster, name: str, namespace: str) -> None:
+    """The Service and its EndpointSlices."""
+    eventually(
+        lambda: cluster.find(SERVICES, name, namespace) is None and slices(cluster, name, namespace) == [],
+        f"service {name} is gone from {cluster.name}",
+        60,
+    )
+
+
+def events(parent: Cluster, name: str, namespace: str, reason: str) -> list[Json]:
+    """Events about a Service."""
+    found = parent.list(EVENTS, namespace, fields=f"involvedObject.kind=Service,involvedObject.name={name}")
+    return [event for event in found if event["reason"] == reason]
+
+
+def test_a_service_is_in_the_member_before_the_first_pod_of_its_namespace(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    for number in range(5):
+        parent.create(SERVICES, service(f"web-{number}"), namespace)
+    position = alpha.audit_position()
+    start(parent, bare("client"), namespace)
+    made = [
+        request.resource
+        for request in alpha.requests(position)
+        if (request.verb, request.namespace, request.status) == ("create", namespace, 201)
+        and (request.resource, request.subresource) in (("services", ""), ("pods", ""))
+    ]
+    assert made == ["services"] * 5 + ["pods"]
+
+
+def test_it_has_its_ports_and_affinity_and_an_address_of_the_member_and_lists_the_pods_there(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    dns = {"name": "dns", "port": 53, "protocol": "UDP"}
+    spec = {"type": "NodePort", "sessionAffinity": "ClientIP", "ports": [HTTP, dns]}
+    original = parent.create(SERVICES, service("web", **spec), namespace)["spec"]
+    address = start(parent, web("web-1"), namespace)
+    found = until_there(alpha, "web", namespace)["spec"]
+    assert found["type"] == "ClusterIP"
+    assert found["sessionAffinityConfig"] == {"clientIP": {"timeoutSeconds": 10800}}
+    ports = [{key: value for key, value in port.items() if key != "nodePort"} for port in original["ports"]]
+    assert found["ports"] == ports
+    assert "selector" not in found
+    until_listed(alpha, "web", namespace, {address})
+    (listing,) = slices(alpha, "web", namespace)
+    assert listing["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] == words.DOMAIN
+    assert {(port["name"], port["port"], port["protocol"]) for port in listing["ports"]} == {
+        ("http", 8080, "TCP"),
+        ("dns", 53, "UDP"),
+    }
+    (endpoint,) = listing["endpoints"]
+    assert endpoint["targetRef"] == {"kind": "Pod", "name": "web-1", "namespace": namespace}
+
+
+def test_a_headless_service_has_the_hostnames_of_its_pods(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    parent.create(SERVICES, service("db", clusterIP="None"), namespace)
+    start(parent, web("db-0", hostname="db-0", subdomain="db"), namespace)
+    assert until_there(alpha, "db", namespace)["spec"]["clusterIP"] == "None"
+
+    def hostnames() -> list[str]:
+        return [endpoint.get("hostname") for found in slices(alpha, "db", namespace) for endpoint in found["endpoints"]]
+
+    eventually(lambda: hostnames() == ["db-0"], "the endpoint has its hostname")
+
+
+def test_an_external_name_is_passed_on(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    spec = {"type": "ExternalName", "externalName": "db.example.com"}
+    parent.create(SERVICES, {"metadata": {"name": "db"}, "spec": spec}, namespace)
+    start(parent, bare("client"), namespace)
+    found = until_there(alpha, "db", namespace)["spec"]
+    assert (found["type"], found["externalName"]) == ("ExternalName", "db.example.com")
+
+
+def test_endpoints_that_somebody_wrote_by_hand_are_listed(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    parent.create(SERVICES, {"metadata": {"name": "db"}, "spec": {"ports": [HTTP]}}, namespace)
+    metadata = {"name": "db-by-hand", "labels": {"kubernetes.io/service-name": "db"}}
+    listing = {"addressType": "IPv4", "endpoints": [{"addresses": ["192.0.2.10"]}], "ports": [{"name": "http"}]}
+    parent.create(ENDPOINT_SLICES, {"metadata": metadata, **listing}, namespace)
+    start(parent, bare("client"), namespace)
+    until_listed(alpha, "db", namespace, {"192.0.2.10"})
+
+
+def test_it_follows_the_parent(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    start(parent, web("web-1"), namespace)
+    parent.create(SERVICES, service("web"), namespace)
+    first = until_there(alpha, "web", namespace)
+    parent.patch(SERVICES, "web", {"spec": {"ports": [HTTP | {"port": 81}], "sessionAffinity": "ClientIP"}}, namespace)
+
+    def followed() -> bool:
+        found = alpha.get(SERVICES, "web", namespace)
+        assert (found["spec"]["ports"][0]["port"], found["spec"]["sessionAffinity"]) == (81, "ClientIP")
+        assert found["metadata"]["uid"] == first["metadata"]["uid"]
+        return True
+
+    eventually(followed, "the same Service has the new port")
+    parent.delete(SERVICES, "web", namespace)
+    parent.create(SERVICES, service("web", clusterIP="None"), namespace)
+    eventually(
+        lambda: (alpha.find(SERVICES, "web", namespace) or {"spec": {}})["spec"].get("clusterIP") == "None",
+        "it is headless, as the one that replaced it",
+    )
+    parent.delete(SERVICES, "web", namespace)
+    until_away(alpha, "web", namespace)
+
+
+def test_endpoints_come_and_go_with_the_pods(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    parent.create(SERVICES, service("web"), namespace)
+    first, second = (start(parent, web(name), namespace) for name in ("web-1", "web-2"))
+    until_listed(alpha, "web", namespace, {first, second})
+    parent.delete(PODS, "web-1", namespace)
+    until_listed(alpha, "web", namespace, {second})
+
+
+def test_what_somebody_changed_or_deleted_in_the_member_is_put_right(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    parent.create(SERVICES, service("web"), namespace)
+    address = start(parent, web("web-1"), namespace)
+    until_listed(alpha, "web", namespace, {address})
+    alpha.patch(SERVICES, "web", {"spec": {"selector": {"app": "other"}}}, namespace)
+    eventually(lambda: "selector" not in until_there(alpha, "web", namespace)["spec"], "the selector goes")
+    eventually(lambda: all(map(is_ours, slices(alpha, "web", namespace))), "and what the member made of it")
+    until_listed(alpha, "web", namespace, {address})
+    (listing,) = slices(alpha, "web", namespace)
+    alpha.patch(ENDPOINT_SLICES, listing["metadata"]["name"], {"endpoints": []}, namespace)
+    until_listed(alpha, "web", namespace, {address})
+    alpha.delete(ENDPOINT_SLICES, listing["metadata"]["name"], namespace)
+    until_listed(alpha, "web", namespace, {address})
+    alpha.delete(SERVICES, "web", namespace)
+    until_there(alpha, "web", namespace)
+
+
+def test_services_leave_after_the_last_pod_of_their_namespace(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    parent.create(SERVICES, service("web"), namespace)
+    for name in ("web-1", "web-2"):
+        start(parent, web(name), namespace)
+    until_there(alpha, "web", namespace)
+    parent.delete(PODS, "web-1", namespace)
+    wait_until_gone(parent, "web-1", namespace)
+    assert alpha.find(SERVICES, "web", namespace), "the other pod may need it"
+    parent.delete(PODS, "web-2", namespace)
+    until_away(alpha, "web", namespace)
+    start(parent, web("web-3"), namespace)
+    assert alpha.find(SERVICES, "web", namespace), "it is back before the next pod"
+
+
+def test_a_namespace_deleted_in_the_member_comes_back_with_its_services(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    parent.create(SERVICES, service("web"), namespace)
+    start(parent, web("web-1"), namespace)
+    before = alpha.get(SERVICES, "web", namespace)["metadata"]["uid"], alpha.get(PODS, "web-1", namespace)
+    alpha.delete(NAMESPACES, namespace)
+
+    def back() -> bool:
+        found = alpha.find(PODS, "web-1", namespace)
+        assert found, "no pod"
+        assert found["metadata"]["uid"] != before[1]["metadata"]["uid"], "the old pod"
+        return True
+
+    eventually(back, "the pod is there again", 60)
+    assert alpha.get(SERVICES, "web", namespace)["metadata"]["uid"] != before[0]
+
+
+@pytest.fixture
+def foreign(alpha: Cluster, namespace: str) -> Iterator[Json]:
+    """A Service of the member's own, of the name `web`."""
+    alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
+    yield alpha.create(SERVICES, service("web"), namespace)
+    alpha.delete(NAMESPACES, namespace)
+
+
+def test_a_foreign_service_keeps_its_name_and_the_conflict_is_said_once(
+    parent: Cluster, alpha: Cluster, namespace: str, foreign: Json
+) -> None:
+    parent.create(SERVICES, service("web"), namespace)
+    start(parent, web("web-1"), namespace)
+    (event,) = eventually(lambda: events(parent, "web", namespace, words.NAME_CONFLICT), "the parent's Service says so")
+    assert f"Service {namespace}/web that is not managed by virtual node alpha" in event["message"]
+    parent.patch(SERVICES, "web", {"spec": {"sessionAffinity": "ClientIP"}}, namespace)
+    start(parent, web("web-2"), namespace)
+    parent.create(SERVICES, service("after"), namespace)
+    until_there(alpha, "after", namespace)
+    assert len(events(parent, "web", namespace, words.NAME_CONFLICT)) == 1
+    assert alpha.get(SERVICES, "web", namespace) == foreign
+    ours = {found["metadata"]["name"] for found in slices(alpha, "web", namespace) if is_ours(found)}
+    assert ours == set(), "no endpoint of ours gets traffic of theirs"
+    alpha.delete(SERVICES, "web", namespace)
+    eventually(lambda: is_ours(alpha.find(SERVICES, "web", namespace) or {}), "the name is free: it comes", 90)
+
+
+def test_a_service_that_the_member_refuses_is_said_and_holds_no_pod_up(
+    parent: Cluster, alpha: Cluster, namespace: str, request: pytest.FixtureRequest
+) -> None:
+    alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
+    request.addfinalizer(lambda: alpha.delete(NAMESPACES, namespace))
+    alpha.create(QUOTAS, {"metadata": {"name": "none"}, "spec": {"hard": {"services": "0"}}}, namespace)
+    eventually(lambda: "hard" in alpha.get(QUOTAS, "none", namespace)["status"], "the quota is in force")
+    parent.create(SERVICES, service("web"), namespace)
+    start(parent, web("web-1"), namespace)
+    (event,) = eventually(
+        lambda: events(parent, "web", namespace, words.MEMBER_REFUSED), "the parent's Service says so"
+    )
+    assert "exceeded quota" in event["message"]
+    alpha.delete(QUOTAS, "none", namespace)
+    until_there(alpha, "web", namespace, 60)
+
+
+def test_services_that_every_cluster_has_of_its_own_are_no_conflict(
+    parent: Cluster, alpha: Cluster, request: pytest.FixtureRequest
+) -> None:
+    before = alpha.get(SERVICES, "kubernetes", "default")
+    request.addfinalizer(lambda: parent.delete(PODS, "api-client", "default"))
+    start(parent, bare("api-client"), "default")
+    request.addfinalizer(lambda: parent.delete(SERVICES, "sentinel", "default"))
+    parent.create(SERVICES, service("sentinel"), "default")
+    until_there(alpha, "sentinel", "default")
+    assert events(parent, "kubernetes", "default", words.NAME_CONFLICT) == []
+    assert alpha.get(SERVICES, "kubernetes", "default") == before
+    assert not [found for found in slices(alpha, "kubernetes", "default") if is_ours(found)]
+
+
+def test_a_restarted_provider_writes_no_service_that_is_as_it_should_be(
+    parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
+) -> None:
+    kinds: dict[str, Json] = {
+        "web": {},
+        "port": {"type": "NodePort", "sessionAffinity": "ClientIP"},
+        "db": {"clusterIP": "None", "publishNotReadyAddresses": True},
+        "both": {"ipFamilyPolicy": "PreferDualStack"},
+    }
+    for name, spec in kinds.items():
+        parent.create(SERVICES, service(name, **spec), namespace)
+    external = {"type": "ExternalName", "externalName": "db.example.com"}
+    parent.create(SERVICES, {"metadata": {"name": "ext"}, "spec": external}, namespace)
+    address = start(parent, web("web-1"), namespace)
+    for name in kinds:
+        until_listed(alpha, name, namespace, {address})
+    provider.kill()
+    position = alpha.audit_position()
+    provider.start()
+    parent.create(SERVICES, service("last"), namespace)
+    until_listed(alpha, "last", namespace, {address})
+    written = [
+        request
+        for request in alpha.requests(position)
+        if request.agent == "vk-provider" and request.namespace == namespace and request.verb not in READS
+        if request.resource in ("services", "endpointslices")
+    ]
+    assert [(request.verb, request.resource) for request in written] == [
+        ("create", "services"),
+        ("create", "endpointslices"),
+    ], written
+
+
+def test_what_went_while_the_provider_was_away_goes_in_the_member(
+    parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
+) -> None:
+    for name in ("web", "stays"):
+        parent.create(SERVICES, service(name), namespace)
+    address = start(parent, web("web-1"), namespace)
+    for name in ("web", "stays"):
+        until_listed(alpha, name, namespace, {address})
+    provider.kill()
+    parent.delete(SERVICES, "web", namespace)
+    provider.start()
+    until_away(alpha, "web", namespace)
+    assert addresses(alpha, "stays", namespace) == {address}
+
+
+def test_what_changed_while_the_member_did_not_answer_is_there_when_it_answers(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    parent.create(SERVICES, service("web"), namespace)
+    address = start(parent, web("web-1"), namespace)
+    until_listed(alpha, "web", namespace, {address})
+    alpha.stop("apiserver")
+    parent.delete(SERVICES, "web", namespace)
+    parent.create(SERVICES, service("new"), namespace)
+    alpha.start("apiserver")
+    until_listed(alpha, "new", namespace, {address})
+    until_away(alpha, "web", namespace)
+
+
+class TestWithTwoMembers:
+    @pytest.fixture
+    def join_beta(self, parent: Cluster, beta: Cluster) -> Iterator[Callable[..., None]]:
+        """Joins `beta` with more fields of the spec, for one test."""
+
+        def join(**spec: Any) -> None:
+            members.join(parent, "beta", members.kubeconfig(beta), **spec)
+            members.wait_until_served(parent, "beta")
+
+        yield join
+        if members.is_served(parent, "beta"):
+            members.unjoin(parent, "beta")
+        else:
+            members.discard(parent, "beta")
+
+    def test_a_member_lists_its_own_pods_and_a_flat_one_all(
+        self, parent: Cluster, alpha: Cluster, beta: Cluster, namespace: str, join_beta: Callable[..., None]
+    ) -> None:
+        join_beta(network={"flat": True})
+        parent.create(SERVICES, service("web"), namespace)
+        parent.create(SERVICES, service("local", internalTrafficPolicy="Local"), namespace)
+        here, there = start(parent, web("web-a"), namespace), start(parent, web("web-b", "beta"), namespace)
+        for name in ("web", "local"):
+            until_listed(alpha, name, namespace, {here})
+        until_listed(beta, "web", namespace, {here, there})
+        until_listed(beta, "local", namespace, {there})
+        more = start(parent, web("web-a2"), namespace)
+        until_listed(beta, "web", namespace, {here, there, more})
+        parent.delete(PODS, "web-a", namespace)
+        until_listed(beta, "web", namespace, {there, more})
+        until_listed(alpha, "web", namespace, {more})
+
+    def test_flat_may_be_switched_while_pods_run(
+        self, parent: Cluster, beta: Cluster, namespace: str, join_beta: Callable[..., None]
+    ) -> None:
+        join_beta()
+        parent.create(SERVICES, service("web"), namespace)
+        here, there = start(parent, web("web-a"), namespace), start(parent, web("web-b", "beta"), namespace)
+        until_listed(beta, "web", namespace, {there})
+        for flat, wanted in ((True, {here, there}), (False, {there})):
+            parent.patch(MEMBER_CLUSTERS, "beta", {"spec": {"network": {"flat": flat}}})
+            until_listed(beta, "web", namespace, wanted)
+
+    def test_a_prefix_is_before_the_namespace_and_nothing_is_left_by_a_member_that_leaves(
+        self, parent: Cluster, beta: Cluster, namespace: str, join_beta: Callable[..., None]
+    ) -> None:
+        join_beta(namespaceMapping={"prefix": "p-"})
+        parent.create(SERVICES, service("web"), namespace)
+        address = start(parent, web("web-b", "beta"), namespace)
+        until_listed(beta, "web", f"p-{namespace}", {address})
+        members.unjoin(parent, "beta")
+        assert members.remains(beta, "beta") == set()
+
+
+def is_ours(found: Json) -> bool:
+    return words.PARENT_LABEL in found.get("metadata", {}).get("labels", {})

@@ -1,0 +1,130 @@
+"""What is said about a translation: everything that it did, and what a user would miss."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from tests.unit.pods import NAMES, TARGET, Manifest, as_pod, pod, read_target, read_yaml
+from tests.unit.test_translation_properties import specs, targets
+from vk_provider.api.membercluster import ApiAccess
+from vk_provider.kube.objects import Pod, fields
+from vk_provider.translate.deeds import Deed, deeds
+from vk_provider.translate.pod import DROPPED, Target, member_pod
+
+GOLDEN = sorted(path for path in (Path(__file__).parent / "golden").iterdir() if path.is_dir())
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "pods.md"
+
+# k8s.io/api/core/v1, PodSpec of Kubernetes 1.37, and `workloadRef` of 1.35.
+POD_SPEC = """
+    activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy enableServiceLinks
+    ephemeralContainers evictionResponders hostAliases hostIPC hostNetwork hostPID hostUsers hostname hostnameOverride
+    imagePullSecrets initContainers nodeName nodeSelector os overhead preemptionPolicy priority priorityClassName
+    readinessGates resourceClaims resources restartPolicy runtimeClassName schedulerName schedulingGates schedulingGroup
+    securityContext serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain
+    terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes workloadRef
+""".split()
+
+
+def found(parent: Pod, target: Target = TARGET) -> list[Deed]:
+    return deeds({"spec": fields(parent.spec)}, member_pod(parent, target), target)
+
+
+def missed(parent: Pod, target: Target = TARGET) -> list[str]:
+    return [deed.field for deed in found(parent, target) if deed.missed]
+
+
+@given(specs, targets)
+def test_nothing_is_done_without_a_reason(spec: Manifest, target: Target) -> None:
+    assert [deed.field for deed in found(pod(spec), target) if not deed.why] == []
+
+
+@pytest.mark.parametrize("folder", GOLDEN, ids=lambda folder: folder.name)
+def test_every_golden_pair_can_be_explained(folder: Path) -> None:
+    manifest, target = read_yaml(folder / "parent.yaml"), read_target(folder)
+    said = deeds(manifest, member_pod(as_pod(manifest), target), target)
+    assert [deed.field for deed in said if not deed.why] == []
+
+
+def test_a_dropped_field_is_said_with_its_reason() -> None:
+    assert Deed("spec.schedulerName", "dropped", DROPPED["schedulerName"]) in found(pod({"schedulerName": "mine"}))
+
+
+def test_what_is_in_a_list_is_called_by_its_name() -> None:
+    env = [{"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}]
+    said = [deed.field for deed in found(pod({"containers": [{"name": "app", "env": env}]}))]
+    assert "spec.containers[app].env[POD_UID].valueFrom.fieldRef.fieldPath" in said
+    assert "spec.containers[app].env[KUBERNETES_SERVICE_HOST]" in said
+
+
+def test_a_plain_pod_misses_nothing() -> None:
+    assert missed(as_pod(read_yaml(Path(__file__).parent / "golden" / "whole-pod" / "parent.yaml"))) == []
+
+
+def hosts(kind: str, topology: str) -> Manifest:
+    terms = [{"topologyKey": topology, "labelSelector": {}}]
+    return {"affinity": {kind: {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
+
+
+@pytest.mark.parametrize("kind", ["podAffinity", "podAntiAffinity"])
+def test_hosts_of_their_own_are_missed(kind: str) -> None:
+    field = f"spec.affinity.{kind}.requiredDuringSchedulingIgnoredDuringExecution"
+    assert missed(pod(hosts(kind, "kubernetes.io/hostname"))) == [field]
+
+
+@pytest.mark.parametrize("kind", ["podAffinity", "podAntiAffinity"])
+def test_what_the_parent_has_honoured_over_zones_is_not_missed(kind: str) -> None:
+    assert missed(pod(hosts(kind, "topology.kubernetes.io/zone"))) == []
+
+
+@pytest.mark.parametrize(("unsatisfiable", "wanted"), [("DoNotSchedule", 1), ("ScheduleAnyway", 0)])
+def test_a_spread_over_hosts_is_missed_where_it_was_required(unsatisfiable: str, wanted: int) -> None:
+    spread = {"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": unsatisfiable, "minDomains": 2}
+    assert len(missed(pod({"topologySpreadConstraints": [spread]}))) == wanted
+
+
+def test_a_claim_is_missed() -> None:
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data-0"}}
+    assert missed(pod({"volumes": [volume]})) == ["spec.volumes[data].persistentVolumeClaim"]
+
+
+@pytest.mark.parametrize(
+    ("access", "account", "wanted"), [("Member", "web", 1), ("Member", "default", 0), ("Parent", "web", 0)]
+)
+def test_a_service_account_is_missed_where_the_member_gives_its_own(access: str, account: str, wanted: int) -> None:
+    parent = pod({"serviceAccountName": account})
+    assert len(missed(parent, Target(NAMES, ApiAccess(access)))) == wanted
+
+
+def test_a_token_that_is_asked_for_is_missed_where_none_is_given_out() -> None:
+    sources: list[Manifest] = [{"serviceAccountToken": {"path": "t"}}, {"configMap": {"name": "c"}}]
+    volume = {"name": "vault", "projected": {"sources": sources}}
+    assert missed(pod({"volumes": [volume]}), Target(NAMES, ApiAccess.NONE)) == [
+        "spec.volumes[vault].projected.sources"
+    ]
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """The table below a heading of the reference: field -> its other cells."""
+    section = REFERENCE.read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    table: dict[str, list[str]] = {}
+    for line in re.findall(r"^\| (`.*) \|$", section, re.MULTILINE):
+        cells: list[Any] = [cell.strip() for cell in line.split(" | ")]
+        for field in re.findall(r"`([^`]+)`", cells[0]):
+            assert field not in table, f"{field} is there twice"
+            table[field] = cells[1:]
+    return table
+
+
+def test_the_reference_has_every_field_of_a_pods_spec() -> None:
+    assert sorted(rows("spec")) == sorted(POD_SPEC)
+
+
+def test_the_reference_gives_the_reasons_that_the_program_gives() -> None:
+    table = rows("spec")
+    assert {field: table[field][1] for field in DROPPED} == DROPPED
+    assert all(table[field][0].startswith("dropped") for field in DROPPED)

@@ -1,0 +1,251 @@
+"""Shadows, and what is known of a pod before and after the scheduler has spoken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.unit.pods import as_pod, pod
+from vk_provider.api import words
+from vk_provider.kube.objects import encode
+from vk_provider.translate.plan import (
+    Outcome,
+    Plan,
+    Planned,
+    Verdict,
+    answer,
+    concluded,
+    eviction_seconds,
+    foregone,
+    is_at_issue,
+    reservations,
+    shadow,
+)
+
+PLAN = Plan("1a2b3c4d", "alpha", "class-uid")
+NOT_READY = "node.kubernetes.io/not-ready"
+ELSEWHERE = {"key": "metadata.name", "operator": "NotIn", "values": ["alpha"]}
+SSD = {"key": "disk", "operator": "In", "values": ["ssd"]}
+
+
+def planned(
+    spec: dict[str, Any] | None = None, *, controller: str = "ReplicaSet", phase: str = "Running", **metadata: Any
+) -> Planned:
+    owners = [{"kind": controller, "name": "web", "controller": True}] if controller else []
+    manifest = {
+        "metadata": {"name": "web-1", "namespace": "shop", "uid": "p-1", "ownerReferences": owners, **metadata},
+        "spec": {"containers": [{"name": "app", "image": "app:1"}], "tolerations": [toleration(300)], **(spec or {})},
+        "status": {"phase": phase},
+    }
+    return msgspec.json.decode(encode(manifest), type=Planned)
+
+
+def toleration(seconds: int | None = None, **more: Any) -> dict[str, Any]:
+    found = {"key": NOT_READY, "operator": "Exists", "effect": "NoExecute", **more}
+    return found if seconds is None else found | {"tolerationSeconds": seconds}
+
+
+def shadow_spec(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    made: dict[str, Any] = shadow(planned(spec, **metadata), "plan-1", PLAN)["spec"]
+    return made
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        planned(phase="Succeeded"),
+        planned(phase="Failed"),
+        planned(deletionTimestamp="2026-03-01T12:00:00Z"),
+        planned(controller="DaemonSet"),
+        planned(labels={words.PLAN: "another"}),
+    ],
+)
+def test_pods_that_no_loss_would_move_are_not_at_issue(pod: Planned) -> None:
+    assert not is_at_issue(pod)
+
+
+@pytest.mark.parametrize("controller", ["ReplicaSet", "StatefulSet", "Job", ""])
+def test_all_others_are_at_issue(controller: str) -> None:
+    assert is_at_issue(planned(controller=controller))
+
+
+@pytest.mark.parametrize(
+    ("pod", "outcome"),
+    [
+        (planned(annotations={words.ON_LOST: "Hold"}), Outcome.STAYS),
+        (planned({"tolerations": [toleration()]}), Outcome.STAYS),
+        (planned(controller=""), Outcome.ENDS),
+        (planned(controller="", annotations={words.ON_LOST: "Hold"}), Outcome.STAYS),
+        (planned(annotations={words.ON_LOST: "Reschedule"}), None),
+        (planned(controller="StatefulSet"), None),
+    ],
+)
+def test_what_needs_no_scheduler_is_known_at_once(pod: Planned, outcome: Outcome | None) -> None:
+    verdict = foregone(pod)
+    assert (verdict.outcome if verdict else None) == outcome
+
+
+@pytest.mark.parametrize(
+    ("tolerations", "seconds"),
+    [
+        ([], 0),
+        ([toleration(30)], 30),
+        ([toleration(-5)], 0),
+        ([toleration()], None),
+        ([toleration(key="node.kubernetes.io/unreachable")], 0),
+        ([toleration(effect="NoSchedule")], 0),
+        ([toleration(7, effect="")], 7),
+        ([{"operator": "Exists"}], None),
+        ([{"key": NOT_READY}], None),
+        ([{"key": NOT_READY, "operator": "Equal", "value": "other"}], 0),
+        ([toleration(30), {"operator": "Exists"}], 30),
+    ],
+)
+def test_the_first_toleration_that_fits_says_when_the_pod_is_evicted(
+    tolerations: list[dict[str, Any]], seconds: int | None
+) -> None:
+    assert eviction_seconds(planned({"tolerations": tolerations})) == seconds
+
+
+class TestAShadow:
+    def test_belongs_to_the_plan_and_to_no_replica_set(self) -> None:
+        metadata = shadow(planned(labels={"app": "web"}, finalizers=["theirs"]), "plan-1", PLAN)["metadata"]
+        assert metadata["labels"] == {"app": "web", words.PLAN: "1a2b3c4d"}
+        assert "finalizers" not in metadata
+        (owner,) = metadata["ownerReferences"]
+        assert (owner["kind"], owner["uid"], owner["controller"]) == ("PriorityClass", "class-uid", True)
+
+    def test_cannot_run(self) -> None:
+        containers = [{"name": "app", "image": "app:1", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]
+        spec = shadow_spec({"initContainers": [{"name": "first", "image": "init:1"}], "containers": containers})
+        for container in [*spec["initContainers"], *spec["containers"]]:
+            assert container["image"].startswith("vk-provider.invalid/")
+            assert [mount["name"] for mount in container["volumeMounts"]] == [PLAN.name]
+        assert spec["volumes"] == [{"name": PLAN.name, "configMap": {"name": PLAN.name}}]
+
+    def test_reads_no_secret(self) -> None:
+        container = {
+            "name": "app",
+            "image": "app:1",
+            "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+            "envFrom": [{"secretRef": {"name": "s"}}],
+        }
+        volumes = [{"name": "s", "secret": {"secretName": "s"}}, {"name": "p", "projected": {"sources": []}}]
+        spec = shadow_spec({"containers": [container], "volumes": volumes, "imagePullSecrets": [{"name": "s"}]})
+        assert "secret" not in encode(spec).decode().lower()
+        assert spec["automountServiceAccountToken"] is False
+
+    def test_has_the_claims_whose_place_the_scheduler_heeds(self) -> None:
+        claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+        assert claim in shadow_spec({"volumes": [claim, {"name": "tmp", "emptyDir": {}}]})["volumes"]
+
+    def test_asks_for_the_same_room(self) -> None:
+        container = {
+            "name": "app",
+            "image": "app:1",
+            "resources": {"requests": {"cpu": "2"}},
+            "ports": [{"containerPort": 80, "hostPort": 80}],
+            "newField": True,
+        }
+        spec = {"containers": [container], "nodeSelector": {"disk": "ssd"}, "schedulerName": "theirs", "newField": {}}
+        made = shadow_spec(spec)
+        for key in ("resources", "ports", "newField"):
+            assert made["containers"][0][key] == container[key]
+        for key in ("nodeSelector", "schedulerName", "newField"):
+            assert made[key] == spec[key]
+
+    def test_makes_way_for_all_others_and_goes_at_once(self) -> None:
+        made = shadow_spec({"priority": 7, "priorityClassName": "high", "preemptionPolicy": "PreemptLowerPriority"})
+        assert made["priorityClassName"] == PLAN.name
+        assert not {"priority", "preemptionPolicy", "nodeName"} & made.keys()
+        assert made["terminationGracePeriodSeconds"] == 0
+
+    @pytest.mark.parametrize(
+        ("terms", "expected"),
+        [
+            (None, [{"matchFields": [ELSEWHERE]}]),
+            ([{"matchExpressions": [SSD]}], [{"matchExpressions": [SSD], "matchFields": [ELSEWHERE]}]),
+            ([{"matchExpressions": [SSD]}, {}], [{"matchExpressions": [SSD], "matchFields": [ELSEWHERE]}, {}]),
+        ],
+    )
+    def test_goes_elsewhere_in_every_term(self, terms: list[Any] | None, expected: list[Any]) -> None:
+        required = "requiredDuringSchedulingIgnoredDuringExecution"
+        affinity = {"podAffinity": {"x": 1}} | (
+            {} if terms is None else {"nodeAffinity": {required: {"nodeSelectorTerms": terms}}}
+        )
+        made = shadow_spec({"affinity": affinity})["affinity"]
+        assert made["nodeAffinity"][required]["nodeSelectorTerms"] == expected
+        assert made["podAffinity"] == {"x": 1}
+
+
+def unscheduled(reason: str, message: str = "") -> dict[str, Any]:
+    return {"conditions": [{"type": "PodScheduled", "status": "False", "reason": reason, "message": message}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "verdict"),
+    [
+        ({}, {}, None),
+        ({"nodeName": "beta"}, {}, Verdict(Outcome.MOVES, "beta")),
+        ({"nodeName": "beta"}, unscheduled("Unschedulable"), Verdict(Outcome.MOVES, "beta")),
+        ({}, unscheduled("SchedulerError", "busy"), None),
+        (
+            {},
+            unscheduled("Unschedulable", "0/2 nodes are available: 2 Insufficient cpu. preemption: not eligible."),
+            Verdict(Outcome.CANNOT, message="0/2 nodes are available: 2 Insufficient cpu"),
+        ),
+    ],
+)
+def test_the_schedulers_answer_is_read(spec: dict[str, Any], status: dict[str, Any], verdict: Verdict | None) -> None:
+    assert answer(pod(spec, status)) == verdict
+
+
+def test_a_shadow_that_is_gated_has_no_answer_to_wait_for() -> None:
+    verdict = answer(pod({}, unscheduled("SchedulingGated")))
+    assert verdict and verdict.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("controller", "before", "after"),
+    [
+        ("ReplicaSet", Outcome.MOVES, Outcome.MOVES),
+        ("StatefulSet", Outcome.MOVES, Outcome.WAITS),
+        ("StatefulSet", Outcome.CANNOT, Outcome.CANNOT),
+    ],
+)
+def test_only_a_name_that_is_needed_again_waits_for_a_fence(controller: str, before: Outcome, after: Outcome) -> None:
+    verdict = concluded(planned(controller=controller), Verdict(before, "beta"))
+    assert (verdict.outcome, verdict.node) == (after, "beta")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "said"),
+    [
+        ({"whenUnsatisfiable": "DoNotSchedule"}, True),
+        ({"whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": "Ignore"}, True),
+        ({"whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": "Honor"}, False),
+        ({"whenUnsatisfiable": "ScheduleAnyway"}, False),
+    ],
+)
+def test_spread_over_a_domain_that_is_lost_is_a_reservation(constraint: dict[str, Any], said: bool) -> None:
+    created = as_pod({"metadata": {}, "spec": {"topologySpreadConstraints": [{"topologyKey": "zone", **constraint}]}})
+    assert bool(reservations(planned(), created, Verdict(Outcome.MOVES, "beta"))) is said
+
+
+@pytest.mark.parametrize(("message", "said"), [("exceeded quota: few", True), ("denied by a policy", False)])
+def test_a_quota_that_the_old_pod_fills_is_a_reservation(message: str, said: bool) -> None:
+    assert bool(reservations(planned(), None, Verdict(Outcome.REFUSED, message=message))) is said
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({}, False),
+        ({"priority": 7}, True),
+        ({"priority": 7, "preemptionPolicy": "Never"}, False),
+    ],
+)
+def test_preemption_that_might_help_is_a_reservation(spec: dict[str, Any], said: bool) -> None:
+    assert bool(reservations(planned(spec), None, Verdict(Outcome.CANNOT))) is said

@@ -1,0 +1,158 @@
+"""`vk-provider render`: what a pod would become in a member, and why. Asks no cluster."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TextIO
+
+import click
+import msgspec
+import yaml
+
+from vk_provider.api.membercluster import ApiAccess
+from vk_provider.cli import options
+from vk_provider.cli.podfiles import read
+from vk_provider.errors import ConfigError
+from vk_provider.kube.objects import Pod, encode
+from vk_provider.translate.decide import refusal
+from vk_provider.translate.deeds import Deed, deeds
+from vk_provider.translate.dependents import needs
+from vk_provider.translate.names import Names
+from vk_provider.translate.pod import Target, member_pod
+
+# What only clusters know, in a form that an API server would take.
+_UNKNOWN_UID: Final = "00000000-0000-0000-0000-000000000000"
+_PARENT_HOST: Final = "parent.example"
+_PARENT_PORT: Final = "443"
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """An object that would be made in the member for the pod."""
+
+    kind: str
+    namespace: str
+    name: str
+    of: str  # what it is a copy of, or holds
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One pod of the input."""
+
+    pod: dict[str, Any]
+    refused: str  # why it would be Failed instead; empty where it would not
+    dependents: list[Dependent]
+    changes: list[Deed]
+
+
+@click.command(short_help="Show what a pod would become in a member.")
+@click.option(
+    "-f",
+    "--filename",
+    "file",
+    type=click.File(),
+    required=True,
+    help="YAML or JSON of a pod, or of what has a pod template; - is stdin.",
+)
+@click.option("--member", required=True, metavar="NAME", type=options.dns_label, help="The member.")
+@click.option(
+    "--node-name",
+    metavar="NAME",
+    type=options.node_name,
+    help="Its virtual node (default: the member's name).",
+)
+@click.option(
+    "--namespace-prefix",
+    metavar="PREFIX",
+    type=options.namespace_prefix,
+    help="What stands before names of namespaces there.",
+)
+@click.option(
+    "--api-access",
+    type=click.Choice([access.value for access in ApiAccess]),
+    default=ApiAccess.PARENT.value,
+    help="Whose API the pods' service accounts are for. Default: Parent.",
+)
+@click.option("-n", "--namespace", default="default", metavar="NAME", help="Namespace of a pod that names none.")
+@click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="Default: yaml.")
+def render(
+    file: TextIO,
+    member: str,
+    node_name: str | None,
+    namespace_prefix: str | None,
+    api_access: str,
+    namespace: str,
+    output: str,
+) -> None:
+    """Show the pod that the member would get, and why each field that differs does. No cluster is asked.
+
+    \b
+    vk-provider render -f pod.yaml --member west
+    kubectl get pod web-1 -o yaml | vk-provider render -f - --member west
+    """
+    target = Target(
+        Names(node_name or member, _UNKNOWN_UID, namespace_prefix or ""),
+        ApiAccess(api_access),
+        _PARENT_HOST,
+        _PARENT_PORT,
+    )
+    found = [rendered(pod, target) for pod in read(file.read(), file.name, namespace=namespace, uid=_UNKNOWN_UID)]
+    if output == "json":
+        listed = [asdict(one) for one in found]
+        click.echo(json.dumps(listed[0] if len(listed) == 1 else listed, indent=2))
+    else:
+        click.echo("---\n".join(as_yaml(one) for one in found), nl=False)
+
+
+def rendered(pod: dict[str, Any], target: Target) -> Rendered:
+    """Translates one manifest. Raises ConfigError where it is not a pod."""
+    try:
+        parent: Pod = msgspec.json.decode(encode(pod), type=Pod)
+        manifest = member_pod(parent, target)
+        named = needs(parent)
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"pod {pod['metadata']['name']}: not a valid pod: {error!r}", reason="InvalidPod") from error
+    names, place = target.names, parent.metadata.namespace
+    dependents = [
+        Dependent(
+            reference.kind,
+            names.namespace(place),
+            names.config_map(reference.name) if reference.kind == "ConfigMap" else reference.name,
+            f"copy of {place}/{reference.name}",
+        )
+        for reference in sorted(named.references)
+    ]
+    if named.tokens and target.api_access is ApiAccess.PARENT:
+        secret = names.token_secret(parent.metadata.name, parent.metadata.uid)
+        held = f"tokens of the parent for service account {named.service_account}: {len(named.tokens)}"
+        dependents.append(Dependent("Secret", names.namespace(place), secret, held))
+    refused = refusal(parent)
+    return Rendered(manifest, refused.message if refused else "", dependents, deeds(pod, manifest, target))
+
+
+def as_yaml(one: Rendered) -> str:
+    """The manifest, below comments that say the rest: still YAML, for pipes."""
+    text = io.StringIO()
+    metadata = one.pod["metadata"]
+    text.write(f"# pod {metadata['namespace']}/{metadata['name']}\n")
+    if one.refused:
+        text.write(f"#\n# It would be Failed instead: {one.refused}\n")
+    if one.dependents:
+        text.write("#\n# beside it:\n")
+        for dependent in one.dependents:
+            text.write(f"#   {dependent.kind} {dependent.namespace}/{dependent.name}: {dependent.of}\n")
+    text.write("#\n# what differs from the parent pod (! what a user may miss):\n")
+    for deed in one.changes:
+        text.write(f"# {'!' if deed.missed else ' '} {deed.what:10} {deed}\n")
+    yaml.dump(one.pod, text, Dumper=_Dumper, sort_keys=False, width=120)
+    return text.getvalue()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes out what occurs twice: no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
