@@ -3,10 +3,10 @@ SHELL := bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := hack
 
-.PHONY: help setup system fetch check test unit integration e2e demo bench lock clean
+.PHONY: help setup system fetch check test unit integration e2e chaos demo bench bench-failover conformance lock clean
 
 help:  ## this text
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:
 	@hack/setup
@@ -41,8 +41,17 @@ integration: fetch  ## tests against real API servers
 e2e: fetch  ## tests on real clusters with real containers
 	.venv/bin/pytest tests/e2e
 
+chaos: fetch  ## an hour of users, strangers and faults, against invariants (ARGS: --seconds N, --seed N, --no-faults)
+	@$(PYTHON) -m tests.chaos $(ARGS)
+
 bench: system  ## what it costs, against the budget (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)
 	@$(PYTHON) -m bench $(ARGS)
+
+bench-failover: fetch  ## how long a failover takes, on real clusters (ARGS: --runs N, --pods N, --fake, --json FILE)
+	@$(PYTHON) -m failover $(ARGS)
+
+conformance: fetch  ## the conformance tests of Kubernetes, against a plain cluster; an hour or two (ARGS: --focus ...)
+	@$(PYTHON) -m conformance $(ARGS)
 
 lock: setup  ## resolve the dependencies of pyproject.toml anew into requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \

@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import shutil
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ import yaml
 from localkube import ClusterInfo
 
 from tests.waiting import eventually
-from vk_provider.kube.resources import Resource
+from vk_provider.kube.resources import LEASES, Resource
 
 Json = dict[str, Any]
 
@@ -182,6 +184,40 @@ class Cluster:
         """Returns when the API server is ready (again)."""
         localkube.start(self.name, service, root=self.root)
         eventually(lambda: self.call("GET", "/readyz") == "ok", f"{self.name} is ready again", 60)
+
+    def cut(self) -> None:
+        """From now on every packet between it and everybody else vanishes."""
+        localkube.cut(self.name, root=self.root)
+
+    def heal(self) -> None:
+        localkube.heal(self.name, root=self.root)
+
+    def backup(self) -> Path:
+        """A copy of etcd's data as they are now, for `restore`."""
+        copy = self.info.directory / f"backup-{time.monotonic_ns()}"
+        self.stop("etcd")
+        shutil.copytree(self.info.directory / "etcd", copy)
+        self.start("etcd")
+        return copy
+
+    def restore(self, backup: Path) -> None:
+        """Goes back in time. Everything that watches is restarted, as Kubernetes asks for, but for the provider."""
+        controllers = [name for name in ("controller-manager", "scheduler", "kwok") if self._has(name)]
+        for service in (*controllers, "apiserver", "etcd"):
+            self.stop(service)
+        shutil.rmtree(self.info.directory / "etcd")
+        shutil.copytree(backup, self.info.directory / "etcd")
+        localkube.start(self.name, "etcd", root=self.root)
+        self.start("apiserver")
+        if "kwok" in controllers:
+            # The next kwok is another one, and would wait until the leases of the one before have run out.
+            self.call("DELETE", LEASES.path(namespace="kube-node-lease"))
+        for service in controllers:
+            self.start(service)
+
+    def _has(self, service: str) -> bool:
+        (status,) = [one for one in localkube.status(root=self.root) if one.info.name == self.name]
+        return service in status.services
 
     def audit_position(self) -> int:
         """Where the audit log ends now."""

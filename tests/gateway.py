@@ -1,12 +1,14 @@
 """An API server whose answers a test decides: scripted, and where the script has nothing, those of a real one.
 
-Plain HTTP on the loopback. Every request is recorded, so a test can say how often the server was asked for what.
+On the loopback, without TLS unless given a certificate. Every request is recorded, so a test can say how often the
+server was asked for what.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -38,25 +40,39 @@ class Asked:
 
 
 class Gateway:
-    """An async context manager. Without `script`, or where that returns None, it asks `real`."""
+    """An async context manager. Without `script`, or where that returns None, it asks `real`.
 
-    def __init__(self, script: Script | None = None, real: str = "", authorization: str = "") -> None:
-        self._script, self._real, self._authorization = script, real, authorization
+    Scripts are not asked for the server's newest version: that is `newest`.
+    """
+
+    def __init__(
+        self,
+        script: Script | None = None,
+        real: str = "",
+        authorization: str = "",
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`authorization`: with what to ask the real server; empty: with what the client came with."""
+        self._script, self._real, self._authorization, self._tls = script, real, authorization, tls
         self.asked: list[Asked] = []
+        self.newest = "1000000"
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self.server = ""
 
     async def __aenter__(self) -> Gateway:
-        application = web.Application()
+        application = web.Application(client_max_size=2**24)
         application.router.add_route("*", "/{path:.*}", self._answer)
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=False, limit=0), timeout=aiohttp.ClientTimeout()
+        )
         self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
         host, port = self._runner.addresses[0][:2]
-        self.server = f"http://{host}:{port}"
+        self.server = f"{'https' if self._tls else 'http'}://{host}:{port}"
         return self
 
     async def __aexit__(
@@ -78,6 +94,8 @@ class Gateway:
         return Client(Kubeconfig.from_secret(json.dumps(document).encode(), "test").credentials())
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.query.get("limit") == "1" and self._script is not None:
+            return web.json_response({"metadata": {"resourceVersion": self.newest}, "items": []})
         self.asked.append(Asked(request.method, request.path, dict(request.query), time.monotonic()))
         if self._script is not None:
             answer = await self._script(request)
@@ -88,7 +106,8 @@ class Gateway:
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         if self._session is None or not self._real:
             return failure(404, "NotFound")
-        headers = {"Authorization": self._authorization, "Content-Type": request.content_type}
+        authorization = self._authorization or request.headers.get("Authorization", "")
+        headers = {"Authorization": authorization, "Content-Type": request.content_type}
         body = await request.read()
         async with self._session.request(
             request.method, self._real + request.path_qs, headers=headers, data=body

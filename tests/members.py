@@ -80,6 +80,11 @@ def set_kubeconfig(parent: Cluster, name: str, content: str) -> None:
     parent.patch(SECRETS, f"{name}-kubeconfig", {"data": {"kubeconfig": _encoded(content)}}, SYSTEM)
 
 
+def set_health(parent: Cluster, name: str, thresholds: Json | None) -> None:
+    """Other thresholds for a member's health; None: the defaults."""
+    parent.patch(MEMBER_CLUSTERS, name, {"spec": {"health": thresholds}})
+
+
 def join(parent: Cluster, name: str, content: str, **spec: Any) -> None:
     """The Secret and the MemberCluster; `spec` holds more of its fields."""
     reference = {"name": f"{name}-kubeconfig", "namespace": SYSTEM}

@@ -1,9 +1,10 @@
-"""A TCP proxy that does to connections what networks do: cuts, resets, and silence. Lives in the test's event loop."""
+"""A TCP proxy that does to connections what networks do: delays, cuts, resets, and silence. Lives in an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import struct
 from dataclasses import dataclass, field
@@ -15,27 +16,53 @@ _CHUNK: Final = 2**16
 
 @dataclass(eq=False)
 class _Connection:
-    """`client` leads to who asked, `server` to whom it asked; `dead`: bytes of either side vanish."""
+    """`client` leads to who asked, `server` to whom it asked.
+
+    `deaf`: what the server says vanishes; `mute`: what the client says; `left`: bytes that the client gets before the
+    connection breaks off.
+    """
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter | None = None
-    dead: bool = False
+    deaf: bool = False
+    mute: bool = False
+    left: int | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 
-class Proxy:
-    """Passes bytes on to one address until told otherwise. An async context manager."""
+@dataclass
+class _Conditions:
+    """What the way is like. Times in seconds, `rate` in bytes per second; `breaks`: after how many bytes, at least and
+    at most, a connection breaks off, and whether with RST."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
+    latency: float = 0.0
+    jitter: float = 0.0
+    rate: float = 0.0
+    deaf: bool = False
+    mute: bool = False
+    breaks: tuple[int, int, bool] | None = None
+
+
+class Proxy:
+    """Passes bytes on to one address until told otherwise. An async context manager.
+
+    The conditions of `delay`, `limit`, `break_off`, `swallow`, `deafen` and `hold` last until `restore`.
+    """
+
+    def __init__(self, host: str, port: int, *, listen: str = "127.0.0.1", rng: random.Random | None = None) -> None:
+        self.target = host, port
+        self.host = listen
+        self._rng = rng or random.Random(1)
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
-        self._silent = False
+        self._conditions = _Conditions()
+        self._passing = asyncio.Event()
         self._budget: int | None = None
         self.port = 0
         self.accepted = 0  # connections so far
 
     async def __aenter__(self) -> Proxy:
+        self._passing.set()
         await self.accept()
         return self
 
@@ -51,7 +78,7 @@ class Proxy:
     async def accept(self) -> None:
         """New connections are welcome (again), under the same port."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._serve, self.host, self.port)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
@@ -73,29 +100,54 @@ class Proxy:
     def reset(self) -> None:
         """Ends all connections with RST."""
         for connection in list(self._connections):
-            option = struct.pack("ii", 1, 0)
-            connection.client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
-            connection.client.transport.abort()
-            _close(connection)
+            _reset(connection)
+
+    def delay(self, latency: float, jitter: float = 0.0) -> None:
+        """Every chunk of bytes takes that many seconds each way; jitter adds up to so many more."""
+        self._conditions.latency, self._conditions.jitter = latency, jitter
+
+    def limit(self, rate: float) -> None:
+        """So many bytes per second in each direction of each connection."""
+        self._conditions.rate = rate
+
+    def break_off(self, least: int, most: int, *, reset: bool) -> None:
+        """All connections end; new ones do, politely or with RST, once they have brought the client so many bytes."""
+        self._conditions.breaks = least, most, reset
+        self.reset()
 
     def swallow(self) -> None:
         """All bytes vanish from now on, also of new connections: those stay open and silent."""
-        self._silent = True
-        for connection in self._connections:
-            connection.dead = True
+        self._silence(deaf=True, mute=True)
+
+    def deafen(self) -> None:
+        """What the server says vanishes; what is said to it arrives, and takes effect."""
+        self._silence(deaf=True, mute=False)
+
+    def hold(self) -> None:
+        """Nothing passes, and nothing is lost: it arrives after `restore`."""
+        self._passing.clear()
 
     def restore(self) -> None:
         """New connections work again. The silent ones stay silent: what they lost is lost."""
-        self._silent = False
+        self._conditions = _Conditions()
+        self._passing.set()
+
+    def _silence(self, *, deaf: bool, mute: bool) -> None:
+        self._conditions.deaf, self._conditions.mute = deaf, mute
+        for connection in self._connections:
+            connection.deaf |= deaf
+            connection.mute |= mute
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        connection = _Connection(writer, dead=self._silent)
+        now = self._conditions
+        left = self._rng.randint(*now.breaks[:2]) if now.breaks else None
+        connection = _Connection(writer, deaf=now.deaf, mute=now.mute, left=left)
         self._connections.add(connection)
         current = asyncio.current_task()
         connection.tasks = [current] if current else []
         try:
-            there, connection.server = await asyncio.open_connection(*self._target)
+            there, connection.server = await asyncio.open_connection(*self.target)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(connection, reader, connection.server, to_client=False))
                 group.create_task(self._pump(connection, there, writer, to_client=True))
@@ -109,7 +161,8 @@ class Proxy:
         self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_client: bool
     ) -> None:
         while data := await reader.read(_CHUNK):
-            if connection.dead:
+            await self._travel(len(data))
+            if connection.deaf if to_client else connection.mute:
                 continue
             if to_client and self._budget is not None:
                 self._budget -= len(data)
@@ -117,13 +170,37 @@ class Proxy:
                     writer.write(data[: self._budget + len(data)])
                     self._budget = None
                     break
+            if to_client and connection.left is not None:
+                writer.write(data[: connection.left])
+                connection.left -= len(data)
+                if connection.left <= 0:
+                    if self._conditions.breaks and self._conditions.breaks[2]:
+                        _reset(connection)
+                    break
+                continue
             writer.write(data)
             await writer.drain()
-        if not connection.dead:
+        if not (connection.deaf or connection.mute):
             _close(connection)
+
+    async def _travel(self, size: int) -> None:
+        now = self._conditions
+        seconds = now.latency + (self._rng.uniform(0, now.jitter) if now.jitter else 0.0)
+        seconds += size / now.rate if now.rate else 0.0
+        if seconds:
+            await asyncio.sleep(seconds)
+        await self._passing.wait()
 
 
 def _close(connection: _Connection) -> None:
     for writer in (connection.client, connection.server):
         if writer is not None:
             writer.close()
+
+
+def _reset(connection: _Connection) -> None:
+    if not connection.client.is_closing():
+        option = struct.pack("ii", 1, 0)
+        connection.client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+        connection.client.transport.abort()
+    _close(connection)

@@ -167,6 +167,9 @@ class App:
                 if await self._serve(served):
                     return
             except Exception as error:
+                # A TaskGroup in which something fails while it is being cancelled forgets that it was.
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError from error
                 cause = _cause(error)
                 if isinstance(cause, KubeconfigChangedError):
                     continue

@@ -32,6 +32,7 @@ from vk_provider.kubelet.metrics import MemberMetrics
 from vk_provider.kubelet.server import KubeletServer
 from vk_provider.sync import leave
 from vk_provider.sync.access import Facts, examine, identify
+from vk_provider.sync.certificates import CertificateLoop
 from vk_provider.sync.dependents import DependentLoop, copies
 from vk_provider.sync.events import EventLoop, member_events
 from vk_provider.sync.health import HealthLoop
@@ -210,6 +211,7 @@ class Member:
             workers=self._settings.workers,
             blind=self._blind,
         )
+        certificates = CertificateLoop(names, parent, member, caches.parent_pods, caches.copies["Secret"], recorder)
         events = EventLoop(names, caches.parent_pods, caches.member_pods, member_events(member), recorder)
         backend = Backend(
             names,
@@ -235,6 +237,7 @@ class Member:
             namespaces.run(),
             services.run(),
             pods.run(),
+            certificates.run(),
             events.run(),
             self._watch_secret(),
         ]
@@ -302,6 +305,7 @@ class Member:
         serving.health.health.spec = cluster.spec.health
         serving.health.fenced = words.FENCED in cluster.metadata.annotations
         serving.node.follow(cluster)
+        serving.services.follow(flat=cluster.spec.network.flat)
         if cluster.metadata.annotations.get(words.CONFIRM) == words.CONFIRM_ORPHANS:
             if serving.brake.holding:
                 serving.brake.confirm()

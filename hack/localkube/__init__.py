@@ -23,7 +23,22 @@ In reading order:
     cli           the command line (with progress)
 """
 
-from .clusters import ClusterInfo, ClusterStatus, cut, down, fetch, heal, info, program, start, status, stop, up
+from .clusters import (
+    ClusterInfo,
+    ClusterStatus,
+    cut,
+    down,
+    fetch,
+    heal,
+    info,
+    program,
+    route,
+    start,
+    status,
+    stop,
+    suite,
+    up,
+)
 from .errors import LocalkubeError
 from .progress import Progress, on_stderr
 from .spec import ClusterSpec, Kind
@@ -42,8 +57,10 @@ __all__ = [
     "info",
     "on_stderr",
     "program",
+    "route",
     "start",
     "status",
     "stop",
+    "suite",
     "up",
 ]

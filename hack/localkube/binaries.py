@@ -25,6 +25,7 @@ from .processes import SEARCH_PATH, last_words
 from .progress import Progress
 
 _HERE = Path(__file__).resolve().parent
+_CONFORMANCE = _HERE.parent / "conformance"
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
@@ -37,6 +38,8 @@ class Binary:
     module: Path = _HERE
     released: bool = False
     """The Kubernetes project publishes it."""
+    test: bool = False
+    """The package's tests are the program (`go test -c`)."""
 
 
 def _kubernetes(name: str) -> Binary:
@@ -58,6 +61,8 @@ _BINARIES = {
         Binary("coredns", "github.com/coredns/coredns", module=_HERE / "coredns"),
         Binary("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", module=_HERE / "metrics-server"),
         Binary("pause", None),
+        Binary("e2e.test", "k8s.io/kubernetes/test/e2e", module=_CONFORMANCE, test=True),
+        Binary("ginkgo", "github.com/onsi/ginkgo/v2/ginkgo", module=_CONFORMANCE),
     )
 }
 
@@ -141,7 +146,8 @@ def _build(binary: Binary, label: str, target: Path, progress: Progress) -> None
             source = _go_output(binary.module, "list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes")
         command = ["gcc", *_C_FLAGS, "-o", str(target), f"{source}/build/pause/linux/pause.c"]
     else:
-        command = ["go", "build", *_go_flags(), "-o", str(target), binary.package]
+        verb = ("test", "-c") if binary.test else ("build",)
+        command = ["go", *verb, *_go_flags(), "-o", str(target), binary.package]
     _make(command, binary, progress, label)
 
 

@@ -111,6 +111,14 @@ def heal(name: str) -> None:
 
 @cli.command()
 @click.argument("name")
+@click.argument("to")
+def route(name: str, to: str) -> None:
+    """Let a cluster reach the pods of the cluster TO by their addresses."""
+    clusters.route(name, to)
+
+
+@cli.command()
+@click.argument("name")
 @click.argument("service")
 def stop(name: str, service: str) -> None:
     """Kill one SERVICE of a cluster (SIGKILL): etcd, apiserver, scheduler, kubelet ..."""

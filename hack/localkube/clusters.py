@@ -31,6 +31,7 @@ _PER_KIND: dict[Kind, tuple[str, ...]] = {
     Kind.REAL: ("kubelet", "kube-proxy", *images.BINARIES),
 }
 _METRICS = "metrics-server"
+_SUITE = ("e2e.test", "ginkgo")
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,13 @@ def heal(name: str, *, root: Path | None = None) -> None:
     _set_cut(name, False, root)
 
 
+def route(name: str, to: str, *, root: Path | None = None) -> None:
+    """Lets one cluster reach the pods of another, as in a flat network; one way only, and idempotent."""
+    state = State(root)
+    record = state.record(name)
+    network_of(state, record).route(record, state.record(to))
+
+
 def stop(name: str, service: str, *, root: Path | None = None) -> None:
     """SIGKILLs one service of a cluster and returns when it is gone. Repeating it is harmless."""
     state = State(root)
@@ -173,6 +181,11 @@ def start(name: str, service: str, *, root: Path | None = None) -> None:
     state = State(root)
     services = Services(state, state.record(name))
     services.start(services.load(service))
+
+
+def suite(progress: Progress | None = None) -> dict[str, Path]:
+    """The tests of Kubernetes itself, and the runner that spreads them over processes: `e2e.test` and `ginkgo`."""
+    return binaries.ensure(_SUITE, progress or Silent())
 
 
 def program(name: str, *, root: Path | None = None) -> Path:

@@ -27,8 +27,14 @@ _BUSYBOX_TAGS = [
     *(f"docker.io/library/busybox:{version}" for version in ("latest", "1.36", "1.37")),
     *(f"{_E2E}/busybox:{version}" for version in ("1.36.1-1", "1.37.0-2")),
 ]
-_AGNHOST_TAGS = [f"{_E2E}/agnhost:2.66.1", f"{_E2E}/agnhost:2.55"]
+# What the tests of Kubernetes use glibc-dns-testing for is in agnhost too: a shell, dig and getent.
+_AGNHOST_TAGS = [f"{_E2E}/{name}" for name in ("agnhost:2.66.1", "agnhost:2.55", "glibc-dns-testing:2.1.1")]
+# Stand-ins, each a few bytes on top of the above, for what else those tests run.
+_NGINX_TAGS = [f"{_E2E}/nginx:{version}" for version in ("1.27.0-2", "1.28.0-2")]
+_NAUTILUS_TAGS = [f"{_E2E}/nautilus:1.8"]
+_NONEWPRIVS_TAGS = [f"{_E2E}/nonewprivs:1.4"]
 
+_TOOLS = {"curl": "usr/bin/curl", "dig": "usr/bin/dig", "getent": "usr/bin/getent", "nc": "bin/nc"}
 BINARIES = ("pause", "coredns", "agnhost")
 # The C library loads these by name when a program resolves a host name: ldd does not list them.
 _RESOLVER_LIBRARIES = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
@@ -47,7 +53,7 @@ def ensure(binaries: dict[str, Path], progress: Progress) -> Path:
     key = hashlib.sha256(json.dumps([_fingerprint(path) for path in inputs]).encode()).hexdigest()[:16]
     target = cache_directory() / "images" / f"{key}.tar"
     if not target.exists():
-        progress.step("images", "making pause, busybox, agnhost and coredns")
+        progress.step("images", "making pause, coredns, busybox, agnhost and what goes on top of these")
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             made = Path(scratch, "images.tar")
@@ -60,7 +66,7 @@ def ensure(binaries: dict[str, Path], progress: Progress) -> Path:
 
 
 def _programs() -> dict[str, Path]:
-    return {name: Path(locate(name)).resolve() for name in ("busybox", "bash-static", "curl", "dig", "nc")}
+    return {name: Path(locate(name)).resolve() for name in ("busybox", "bash-static", *_TOOLS)}
 
 
 def _fingerprint(path: Path) -> list[str | int]:
@@ -70,15 +76,30 @@ def _fingerprint(path: Path) -> list[str | int]:
 
 def _images(binaries: dict[str, Path], programs: dict[str, Path], scratch: Path) -> list[Image]:
     base = _base_layer(programs)
+    agnhost = [base, _agnhost_layer(binaries["agnhost"], programs, scratch)]
+    # A shell that keeps the rights of the file's owner, unless no_new_privs forbids it.
+    setuid_shell = {"usr/local/bin/nnp": File(programs["bash-static"], 0o4755)}
+    effective_uid = ["/usr/local/bin/nnp", "-p", "-c", "echo Effective uid: $EUID"]
     return [
         Image(_PAUSE_TAGS, [{"pause": File(binaries["pause"])}], {"Entrypoint": ["/pause"], "User": "65535:65535"}),
         Image([COREDNS], [{"coredns": File(binaries["coredns"])}], {"Entrypoint": ["/coredns"], "WorkingDir": "/"}),
         Image(_BUSYBOX_TAGS, [base], {"Cmd": ["sh"], "Env": _ENVIRONMENT}),
         Image(
             _AGNHOST_TAGS,
-            [base, _agnhost_layer(binaries["agnhost"], programs, scratch)],
+            agnhost,
             {"Entrypoint": ["/agnhost"], "Cmd": ["pause"], "Env": _ENVIRONMENT, "WorkingDir": "/"},
         ),
+        Image(
+            _NAUTILUS_TAGS,
+            [*agnhost, {"data.json": File(b'{"image": "nautilus.jpg"}\n', 0o644)}],
+            {"Entrypoint": ["/agnhost"], "Cmd": ["test-webserver"], "Env": _ENVIRONMENT, "WorkingDir": "/"},
+        ),
+        Image(
+            _NGINX_TAGS,
+            [base, {"usr/share/nginx/html/index.html": File(b"Welcome to nginx!\n", 0o644)}],
+            {"Cmd": ["httpd", "-f", "-p", "80", "-h", "/usr/share/nginx/html"], "Env": _ENVIRONMENT},
+        ),
+        Image(_NONEWPRIVS_TAGS, [base, setuid_shell], {"Cmd": effective_uid, "Env": _ENVIRONMENT}),
     ]
 
 
@@ -98,17 +119,14 @@ def _base_layer(programs: dict[str, Path]) -> Layer:
 
 def _agnhost_layer(agnhost: Path, programs: dict[str, Path], scratch: Path) -> Layer:
     pki.self_signed(scratch, "localhost", "localhost")
-    tools = [programs[name] for name in ("curl", "dig", "nc")]
     return {
         "agnhost": File(agnhost),
         "agnhost-2": Link("/agnhost"),
         "localhost.crt": File(scratch / "localhost.crt", 0o644),
         "localhost.key": File(scratch / "localhost.key", 0o644),
         "uploads/.keep": File(b"", 0o644),
-        "usr/bin/curl": File(programs["curl"]),
-        "usr/bin/dig": File(programs["dig"]),
-        "bin/nc": File(programs["nc"]),
-        **_libraries(tools),
+        **{path: File(programs[name]) for name, path in _TOOLS.items()},
+        **_libraries([programs[name] for name in _TOOLS]),
     }
 
 

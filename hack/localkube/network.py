@@ -85,6 +85,10 @@ class Network(Protocol):
         """Whether `attach` has run for the cluster and what it made is still there."""
         ...
 
+    def route(self, record: Record, to: Record) -> None:
+        """Lets the nodes of one cluster, or its control plane where it has none, reach the pods of another."""
+        ...
+
     def remove(self) -> None:
         """Removes what the clusters shared; call it after the last cluster has gone."""
         ...
@@ -116,6 +120,9 @@ class LoopbackNetwork:
     def is_cut(self, record: Record) -> bool:
         return False
 
+    def route(self, record: Record, to: Record) -> None:
+        raise LocalkubeError(f"cluster {to.spec.name} has no pods with addresses of their own; start it as root")
+
     def is_attached(self, record: Record) -> bool:
         return True
 
@@ -144,7 +151,7 @@ class BridgedNetwork:
         subnet = self._subnet()
         if subnet is None:
             raise LocalkubeError(f"interface {self._interface} has gone; run: localkube down, then up again")
-        real = record.spec.nodes if record.spec.kind is Kind.REAL else 0
+        real = _real_nodes(record)
         holder = self._hold(name, 1)
         port = f"c{record.index}"
         if port in self._ports():  # of a namespace that the kernel is still taking apart
@@ -185,6 +192,16 @@ class BridgedNetwork:
 
     def enter(self, cluster: str, node: int = 1) -> list[str]:
         return _inside(self._holder(cluster, node))
+
+    def route(self, record: Record, to: Record) -> None:
+        for node in range(1, max(1, _real_nodes(record)) + 1):
+            _ip(
+                self._holder(record.spec.name, node),
+                *(
+                    f"route replace {pod_subnet(to, other)} via {node_address(to, other)}"
+                    for other in range(1, _real_nodes(to) + 1)
+                ),
+            )
 
     def set_cut(self, record: Record, cut: bool) -> None:
         if cut == self.is_cut(record):
@@ -288,6 +305,10 @@ def wait_until(condition: Callable[[], bool], otherwise: str, seconds: float = 1
         if time.monotonic() > end:
             raise LocalkubeError(otherwise)
         time.sleep(0.01)
+
+
+def _real_nodes(record: Record) -> int:
+    return record.spec.nodes if record.spec.kind is Kind.REAL else 0
 
 
 def _holder_name(node: int) -> str:

@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from tests.cluster import BINDINGS, ApiFailure, Cluster
+from tests.link import SERVER_NAME
 from tests.proxy import Proxy
 from vk_provider.kube.auth import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.resources import SERVICE_ACCOUNTS
-
-SERVER_NAME = "kubernetes.default.svc"  # is in every API server's certificate
 
 
 def document(cluster: Cluster, proxy: Proxy | None, user: dict[str, Any], *, name: str = SERVER_NAME) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from typing import Any
 from aiohttp import web
 
 from tests.cluster import Cluster
-from tests.gateway import Gateway, event
+from tests.gateway import Gateway, event, stream
 from tests.integration.connecting import admin_token
 from tests.waiting import eventually_here
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.app import App, Served
 from vk_provider.config import Settings
 from vk_provider.kube.client import Client
+from vk_provider.member import KubeconfigChangedError
 
 
 class Reluctant(App):
@@ -63,6 +64,41 @@ async def test_a_member_that_is_deleted_while_its_earlier_version_is_being_stopp
         await eventually_here(lambda: ("last", 5) in app.served or running.done(), "the next one is served")
         assert app.served[-1] == ("last", 5)
         running.cancel()
+
+
+class Failing(App):
+    """Serves members with something that fails while it is being stopped."""
+
+    async def _serve(self, served: Served) -> bool:
+        async def fail_at_the_end() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise KubeconfigChangedError
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail_at_the_end())
+            self.serving = True
+            await asyncio.Event().wait()
+        return True
+
+
+async def test_a_member_that_fails_while_it_is_being_stopped_stops_all_the_same(parent: Cluster) -> None:
+    async def script(request: web.Request) -> web.StreamResponse | None:
+        if request.path != MEMBER_CLUSTERS.path() or "watch" not in request.query:
+            return None
+        return await stream(request, event("ADDED", member("one", 1)), end(2))
+
+    async with (
+        Gateway(script, parent.server, f"Bearer {admin_token(parent)}") as gateway,
+        gateway.client() as client,
+    ):
+        app = Failing(client, Settings())
+        running = asyncio.ensure_future(app.run())
+        await eventually_here(lambda: getattr(app, "serving", False), "the member is served")
+        running.cancel()
+        await eventually_here(running.done, "the process ends")
+        assert running.cancelled()
 
 
 def member(name: str, version: int) -> dict[str, Any]:

@@ -188,6 +188,16 @@ async def test_a_429_is_waited_for_and_given_up_on_where_it_asks_for_more_than_a
         assert refused.value.retry_after == 61
 
 
+async def test_a_request_with_a_short_deadline_does_not_wait_long_for_a_server_that_answers_429() -> None:
+    async def script(request: web.Request) -> web.StreamResponse:
+        return failure(429, "TooManyRequests", "too many", Retry_After="1")
+
+    async with Gateway(script) as gateway, gateway.client() as client:
+        async with asyncio.timeout(10):
+            with pytest.raises(ApiError, match="too many"):
+                await client.request("GET", "/readyz", deadline=1.0)
+
+
 async def test_an_answer_that_is_no_json_is_said_in_words() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         return web.Response(status=502, text="<html>Bad Gateway</html>")

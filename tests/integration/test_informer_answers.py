@@ -199,7 +199,7 @@ async def test_an_answer_to_a_write_never_brings_back_what_the_watch_saw_go() ->
         return answer
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        created = Payload(Metadata(name="a", namespace="ns", uid="uid-a", resource_version="11"))
+        created = payload("a", 11)
         seen.informer.observe(created)
         assert seen.names == {"a"}
         go_on.set()
@@ -215,31 +215,119 @@ async def test_an_older_answer_to_a_write_does_not_undo_a_newer_event() -> None:
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
         await eventually_here(lambda: seen.names == {"a"}, "it is there")
-        for version in ("9", "13", "14"):
-            seen.informer.observe(Payload(Metadata(name="a", namespace="ns", uid="uid-a", resource_version=version)))
+        for version in (9, 13, 14):
+            seen.informer.observe(payload("a", version))
         assert seen.informer.items["ns/a"].metadata.resource_version == "14"
         assert seen.calls == [("added", "a")]
 
 
 async def test_an_answer_to_a_write_survives_a_list_that_is_older() -> None:
-    first = asyncio.Event()
+    go_on, listing = asyncio.Event(), asyncio.Event()
 
     async def script(request: web.Request) -> web.StreamResponse:
         if "sendInitialEvents" not in request.query:
-            await first.wait()
             return failure(410, "Expired")
         if len(gateway.asked) == 1:
             return await stream(request, bookmark(10, end_of_list=True), stay=False)
-        answer = await begin(request, bookmark(12, end_of_list=True))
-        await answer.write(event("ADDED", item("b", 21)) + event("DELETED", item("a", 22)))
+        answer = await begin(request, event("ADDED", item("b", 11)))
+        listing.set()
+        await go_on.wait()
+        await answer.write(bookmark(12, end_of_list=True) + event("ADDED", item("c", 21)))
+        await answer.write(event("DELETED", item("a", 22)))
         await asyncio.Event().wait()
         return answer
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        seen.informer.observe(Payload(Metadata(name="a", namespace="ns", uid="uid-a", resource_version="20")))
-        first.set()
-        await eventually_here(lambda: seen.names == {"b"}, "the deletion that came later is in")
-        assert seen.calls == [("added", "a"), ("added", "b"), ("deleted", "a")]
+        await asyncio.wait_for(listing.wait(), 30)
+        seen.informer.observe(payload("a", 20))
+        go_on.set()
+        await eventually_here(lambda: seen.names == {"b", "c"}, "the deletion that came later is in")
+        assert seen.calls == [("added", "a"), ("added", "b"), ("added", "c"), ("deleted", "a")]
+
+
+async def test_a_server_that_went_back_in_time_is_listed_before_it_is_watched() -> None:
+    """A watch from a version that it has not reached yet would be silent."""
+    rewinds: list[set[str]] = []
+
+    async def script(request: web.Request) -> web.StreamResponse:
+        if sum(asked.lists for asked in gateway.asked) == 1:
+            old = [event("ADDED", item(*it)) for it in (("same", 3), ("lost", 80), ("undone", 90), ("changed", 70))]
+            gateway.newest = "50"
+            return await stream(request, *old, bookmark(100, end_of_list=True), stay=False)
+        assert "sendInitialEvents" in request.query
+        backup = [event("ADDED", item(*it)) for it in (("same", 3), ("undone", 5), ("back", 6), ("changed", 7))]
+        return await stream(request, *backup, bookmark(50, end_of_list=True), event("MODIFIED", item("same", 51)))
+
+    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
+        seen.informer.on_rewind(lambda: rewinds.append(seen.names))
+        await eventually_here(lambda: ("changed", "same") in seen.calls, "it watches on")
+        assert sorted(seen.calls[4:-1]) == [
+            ("added", "back"),
+            ("changed", "changed"),
+            ("changed", "undone"),
+            ("deleted", "lost"),
+        ]
+        assert seen.informer.items["ns/undone"].metadata.resource_version == "5"
+        assert rewinds == [{"same", "undone", "back", "changed"}]
+        seen.informer.observe(payload("written", 52))
+        assert "written" in seen.names, "versions count from the backup on"
+
+
+async def test_a_write_that_a_backup_undid_is_noticed_although_the_watch_had_not_seen_it() -> None:
+    async def script(request: web.Request) -> web.StreamResponse:
+        if "sendInitialEvents" in request.query:
+            first = len(gateway.asked) == 1
+            return await stream(request, bookmark(10 if first else 15, end_of_list=True), stay=not first)
+        await observed.wait()
+        return await stream(request, stay=False)
+
+    observed = asyncio.Event()
+    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
+        await eventually_here(lambda: len(gateway.asked) == 2, "it watches")
+        seen.informer.observe(payload("a", 20))
+        gateway.newest = "15"
+        observed.set()
+        await eventually_here(lambda: not seen.names, "it is gone")
+
+
+async def test_a_list_after_more_writes_than_were_lost_is_the_truth_all_the_same() -> None:
+    """The backup's history has overtaken the lost one: no version tells, and `a` was changed last in the lost one."""
+
+    async def script(request: web.Request) -> web.StreamResponse:
+        if "sendInitialEvents" not in request.query:
+            return failure(410, "Expired")
+        if len(gateway.asked) == 1:
+            return await stream(request, event("ADDED", item("a", 90)), bookmark(100, end_of_list=True), stay=False)
+        return await stream(request, event("ADDED", item("a", 7)), bookmark(200, end_of_list=True))
+
+    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
+        await eventually_here(lambda: len(seen.calls) == 2, "it is changed")
+        assert seen.informer.items["ns/a"].metadata.resource_version == "7"
+
+
+async def test_a_server_that_ignores_the_wish_for_a_streaming_list_is_listed_in_pages() -> None:
+    """Before 1.27: what it takes for a plain watch has no end of a list, but bookmarks and new objects."""
+    for line in (bookmark(7), event("ADDED", item("b", 7))):
+
+        async def script(request: web.Request, line: bytes = line) -> web.StreamResponse:
+            if "sendInitialEvents" in request.query:
+                return await stream(request, line)
+            if "watch" in request.query:
+                return await stream(request)
+            return web.json_response({"metadata": {"resourceVersion": "9"}, "items": [item("a", 1), item("b", 7)]})
+
+        async with (
+            Gateway(script) as gateway,
+            gateway.client() as client,
+            watching(client, streaming_list=0.0) as seen,
+        ):
+            assert seen.names == {"a", "b"}
+            await eventually_here(lambda: len(gateway.asked) == 3, "it watches")
+            assert gateway.asked[-1].query["resourceVersion"] == "9"
+
+
+def payload(name: str, version: int) -> Payload:
+    return Payload(Metadata(name=name, namespace="ns", uid=f"uid-{name}", resource_version=str(version)))
 
 
 async def begin(request: web.Request, *lines: bytes) -> web.StreamResponse:

@@ -194,3 +194,17 @@ def test_a_namespace_deleted_in_the_parent_goes_in_the_member(parent: Cluster, a
     parent.delete(NAMESPACES, namespace)
     eventually(lambda: parent.find(NAMESPACES, namespace) is None, "it is gone in the parent", 60)
     eventually(lambda: alpha.find(NAMESPACES, namespace) is None, "it is gone in the member", 60)
+
+
+def test_a_pod_bound_without_a_scheduler_is_rejected_where_its_host_port_is_taken(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    port = {"containerPort": 80, "hostPort": 31234}
+    containers = [{"name": "web", "image": "registry.example/web:1", "ports": [port]}]
+    parent.create(PODS, bare("first", containers=containers), namespace)
+    wait_until_running(parent, "first", namespace)
+    parent.create(PODS, bare("second", containers=containers), namespace)
+    eventually(lambda: phase(parent, "second", namespace) == "Failed", "the second is rejected")
+    status = parent.get(PODS, "second", namespace)["status"]
+    assert (status["reason"], f"{namespace}/first" in status["message"]) == ("NodePorts", True)
+    assert alpha.find(PODS, "second", namespace) is None

@@ -43,13 +43,21 @@ async def watching(
     namespace: str = "ns",
     *,
     inactivity: float = 60.0,
+    streaming_list: float = 60.0,
     labels: str = "",
     rng: random.Random | None = None,
     wait: bool = True,
 ) -> AsyncIterator[Watching]:
     """Runs the informer within the block; with `wait`, from its first complete list on."""
     informer: Informer[Payload] = Informer(
-        client, CONFIG_MAPS, Payload, namespace=namespace, labels=labels, inactivity=inactivity, rng=rng
+        client,
+        CONFIG_MAPS,
+        Payload,
+        namespace=namespace,
+        labels=labels,
+        inactivity=inactivity,
+        streaming_list=streaming_list,
+        rng=rng,
     )
     found = Watching(informer)
     informer.on_change(found.heard)

@@ -68,10 +68,10 @@ def misused(*args: str) -> str:
 # Usage.
 
 
-@pytest.mark.parametrize(
-    "command",
-    [[], ["join"], ["unjoin"], ["status"], ["run"], ["fence"], ["confirm"], ["plan-failover"], ["render"]],
-)
+_COMMANDS = ("join", "unjoin", "status", "run", "fence", "confirm", "plan-failover", "render")
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in _COMMANDS)])
 def test_help_explains(command: list[str]) -> None:
     result = vk(*command, "--help")
     assert result.exit_code == 0

@@ -48,6 +48,12 @@ class NamespaceMapping(msgspec.Struct, frozen=True):
     prefix: str = ""
 
 
+class Network(msgspec.Struct, frozen=True):
+    """How the member's pods are connected. `flat`: they reach the addresses of pods elsewhere."""
+
+    flat: bool = False
+
+
 class HealthSpec(msgspec.Struct, rename="camel", frozen=True):
     """When a member counts as suspect, lost, and back again. Counts are of probes, the rest is in seconds."""
 
@@ -56,12 +62,6 @@ class HealthSpec(msgspec.Struct, rename="camel", frozen=True):
     lost_after_seconds: float = 20.0  # without any sign of life
     return_after_seconds: float = 30.0  # of answers without a failure
     second_look_seconds: float = 60.0  # after which many orphans are deleted if they are orphans still
-
-
-class Network(msgspec.Struct, frozen=True):
-    """How the member's pods are connected. `flat`: they reach the addresses of pods elsewhere."""
-
-    flat: bool = False
 
 
 class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
@@ -74,8 +74,8 @@ class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
     capacity: dict[str, str | int] = {}
     namespace_mapping: NamespaceMapping = NamespaceMapping()
     api_access: ApiAccess = ApiAccess.PARENT
-    health: HealthSpec = HealthSpec()
     network: Network = Network()
+    health: HealthSpec = HealthSpec()
 
 
 class MemberClusterStatus(msgspec.Struct, rename="camel", omit_defaults=True):

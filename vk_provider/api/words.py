@@ -25,8 +25,10 @@ PARENT_ANNOTATIONS: Final = f"{DOMAIN}/parent-annotations"  # the same of annota
 APPLIED: Final = f"{DOMAIN}/applied"  # images and resources that the parent pod had last
 METADATA_KEYS: Final = f"{DOMAIN}/metadata-keys"  # labels and annotations that came from the parent, for their removal
 RESTARTS: Final = f"{DOMAIN}/restarts"  # restart counts that earlier member pods of the same parent pod had
+TRUST_QUERY: Final = f"{DOMAIN}/trust-query"  # on ConfigMaps that hold trust anchors: which of the parent's
 TOKEN_EXPIRES: Final = f"{DOMAIN}/token-expires"  # RFC 3339, on Secrets that hold tokens
 TOKEN_RENEW: Final = f"{DOMAIN}/token-renew"  # RFC 3339: 80 % of the life
+CERTIFICATES_RENEW: Final = f"{DOMAIN}/certificates-renew"  # RFC 3339, on Secrets that hold pod certificates
 
 # On parent pods.
 CREATED_CONDITION: Final = f"{DOMAIN}/MemberPodCreated"
@@ -64,9 +66,9 @@ NAME_CONFLICT: Final = "NameConflict"
 MEMBER_UNSCHEDULABLE: Final = "MemberUnschedulable"
 MEMBER_REFUSED: Final = "MemberRefused"
 MEMBER_POD_LOST: Final = "MemberPodLost"
+NOT_HONOURED: Final = "FieldsNotHonoured"
 MEMBER_LOST: Final = "MemberLost"
 POD_HELD: Final = "HeldOnLostMember"
-NOT_HONOURED: Final = "FieldsNotHonoured"
 NOT_SUPPORTED: Final = "NotSupportedByVirtualNode"
 
 # Where `join` keeps kubeconfigs in the parent.

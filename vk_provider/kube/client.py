@@ -7,6 +7,7 @@ its Retry-After says. Every request has a deadline; a watch has an inactivity de
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import sys
 import time
@@ -20,6 +21,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
+from aiohttp import AddrInfoType
 from yarl import URL
 
 from vk_provider.errors import ApiError, UnauthorizedError, UnreachableError, VkError, api_error
@@ -31,7 +33,18 @@ T = TypeVar("T")
 
 JSON: Final = "application/json"
 DEADLINE: Final = 30.0  # seconds for one request, answer included
-_PATIENCE: Final = 60.0  # seconds that a request goes on waiting where the server answers 429
+_PATIENCE: Final = 2.0  # deadlines of a request that it goes on waiting where the server answers 429
+_SILENCE: Final = 30  # seconds without a packet of the peer's after which a connection is dead
+_SIGNS_OF_LIFE: Final = tuple(
+    (getattr(socket, name), value)
+    for name, value in (
+        ("TCP_KEEPIDLE", _SILENCE // 2),
+        ("TCP_KEEPINTVL", _SILENCE // 6),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", _SILENCE * 1000),  # milliseconds; where something was sent, and is not acknowledged
+    )
+    if hasattr(socket, name)  # of Linux; others have some of them
+)
 _LEAKY_TLS: Final = sys.version_info < (3, 12, 7)  # asyncio leaves a TLS transport open whose task is cancelled
 _NAME_MISMATCH: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -90,7 +103,11 @@ class Client:
         # watches can never starve the requests.
         self._requests = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                ssl=credentials.ssl, limit=connections, keepalive_timeout=60, enable_cleanup_closed=_LEAKY_TLS
+                ssl=credentials.ssl,
+                limit=connections,
+                keepalive_timeout=60,
+                enable_cleanup_closed=_LEAKY_TLS,
+                socket_factory=_socket,
             ),
             skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
             auto_decompress=False,
@@ -98,7 +115,11 @@ class Client:
         )
         self._streams = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                ssl=credentials.ssl, limit=0, force_close=True, enable_cleanup_closed=_LEAKY_TLS
+                ssl=credentials.ssl,
+                limit=0,
+                force_close=True,
+                enable_cleanup_closed=_LEAKY_TLS,
+                socket_factory=_socket,
             ),
             skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -160,6 +181,14 @@ class Client:
             token = page.metadata.continue_
             if not token:
                 return
+
+    async def newest_version(
+        self, resource: Resource, namespace: str = "", *, query: Mapping[str, str] | None = None
+    ) -> str:
+        """The resourceVersion at which the server is now, as of a consistent read of at most one object."""
+        path = resource.path(namespace=namespace)
+        body = await self.request("GET", path, query={**(query or {}), "limit": "1"})
+        return _decode(body, ListPage[msgspec.Raw]).metadata.resource_version
 
     async def create(
         self,
@@ -231,7 +260,7 @@ class Client:
             failure = _failure(response, answer)
             if isinstance(failure, UnauthorizedError) and not renewed and self.credentials.renew():
                 renewed = True
-            elif failure.status == 429 and waited + (pause := failure.retry_after or 1.0) <= _PATIENCE:
+            elif failure.status == 429 and waited + (pause := failure.retry_after or 1.0) <= _PATIENCE * deadline:
                 waited += pause
                 await asyncio.sleep(pause)
             else:
@@ -319,6 +348,19 @@ class Client:
             return UnreachableError(f"{self.server}: no answer in time")
         text = " ".join(str(error).split()) or type(error).__name__
         return UnreachableError(f"{self.server}: {text}")
+
+
+def _socket(address: AddrInfoType) -> socket.socket:
+    """One whose kernel asks a silent peer for a sign of life: a link that drops packets is noticed within `_SILENCE`.
+
+    (client-go does so with pings of HTTP/2, for the same reason.)
+    """
+    family, kind, protocol, _, _ = address
+    found = socket.socket(family, kind, protocol)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _SIGNS_OF_LIFE:
+        found.setsockopt(socket.IPPROTO_TCP, option, value)
+    return found
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -2,13 +2,18 @@
 
     connect --(streaming list, else pages)--> synced --(events, bookmarks)--> the stream ends --> resume after the last
        ^                                                                                          resourceVersion
-       +---------------------------- 410: too old, list again <-----------------------------------+
+       +------------- 410: too old, or the server went back in time: list again <-----------------+
 
 Guarantees: `items` changes only within `run` and `observe`; handlers are called synchronously, in order, right after
 the change, with the object before and after (None: absent); after a relist handlers see exactly what differs. Nothing
 is ever resynchronized by time. `synced` is set for good by the first complete list; `connected` tells whether a stream
 is open now. A silent connection counts as broken after `inactivity` seconds: servers send a bookmark every minute.
 (https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes)
+
+A server whose etcd is restored from a backup goes back in time. A watch from a version that it has not reached yet is
+accepted and silent until the versions have caught up, and what happened until then is never told (seen on 1.37). So a
+stream that did not end as planned is resumed only after the server has said that its newest version is none older than
+what was seen; and a list, being a consistent read, is the truth about everything that was known when it was asked for.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
@@ -30,6 +36,7 @@ from vk_provider.kube.workqueue import full_jitter
 log = logging.getLogger(__name__)
 
 INACTIVITY: Final = 100.0  # seconds
+_STREAMING_LIST: Final = 60.0  # seconds that a list may stream; a server that ignores the wish never ends it
 
 
 class _HasMetadata(Protocol):
@@ -38,6 +45,10 @@ class _HasMetadata(Protocol):
 
 T = TypeVar("T", bound=_HasMetadata)
 Handler = Callable[[T | None, T | None], None]
+
+
+class _NoStreamingListError(VkError):
+    """The server answers a streaming list with something else."""
 
 
 class _Event(msgspec.Struct, Generic[T]):
@@ -59,6 +70,16 @@ class _ErrorEvent(msgspec.Struct):
     object: _ErrorObject
 
 
+@dataclass(frozen=True)
+class _Listing(Generic[T]):
+    """A list on its way in, and what was known when it was asked for."""
+
+    known: dict[str, T]
+    newest: str  # the newest version that was seen until then
+    since: float  # loop time
+    items: dict[str, T]
+
+
 class Informer(Generic[T]):
     """See the module's text. Used from one event loop."""
 
@@ -73,6 +94,7 @@ class Informer(Generic[T]):
         fields: str = "",
         keep: Callable[[Any], T] | None = None,
         inactivity: float = INACTIVITY,
+        streaming_list: float = _STREAMING_LIST,
         rng: random.Random | None = None,
     ) -> None:
         """`labels`, `fields`: selectors. `keep` makes a decoded `type` into the T to cache; its metadata must stay."""
@@ -83,12 +105,14 @@ class Informer(Generic[T]):
             name: value for name, value in (("labelSelector", labels), ("fieldSelector", fields)) if value
         }
         self._keep = keep
-        self._inactivity = inactivity
+        self._inactivity, self._patience = inactivity, streaming_list
         self._rng = rng or random.Random()
         self._decoder: msgspec.json.Decoder[_Event[Any]] = msgspec.json.Decoder(_Event[type])  # type: ignore[valid-type]  # a generic made at run time
         self._items: dict[str, T] = {}
         self._handlers: list[Handler[T]] = []
+        self._rewound: list[Callable[[], None]] = []
         self._version = ""  # where the watch stands; "" = must list
+        self._seen = ""  # the newest version of all, of observed writes too; `_version` may be ahead of it
         self._streaming_list = True
         self.synced = asyncio.Event()
         self.connected = False
@@ -107,6 +131,13 @@ class Informer(Generic[T]):
         for item in self._items.values():
             handler(None, item)
 
+    def on_rewind(self, handler: Callable[[], None]) -> None:
+        """Registers what is called when the server was found to have gone back in time, after `items` has followed.
+
+        What was written since the backup is undone, so memories of one's own writes are worth nothing.
+        """
+        self._rewound.append(handler)
+
     def observe(self, item: Any) -> None:
         """Takes in the answer to a write of one's own, so that the cache is never behind what its owner did.
 
@@ -115,15 +146,17 @@ class Informer(Generic[T]):
         if self.synced.is_set() and _newer(item.metadata.resource_version, self._version):
             current = self._items.get(item.metadata.key)
             if current is None or _newer(item.metadata.resource_version, current.metadata.resource_version):
+                self._seen = _newest(item.metadata.resource_version, self._seen)
                 self._set(item)
 
     async def run(self) -> None:
         """Keeps the copy current until cancelled; failures are retried with full jitter."""
-        attempt = 0
+        attempt, planned = 0, True
         while True:
             before, pause = self._version, 0.0
             try:
-                await self._connect()
+                was_planned, planned = planned, False
+                planned = await self._connect(doubtful=not was_planned)
                 error: Exception | None = None
             except (VkError, msgspec.DecodeError) as failure:
                 error = failure
@@ -137,8 +170,8 @@ class Informer(Generic[T]):
             else:
                 attempt += 1
             if isinstance(error, GoneError):
-                self._version = ""
-            if isinstance(error, InvalidError) and not self._version and self._streaming_list:
+                self._list_anew()
+            if isinstance(error, InvalidError | _NoStreamingListError) and not self._version and self._streaming_list:
                 self._streaming_list = False  # a server without it, or with the feature switched off
                 continue
             if error is not None:
@@ -150,37 +183,64 @@ class Informer(Generic[T]):
                 pause = max(pause, error.retry_after)
             await asyncio.sleep(pause)
 
-    async def _connect(self) -> None:
-        """One connection, from its list (where one is needed) to its end."""
-        listing: dict[str, T] | None = None
+    async def _connect(self, *, doubtful: bool) -> bool:
+        """One connection, from its list (where one is needed) to its end. Whether that end was the planned one.
+
+        `doubtful`: the server may be another one than before, so ask it how far it is.
+        """
+        loop = asyncio.get_running_loop()
+        if self._version and doubtful and await self._went_back():
+            self._list_anew()
+        listing: _Listing[T] | None = None
         query = {"watch": "1", "allowWatchBookmarks": "true", **self._selectors}
         # The server ends a watch after this time; jitter keeps many watches from coming back together.
-        query["timeoutSeconds"] = str(self._rng.randint(300, 600))
+        lifetime = self._rng.randint(300, 600)
+        query["timeoutSeconds"] = str(lifetime)
         if not self._version and not self._streaming_list:
             await self._list_pages()
         if self._version:
             query["resourceVersion"] = self._version
         else:
             query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
-            listing = {}
+            listing = self._listing()
+        started = loop.time()
         async for line in self._client.stream(self._path, query, inactivity=self._inactivity):
             if not line:
                 continue
             self.connected = True
             event = self._decode(line)
-            item = event.object
-            if event.type == "BOOKMARK":
-                if listing is not None and item.metadata.annotations.get("k8s.io/initial-events-end") == "true":
-                    self._replace(listing, item.metadata.resource_version)
-                    listing = None
-                elif listing is None:
-                    self._version = item.metadata.resource_version
-            elif listing is None:
-                self._apply(event.type, item)
-            elif event.type == "DELETED":  # the list begins with a cache that may be older than it has to be
-                listing.pop(item.metadata.key, None)
-            else:
-                listing[item.metadata.key] = self._keep(item) if self._keep else item
+            if listing is None:
+                self._take(event)
+            elif self._ends(listing, event):
+                self._replace(listing, event.object.metadata.resource_version)
+                listing = None
+        return listing is None and loop.time() - started >= lifetime - 1
+
+    async def _went_back(self) -> bool:
+        newest = await self._client.newest_version(self._resource, self._namespace, query=self._selectors)
+        return _newer(_newest(self._version, self._seen), newest)
+
+    def _list_anew(self) -> None:
+        self._seen, self._version = _newest(self._version, self._seen), ""
+
+    def _listing(self) -> _Listing[T]:
+        now = asyncio.get_running_loop().time()
+        return _Listing(dict(self._items), self._seen, now, {})
+
+    def _ends(self, listing: _Listing[T], event: _Event[Any]) -> bool:
+        """Takes in an event of a streaming list; whether it was the last."""
+        item = event.object
+        if event.type == "BOOKMARK":
+            if item.metadata.annotations.get("k8s.io/initial-events-end") == "true":
+                return True
+            raise _NoStreamingListError(f"{self._client.server}: a bookmark within a streaming list")
+        if asyncio.get_running_loop().time() - listing.since > self._patience:
+            raise _NoStreamingListError(f"{self._client.server}: a streaming list without an end")
+        if event.type == "DELETED":  # the list begins with a cache that may be older than it has to be
+            listing.items.pop(item.metadata.key, None)
+        else:
+            listing.items[item.metadata.key] = self._keep(item) if self._keep else item
+        return False
 
     def _decode(self, line: bytes) -> _Event[Any]:
         """Raises the ApiError that an ERROR event stands for, and DecodeError."""
@@ -196,17 +256,19 @@ class Informer(Generic[T]):
         raise api_error(problem.code, problem.reason, problem.message)
 
     async def _list_pages(self) -> None:
-        listing: dict[str, T] = {}
-        version = ""
+        listing, version = self._listing(), ""
         async for page in self._client.pages(self._resource, self._namespace, type=self._type, query=self._selectors):
             version = version or page.metadata.resource_version
-            listing |= {item.metadata.key: self._keep(item) if self._keep else item for item in page.items}
+            listing.items.update({item.metadata.key: self._keep(item) if self._keep else item for item in page.items})
         self._replace(listing, version)
 
-    def _apply(self, type: str, item: Any) -> None:
+    def _take(self, event: _Event[Any]) -> None:
+        item = event.object
         self._version = item.metadata.resource_version
+        if event.type == "BOOKMARK":
+            return
         current = self._items.get(item.metadata.key)
-        if type == "DELETED":
+        if event.type == "DELETED":
             if current is not None:
                 del self._items[item.metadata.key]
             # The last state travels with the deletion: handlers get it as the object before.
@@ -214,18 +276,26 @@ class Informer(Generic[T]):
         elif current is None or _newer(self._version, current.metadata.resource_version):
             self._set(item)
 
-    def _replace(self, listing: dict[str, T], version: str) -> None:
-        for key, item in list(self._items.items()):
-            if key not in listing and not _newer(item.metadata.resource_version, version):
-                del self._items[key]
-                self._tell(item, None)
-        for key, item in listing.items():
-            current = self._items.get(key)
-            if current is None or _newer(item.metadata.resource_version, current.metadata.resource_version):
+    def _replace(self, listing: _Listing[T], version: str) -> None:
+        rewound = _newer(listing.newest, version)
+        for key in self._items | listing.items:
+            current, item = self._items.get(key), listing.items.get(key)
+            # The list knows better, but for a write that was observed while it was under way and is newer than it.
+            observed = current is not None and current is not listing.known.get(key)
+            if current == item or (observed and current and _newer(current.metadata.resource_version, version)):
+                continue
+            if item is not None:
                 self._items[key] = item
-                self._tell(current, item)
+            else:
+                del self._items[key]
+            self._tell(current, item)
         self._version = version
         self.synced.set()
+        if rewound:
+            log.warning("server went back in time", extra={"path": self._path, "from": listing.newest, "to": version})
+            self._seen = version
+            for handler in self._rewound:
+                handler()
 
     def _set(self, decoded: Any) -> None:
         item: T = self._keep(decoded) if self._keep else decoded
@@ -245,3 +315,7 @@ def _newer(version: str, than: str) -> bool:
     etcd-backed server before.)
     """
     return len(version) > len(than) or (len(version) == len(than) and version > than)
+
+
+def _newest(version: str, other: str) -> str:
+    return version if _newer(version, other) else other

@@ -1,4 +1,4 @@
-"""ConfigMaps, Secrets and service account tokens that pods name, kept in the member as long as a pod there needs them.
+"""ConfigMaps, Secrets, tokens and trust anchors that pods name, kept in the member as long as a pod there needs them.
 
 Level-triggered by item: an item that has users and exists in the parent is in the member with the same contents; any
 other copy of ours goes. What a pod names is watched in the parent by name, one watch per object, as a kubelet does;
@@ -24,7 +24,7 @@ from vk_provider.errors import ConflictError, InvalidError, NameTakenError, NotF
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Payload, Pod
-from vk_provider.kube.resources import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, Resource
+from vk_provider.kube.resources import CLUSTER_TRUST_BUNDLES, CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, Resource
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.translate.dependents import (
     Copy,
@@ -38,10 +38,17 @@ from vk_provider.translate.dependents import (
     token_manifest,
 )
 from vk_provider.translate.pod import Target
+from vk_provider.translate.trust import TrustBundle, TrustQuery, trust_manifest
 
 log = logging.getLogger(__name__)
 
 _RESOURCES: Final[dict[Kind, Resource]] = {"ConfigMap": CONFIG_MAPS, "Secret": SECRETS}
+_HELD_IN: Final[dict[str, Kind]] = {
+    "ConfigMap": "ConfigMap",
+    "Secret": "Secret",
+    "Tokens": "Secret",
+    "Trust": "ConfigMap",
+}
 _FIRST_ANSWER: Final = 15.0  # seconds for the first look at an object of the parent
 _LOOK_AGAIN: Final = 5.0  # seconds, at copies that are kept for now
 _RENEW_AT: Final = 0.8  # of a token's life, as a kubelet
@@ -50,9 +57,12 @@ _RENEW_AFTER: Final = timedelta(hours=24)  # at the latest, as a kubelet
 
 @dataclass(frozen=True)
 class Item:
-    """One object in the member: a copy of the parent's `kind` `name`, or the tokens of the pod `name` with `uid`."""
+    """One object in the member, and what it holds.
 
-    kind: Kind | Literal["Tokens"]
+    A copy of the parent's `kind` `name`; the tokens of the pod `name` with `uid`; or the answer to the query `name`.
+    """
+
+    kind: Kind | Literal["Tokens", "Trust"]
     namespace: str  # of the parent
     name: str
     uid: str = ""
@@ -60,7 +70,7 @@ class Item:
 
 @dataclass(frozen=True)
 class _Watch:
-    informer: Informer[Payload]
+    informer: Informer[Any]
     task: asyncio.Task[None]
 
 
@@ -101,6 +111,7 @@ class DependentLoop:
         self._used: dict[str, tuple[Item, ...]] = {}  # UID of a parent pod -> its items
         self._tokens: dict[Item, tuple[Metadata, Needs]] = {}  # item -> its parent pod and what that asks for
         self._watches: dict[Item, _Watch] = {}
+        self._trust_bundles: _Watch | None = None  # all of the parent's, from the first pod that asks for some
         self._locks: dict[Item, asyncio.Lock] = {}
         self._group: asyncio.TaskGroup | None = None
         self._queue: WorkQueue[Item] = WorkQueue("dependents", self._reconcile, workers=8)
@@ -158,6 +169,7 @@ class DependentLoop:
             item = Item("Tokens", namespace, pod.metadata.name, pod.metadata.uid)
             self._tokens[item] = (pod.metadata, named)
             found.append(item)
+        found += [Item("Trust", namespace, text) for text in sorted(query.text for query in named.trust)]
         return tuple(found)
 
     def _copy_changed(self, kind: Kind, before: Copy | None, after: Copy | None) -> None:
@@ -165,8 +177,12 @@ class DependentLoop:
         if copy is None or not self._names.owns(copy.metadata.labels):
             return
         annotations = copy.metadata.annotations
+        if words.CERTIFICATES_RENEW in annotations:
+            return  # not a copy of anything: the certificate loop's
         namespace, name = self._names.parent_key(copy.metadata).split("/", 1)
-        if words.TOKEN_EXPIRES in annotations:
+        if words.TRUST_QUERY in annotations:
+            self._queue.add(Item("Trust", namespace, annotations[words.TRUST_QUERY]))
+        elif words.TOKEN_EXPIRES in annotations:
             self._queue.add(Item("Tokens", namespace, name, annotations.get(words.PARENT_UID, "")))
         else:
             self._queue.add(Item(kind, namespace, name))
@@ -189,24 +205,30 @@ class DependentLoop:
                 return None
             if item.kind == "Tokens":
                 return await self._sync_tokens(item)
+            if item.kind == "Trust":
+                await self._sync_trust(item)
+                return None
             await self._sync_payload(item, item.kind)
             return None
 
     def _copy(self, item: Item) -> Copy | None:
-        kind: Kind = "Secret" if item.kind == "Tokens" else item.kind
-        name = item.name
-        if item.kind == "Tokens":
-            name = self._names.token_secret(item.name, item.uid)
-        elif item.kind == "ConfigMap":
-            name = self._names.config_map(item.name)
-        return self._copies[kind].items.get(f"{self._names.namespace(item.namespace)}/{name}")
+        match item.kind:
+            case "Tokens":
+                name = self._names.token_secret(item.name, item.uid)
+            case "Trust":
+                name = self._names.trust_bundle(item.name)
+            case "ConfigMap":
+                name = self._names.config_map(item.name)
+            case "Secret":
+                name = item.name
+        return self._copies[_HELD_IN[item.kind]].items.get(f"{self._names.namespace(item.namespace)}/{name}")
 
     async def _remove(self, item: Item) -> None:
         if watch := self._watches.pop(item, None):
             watch.task.cancel()
         self._tokens.pop(item, None)
         if copy := self._copy(item):
-            await self._delete(SECRETS if item.kind == "Tokens" else _RESOURCES[item.kind], copy.metadata)
+            await self._delete(_RESOURCES[_HELD_IN[item.kind]], copy.metadata)
 
     async def _delete(self, resource: Resource, copy: Metadata) -> None:
         try:
@@ -235,16 +257,43 @@ class DependentLoop:
                 fields=f"metadata.name={item.name}",
             )
             informer.on_change(lambda _before, _after: self._queue.add(item))
-            if self._group is None:
-                raise RuntimeError("bring() before run()")
-            watch = self._watches[item] = _Watch(informer, self._group.create_task(informer.run()))
+            watch = self._watches[item] = self._watch(informer)
+        await self._first_answer(watch, f"{kind} {item.namespace}/{item.name}")
+        source: Payload | None = watch.informer.items.get(f"{item.namespace}/{item.name}")
+        return source
+
+    async def _sync_trust(self, item: Item) -> None:
+        if self._trust_bundles is None:
+            informer: Informer[TrustBundle] = Informer(self._parent, CLUSTER_TRUST_BUNDLES, TrustBundle)
+            informer.on_change(self._trust_changed)
+            self._trust_bundles = self._watch(informer)
+        await self._first_answer(self._trust_bundles, "ClusterTrustBundles")
+        query, copy = TrustQuery(item.name), self._copy(item)
+        anchors = query.answer(self._trust_bundles.informer.items)
+        if anchors is None:  # may appear later; running pods keep what they have
+            if copy is not None:
+                await self._delete(CONFIG_MAPS, copy.metadata)
+            return
+        manifest = trust_manifest(query, anchors, item.namespace, self._names)
+        if copy is None or copy.digest != digest(manifest["data"]):
+            await self._write("ConfigMap", manifest, copy)
+
+    def _trust_changed(self, _before: TrustBundle | None, _after: TrustBundle | None) -> None:
+        for item in self._users:
+            if item.kind == "Trust":
+                self._queue.add(item)
+
+    def _watch(self, informer: Informer[Any]) -> _Watch:
+        if self._group is None:
+            raise RuntimeError("bring() before run()")
+        return _Watch(informer, self._group.create_task(informer.run()))
+
+    async def _first_answer(self, watch: _Watch, what: str) -> None:
         try:
             async with asyncio.timeout(_FIRST_ANSWER):
                 await watch.informer.synced.wait()
         except TimeoutError as error:
-            what = f"{self._parent.server}: {kind} {item.namespace}/{item.name} could not be read in time"
-            raise UnreachableError(what) from error
-        return watch.informer.items.get(f"{item.namespace}/{item.name}")
+            raise UnreachableError(f"{self._parent.server}: {what} could not be read in time") from error
 
     async def _write(self, kind: Kind, manifest: dict[str, Any], copy: Copy | None) -> None:
         resource, metadata = _RESOURCES[kind], manifest["metadata"]

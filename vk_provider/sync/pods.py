@@ -47,6 +47,7 @@ from vk_provider.translate.decide import (
     decide,
 )
 from vk_provider.translate.deeds import deeds
+from vk_provider.translate.hostports import host_port_clash
 from vk_provider.translate.orphans import is_stray
 from vk_provider.translate.pod import Owner, Target, member_pod
 from vk_provider.translate.status import is_silent, restarts
@@ -151,6 +152,8 @@ class PodLoop:
         """Works until cancelled. Both informers must be synced."""
         self._parent_pods.on_change(self._parent_changed)
         self._member_pods.on_change(self._member_changed)
+        self._parent_pods.on_rewind(self._forget)
+        self._member_pods.on_rewind(self._forget)
         await self.queue.run()
 
     def resync(self) -> None:
@@ -164,6 +167,13 @@ class PodLoop:
             self._busy.clear()
         for pod in self._parent_pods.items.values():
             self.queue.add(pod.metadata.key)
+        for pod in self._member_pods.items.values():
+            self.queue.add(self._names.parent_key(pod.metadata))
+
+    def _forget(self) -> None:
+        """A server went back in time: what was done since its backup is undone, and has to be done again."""
+        self._states.clear()
+        self.resync()
         for pod in self._member_pods.items.values():
             self.queue.add(self._names.parent_key(pod.metadata))
 
@@ -221,7 +231,10 @@ class PodLoop:
             case Reflect() if parent and member:
                 return await self._reflect(parent, member, state)
             case Create() if parent:
-                return await self._create(parent, state, again=action.again)
+                if not action.again and (clash := host_port_clash(parent, self._parent_pods.items.values())):
+                    await self._fail(parent, clash)
+                else:
+                    return await self._create(parent, state, again=action.again)
             case AwaitGone() | Keep(reflect=True) if parent and member:
                 await self._statuses.reflect(parent, member)
             case Delete() if member:
@@ -231,8 +244,7 @@ class PodLoop:
             case Finish() if parent:
                 await self._finish(parent, state)
             case Fail() if parent:
-                self._event(parent, "Warning", action.reason, action.message)
-                await self._statuses.fail(parent, action.reason, action.message)
+                await self._fail(parent, action)
             case Conflict() if parent:
                 state.foreign = None  # look again: it may have gone
                 return await self._conflict(parent, action.message)
@@ -245,11 +257,15 @@ class PodLoop:
             self._states.pop(key, None)
         return None
 
+    async def _fail(self, parent: Pod, action: Fail) -> None:
+        self._event(parent, "Warning", action.reason, action.message)
+        await self._statuses.fail(parent, action.reason, action.message)
+
     async def _while_blind(self, parent: Pod | None, action: Action, state: _PodState, why: str) -> None:
         if parent is None:
             return
-        made = pod_phase(parent).has(words.CREATED_CONDITION) or state.made == parent.metadata.uid
-        if isinstance(action, Finish) and not made and not state.unsure:
+        created = pod_phase(parent).has(words.CREATED_CONDITION) or state.made == parent.metadata.uid
+        if isinstance(action, Finish) and not state.unsure and not created:
             await self._finish(parent, state)  # it never was in the member, which needs no asking
         else:
             await self._statuses.lose(parent, why)

@@ -144,6 +144,12 @@ class ServiceLoop:
             self._ours.slices.on_change(self._our_slice_changed)
             await self.queue.run()
 
+    def follow(self, *, flat: bool) -> None:
+        """Takes up whether addresses of pods elsewhere are of use here."""
+        if flat != self._flat:
+            self._flat = flat
+            self.resync()
+
     def resync(self) -> None:
         """Looks at every Service again, and at those that failed at once: the member answers again."""
         for namespace in self._in_use:

@@ -13,6 +13,7 @@ import msgspec
 from vk_provider.api import words
 from vk_provider.kube.objects import Metadata, Payload, Pod
 from vk_provider.translate.names import Names
+from vk_provider.translate.trust import TrustQuery
 
 Kind = Literal["ConfigMap", "Secret"]
 
@@ -57,6 +58,7 @@ class Needs:
 
     references: frozenset[Reference]
     tokens: tuple[TokenSource, ...]
+    trust: frozenset[TrustQuery]
     service_account: str
 
 
@@ -87,7 +89,12 @@ def needs(pod: Pod) -> Needs:
         references.update(_of_container(container))
     for volume in spec.volumes:
         references.update(_of_volume(volume))
-    return Needs(frozenset(references), tuple(token_sources(spec.volumes)), spec.service_account_name)
+    return Needs(
+        frozenset(references),
+        tuple(token_sources(spec.volumes)),
+        frozenset(_trust_queries(spec.volumes)),
+        spec.service_account_name,
+    )
 
 
 def token_sources(volumes: list[dict[str, Any]]) -> Iterator[TokenSource]:
@@ -100,6 +107,13 @@ def token_sources(volumes: list[dict[str, Any]]) -> Iterator[TokenSource]:
                     token.get("audience", ""),
                     token.get("expirationSeconds", DEFAULT_TOKEN_SECONDS),
                 )
+
+
+def _trust_queries(volumes: list[dict[str, Any]]) -> Iterator[TrustQuery]:
+    for volume in volumes:
+        for source in volume.get("projected", {}).get("sources") or []:
+            if bundle := source.get("clusterTrustBundle"):
+                yield TrustQuery.of(bundle)
 
 
 def token_key(volume: str, index: int) -> str:

@@ -52,6 +52,14 @@ class Names:
         """The Secret that holds a pod's service account tokens; at most 253 characters."""
         return f"{pod[:220].rstrip('.-')}-tokens-{_digest(uid, 12)}"
 
+    def certificate_secret(self, pod: str, uid: str) -> str:
+        """The Secret that holds a pod's certificates; at most 253 characters."""
+        return f"{pod[:220].rstrip('.-')}-certificates-{_digest(uid, 12)}"
+
+    def trust_bundle(self, query: str) -> str:
+        """The ConfigMap that holds the trust anchors that a query finds in the parent."""
+        return f"cluster-trust-bundle.{_digest(f'{self.parent} {query}', 32)}"
+
     def annotations(self, parent: Metadata) -> dict[str, str]:
         """Annotations that lead from a member object back to its parent object."""
         return {

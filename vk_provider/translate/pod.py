@@ -15,9 +15,11 @@ from vk_provider.api import words
 from vk_provider.api.membercluster import ApiAccess
 from vk_provider.kube.objects import Pod, fields
 from vk_provider.translate import applied, downward
+from vk_provider.translate.certificates import mounted, source_name
 from vk_provider.translate.constraints import soften
 from vk_provider.translate.dependents import CONTAINER_LISTS, token_key
 from vk_provider.translate.names import ROOT_CA, Names
+from vk_provider.translate.trust import TRUST_KEY, TrustQuery
 
 # Field of the parent's spec -> why it means nothing in the member.
 DROPPED: Final = {
@@ -108,6 +110,8 @@ def member_spec(spec: dict[str, Any], parent: Pod, target: Target) -> dict[str, 
     elif target.api_access is ApiAccess.NONE:
         _no_api(spec)
     _map_root_ca(spec, target)
+    _trust_bundles(spec, target.names)
+    _certificates(spec, parent, target.names)
     return spec
 
 
@@ -199,6 +203,24 @@ def _no_api(spec: dict[str, Any]) -> None:
     for volume in spec.get("volumes") or ():
         if sources := volume.get("projected", {}).get("sources"):
             volume["projected"]["sources"] = [s for s in sources if "serviceAccountToken" not in s]
+
+
+def _trust_bundles(spec: dict[str, Any], names: Names) -> None:
+    """ClusterTrustBundles are objects of the parent: the member gets what they hold, whatever it has of its own."""
+    for volume in spec.get("volumes") or ():
+        for source in volume.get("projected", {}).get("sources") or ():
+            if bundle := source.pop("clusterTrustBundle", None):
+                items = [{"key": TRUST_KEY, "path": bundle["path"]}]
+                source["configMap"] = {"name": names.trust_bundle(TrustQuery.of(bundle).text), "items": items}
+
+
+def _certificates(spec: dict[str, Any], parent: Pod, names: Names) -> None:
+    """Certificates are signed in the parent, in the name of the parent pod."""
+    secret = names.certificate_secret(parent.metadata.name, parent.metadata.uid)
+    for volume in spec.get("volumes") or ():
+        for index, source in enumerate(volume.get("projected", {}).get("sources") or ()):
+            if certificate := source.pop("podCertificate", None):
+                source["secret"] = mounted(certificate, source_name(volume["name"], index), secret)
 
 
 def _map_root_ca(spec: dict[str, Any], target: Target) -> None:

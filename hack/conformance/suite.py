@@ -1,0 +1,94 @@
+"""Runs the tests of Kubernetes on one cluster, and reads what became of each.
+
+`e2e.test` is the official binary of all tests, built from the source that go.mod pins; `ginkgo` spreads them over
+processes. Tests marked [Serial] disturb others, so they come last, one at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+# A part of the test's name -> why it cannot pass on this machine, whatever the nodes are.
+LEFT_OUT: Final = {
+    "sample API Server": "its image, sample-apiserver, is not made by localkube",
+}
+# Ginkgo's label filters, and in how many processes (none: as many as are asked for): serial tests disturb others.
+_PASSES: Final = (("Conformance && !Serial", None), ("Conformance && Serial", 1))
+_REPORT: Final = "report.json"
+_TIMEOUT: Final = "6h"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one test. `state` is ginkgo's: passed, failed, timedout, panicked, interrupted ..."""
+
+    name: str
+    state: str
+    seconds: float
+    message: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.state == "passed"
+
+    @property
+    def sig(self) -> str:
+        """The group of Kubernetes that owns the test, such as sig-node."""
+        found = re.search(r"\[(sig-[a-z-]+)\]", self.name)
+        return found[1] if found else ""
+
+
+def run(programs: dict[str, Path], kubeconfig: Path, directory: Path, focus: str, processes: int) -> list[Outcome]:
+    """The outcomes of all conformance tests whose name has `focus` (a regular expression); logs go to `directory`."""
+    outcomes: list[Outcome] = []
+    for labels, limit in _PASSES:
+        output = directory / ("serial" if limit else "parallel")
+        output.mkdir(parents=True, exist_ok=True)
+        _ginkgo(programs, kubeconfig, output, labels, focus, limit or processes)
+        outcomes += outcomes_of(json.loads((output / _REPORT).read_bytes()))
+    return outcomes
+
+
+def outcomes_of(report: list[dict[str, Any]]) -> list[Outcome]:
+    """What a JSON report of ginkgo says of the tests that ran."""
+    return [
+        Outcome(
+            name=" ".join([*(spec["ContainerHierarchyTexts"] or ()), spec["LeafNodeText"]]),
+            state=spec["State"],
+            seconds=spec["RunTime"] / 1e9,
+            message=spec.get("Failure", {}).get("Message", ""),
+        )
+        for suite in report
+        for spec in suite["SpecReports"] or ()
+        if spec["LeafNodeType"] == "It" and spec["State"] not in ("skipped", "pending")
+    ]
+
+
+def _ginkgo(programs: dict[str, Path], kubeconfig: Path, output: Path, labels: str, focus: str, processes: int) -> None:
+    """Runs the tests to their end; failed ones are in the report, so the exit code says nothing new."""
+    command: list[str | Path] = [
+        programs["ginkgo"],
+        "--no-color",
+        "--silence-skips",
+        f"--procs={processes}",
+        f"--label-filter={labels}",
+        f"--focus={focus}",
+        *(f"--skip={re.escape(part)}" for part in LEFT_OUT),
+        f"--timeout={_TIMEOUT}",
+        f"--output-dir={output}",
+        f"--json-report={_REPORT}",
+        programs["e2e.test"],
+        "--",
+        f"--kubeconfig={kubeconfig}",
+        "--provider=skeleton",
+    ]
+    # Tests of kubectl run the program that is in PATH.
+    environment = {**os.environ, "PATH": f"{programs['kubectl'].parent}:{os.environ['PATH']}"}
+    with (output / "log").open("wb") as log:
+        subprocess.run(command, cwd=output, env=environment, stdout=log, stderr=log, check=False)

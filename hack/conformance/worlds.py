@@ -1,0 +1,67 @@
+"""The clusters that are compared: a plain one, and a parent whose nodes are members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import localkube
+from demo.world import World
+
+PLAIN: Final = "conformance-plain"
+PARENT: Final = "conformance-parent"
+MEMBER: Final = "conformance-member"
+
+
+@contextmanager
+def plain(nodes: int) -> Iterator[Path]:
+    """The kubeconfig of an ordinary cluster with so many nodes."""
+    with _clusters([f"{PLAIN}:real={nodes}"]) as made:
+        yield made[PLAIN].kubeconfig
+
+
+@contextmanager
+def parent(nodes: int, members: int) -> Iterator[Path]:
+    """The kubeconfig of a parent of so many members with so many nodes each, with a provider that serves it.
+
+    The parent's API server reaches the pods by their addresses, as that of the plain cluster does: several tests go
+    through its proxy. Members reach one another's pods as well.
+    """
+    names = [f"{MEMBER}-{number}" for number in range(1, members + 1)]
+    # With metrics the API server asks endpoints, not Service addresses, for webhooks: a parent has no kube-proxy.
+    specs = [f"{PARENT}:none,metrics", *(f"{name}:real={nodes}" for name in names)]
+    with _clusters(specs) as made:
+        for name in names:
+            for other in (PARENT, *names):
+                if other != name:
+                    localkube.route(other, name)
+        world = World(
+            parent=made[PARENT].kubeconfig,
+            members={name: made[name].kubeconfig for name in names},
+            kubectl_path=localkube.program("kubectl"),
+            real=True,
+            log=made[PARENT].directory / "vk-provider.log",
+        )
+        for name in names:
+            world.join(name)
+        world.start_provider()
+        try:
+            world.until("the virtual nodes are Ready", world.ready)
+            yield world.parent
+        finally:
+            world.stop_provider()
+
+
+@contextmanager
+def _clusters(specs: list[str]) -> Iterator[dict[str, localkube.ClusterInfo]]:
+    names = [spec.partition(":")[0] for spec in specs]
+    with localkube.on_stderr() as progress:
+        localkube.down(names, progress=progress)
+        made = localkube.up(specs, progress=progress)
+    try:
+        yield made
+    finally:
+        with localkube.on_stderr() as progress:
+            localkube.down(names, progress=progress)

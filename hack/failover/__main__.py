@@ -1,0 +1,78 @@
+"""`python -m failover`: the measurements one after the other, a table on stderr and JSON where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import localkube
+from demo.world import ExpectationError, World, bring_up
+from rich.console import Console
+
+from failover import runs
+from failover.figures import Figures
+
+_REPLICAS = 6
+
+
+@click.command()
+@click.option("--runs", "times", type=click.IntRange(1), default=5, help="how often each time is taken (default: 5)")
+@click.option("--pods", type=click.IntRange(1), default=500, help="of the measurement with many pods (default: 500)")
+@click.option(
+    "--fake", is_flag=True, help="fake nodes throughout: without containers, and without root but for the cut"
+)
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="also write the figures there")
+def main(times: int, pods: int, fake: bool, file: Path | None) -> None:
+    """Measures failover between two members. Ends with 1 where a budget is not kept."""
+    console, figures = Console(stderr=True, highlight=False), Figures()
+
+    def found(key: str, value: float) -> None:
+        console.print(f"{key}: {value:.1f}")
+        figures.add(key, value)
+
+    try:
+        with _clusters(real=not fake) as (world, root):
+            runs.set_health(world, None)
+            runs.repeat(times, lambda: runs.failover(world, root, _REPLICAS), lambda value: found("default", value))
+            found("blip", runs.blip(world, root, _REPLICAS))
+            runs.set_health(world, runs.FAST)
+            runs.repeat(times, lambda: runs.failover(world, root, _REPLICAS), lambda value: found("fast", value))
+        with _clusters(real=False) as (world, root):
+            runs.set_health(world, runs.FAST)
+            found("many", runs.rate(world, root, pods))
+    except (ExpectationError, localkube.LocalkubeError) as error:
+        console.print(f"[bold red]{error}", soft_wrap=True)
+        sys.exit(1)
+    finally:
+        console.print(figures.table())
+        if file is not None:
+            file.write_text(json.dumps(figures.as_json(), indent=2) + "\n")
+    sys.exit(0 if all(row["kept"] for row in figures.as_json()) else 1)
+
+
+@contextmanager
+def _clusters(*, real: bool) -> Iterator[tuple[World, Path]]:
+    """A parent with two members that are served; removed at the end, whatever happens."""
+    with tempfile.TemporaryDirectory(prefix="vk-failover-") as directory:
+        root, world = Path(directory), None
+        try:
+            with localkube.on_stderr() as progress:
+                world = bring_up(real=real, progress=progress, root=root)
+            for member in world.members:
+                world.join(member)
+            world.start_provider()
+            world.until("both virtual nodes are Ready", world.ready)
+            yield world, root
+        finally:
+            if world is not None:
+                world.stop_provider()
+            localkube.down(root=root)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""One measurement each, on clusters that are up and a provider that serves alpha and beta."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import localkube
+from demo.scenes import IMAGE
+from demo.world import World
+
+FAST: Final = {"probeSeconds": 0.5, "lostAfterSeconds": 3, "returnAfterSeconds": 5}
+_APP: Final = "failover"
+_BLIP: Final = 10.0  # seconds
+_AFTERWARDS: Final = 30.0  # seconds in which a late eviction would show
+_PATIENCE: Final = 600.0  # seconds for anything
+
+
+def set_health(world: World, thresholds: dict[str, Any] | None) -> None:
+    """Thresholds of both members; None: the defaults."""
+    for member in world.members:
+        body = json.dumps({"spec": {"health": thresholds}})
+        world.kubectl("patch", "membercluster", member, "--type=merge", "-p", body)
+    world.until("both virtual nodes are Ready", world.ready)
+
+
+def prepare(world: World, replicas: int) -> None:
+    """A Deployment all of whose replicas are Ready in alpha."""
+    world.kubectl("cordon", "beta")
+    world.kubectl("apply", "-f", "-", stdin=json.dumps(_deployment(replicas)))
+    world.until("all replicas are Ready in alpha", lambda: len(_ready(world, "alpha")) == replicas, _PATIENCE)
+    world.kubectl("uncordon", "beta")
+
+
+def clean_up(world: World, root: Path) -> None:
+    """The link is whole, nothing of the Deployment is left, and both members are Ready."""
+    localkube.heal("alpha", root=root)
+    world.kubectl("delete", "deployment", _APP, "--wait=false")
+    world.until("its pods are gone", lambda: not world.pods(f"app={_APP}"), _PATIENCE)
+    world.until("both virtual nodes are Ready", world.ready, _PATIENCE)
+
+
+def failover(world: World, root: Path, replicas: int) -> float:
+    """Seconds from the cut of alpha's link until every replica is Ready in beta."""
+    prepare(world, replicas)
+    started = time.monotonic()
+    localkube.cut("alpha", root=root)
+    world.until("all replicas are Ready in beta", lambda: len(_ready(world, "beta")) >= replicas, _PATIENCE)
+    took = time.monotonic() - started
+    clean_up(world, root)
+    return took
+
+
+def blip(world: World, root: Path, replicas: int) -> float:
+    """How many pods a short cut of alpha's link moves."""
+    prepare(world, replicas)
+    before = {pod["metadata"]["uid"] for pod in _ready(world, "alpha")}
+    localkube.cut("alpha", root=root)
+    time.sleep(_BLIP)
+    localkube.heal("alpha", root=root)
+    time.sleep(_AFTERWARDS)
+    world.until("both virtual nodes are Ready", world.ready, _PATIENCE)
+    evicted = before - {pod["metadata"]["uid"] for pod in _staying(world)}
+    clean_up(world, root)
+    return float(len(evicted))
+
+
+def rate(world: World, root: Path, pods: int) -> float:
+    """Pods per second from the first eviction until all are Ready in beta."""
+    prepare(world, pods)
+    localkube.cut("alpha", root=root)
+    world.until("the first pod is evicted", lambda: len(_staying(world, "alpha")) < pods, _PATIENCE)
+    started = time.monotonic()
+    world.until("all replicas are Ready in beta", lambda: len(_ready(world, "beta")) >= pods, _PATIENCE)
+    took = time.monotonic() - started
+    clean_up(world, root)
+    return pods / took
+
+
+def repeat(times: int, measure: Callable[[], float], found: Callable[[float], None]) -> None:
+    for _ in range(times):
+        found(measure())
+
+
+def _staying(world: World, node: str = "") -> list[dict[str, Any]]:
+    return [
+        pod
+        for pod in world.pods(f"app={_APP}")
+        if "deletionTimestamp" not in pod["metadata"] and (not node or pod["spec"].get("nodeName") == node)
+    ]
+
+
+def _ready(world: World, node: str) -> list[dict[str, Any]]:
+    return [
+        pod
+        for pod in _staying(world, node)
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+    ]
+
+
+def _deployment(replicas: int) -> dict[str, Any]:
+    tolerations = [
+        {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}
+        for key in ("not-ready", "unreachable")
+    ]
+    container = {"name": "main", "image": IMAGE, "args": ["pause"], "resources": {"requests": {"cpu": "1m"}}}
+    spec = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 1,
+        "tolerations": tolerations,
+        "containers": [container],
+    }
+    labels = {"app": _APP}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": _APP},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    }

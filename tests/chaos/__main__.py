@@ -1,0 +1,38 @@
+"""`python -m tests.chaos`: prints what it does, and ends with 1 where it found something."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos import driver
+from tests.chaos.world import bring_up
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make chaos ARGS=...", description="A long randomized run with faults.")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="how long (default: an hour)")
+    parser.add_argument("--seed", type=int, default=None, help="of the first round; the same seed does the same")
+    parser.add_argument("--no-faults", action="store_true", help="users and strangers only")
+    arguments = parser.parse_args()
+    seed = random.randrange(2**31) if arguments.seed is None else arguments.seed
+    root = Path(tempfile.mkdtemp(prefix="vk-chaos-"))
+    print(f"seed {seed}; the provider's log is in {root}", flush=True)
+    with bring_up(root, seed) as world:
+        outcomes = driver.run(
+            world, seed, arguments.seconds, lambda text: print(text, flush=True), faults=not arguments.no_faults
+        )
+    for outcome in outcomes:
+        print(outcome)
+    if any(outcome.found for outcome in outcomes):
+        return 1
+    shutil.rmtree(root)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""What was observed, in the order in which it was seen. Written by several threads, read by `invariants`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from vk_provider.api import words
+
+PARENT = "parent"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A pod at one moment, as its API server told it; `gone`: the last that was seen of it."""
+
+    cluster: str
+    key: str  # namespace/name
+    uid: str
+    parent_uid: str  # of the parent pod, where this is a member pod of ours
+    node: str
+    phase: str
+    policy: str
+    restarts: int  # of all containers
+    deleting: bool = False
+    gone: bool = False
+    at: float = 0.0  # when it was heard of, by the clock of containers
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container that ran. Times are seconds of one clock; `ended` None: it still runs."""
+
+    cluster: str
+    pod_uid: str
+    parent_uid: str
+    policy: str
+    started: float
+    ended: float | None = None
+
+
+@dataclass
+class History:
+    """See the module's text. `interfered`: UIDs of member pods that a stranger deleted; `forced`: UIDs of parent pods
+    that users deleted by force, without waiting for anything."""
+
+    seen: list[Seen] = field(default_factory=list)
+    containers: list[Container] = field(default_factory=list)
+    interfered: set[str] = field(default_factory=set)
+    forced: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, seen: Seen) -> None:
+        with self._lock:
+            self.seen.append(seen)
+
+    def put_container(self, index: int | None, container: Container) -> int:
+        """A new container (index None), or what became of one. Returns its index."""
+        with self._lock:
+            if index is None:
+                self.containers.append(container)
+                return len(self.containers) - 1
+            self.containers[index] = container
+            return index
+
+    def interfere(self, uid: str) -> None:
+        with self._lock:
+            self.interfered.add(uid)
+
+    def force(self, uid: str) -> None:
+        with self._lock:
+            self.forced.add(uid)
+
+    def copy(self) -> History:
+        """As it is now, for a check at leisure."""
+        with self._lock:
+            return History(list(self.seen), list(self.containers), set(self.interfered), set(self.forced))
+
+    def of(self, *clusters: str) -> Iterator[Seen]:
+        return (seen for seen in self.seen if seen.cluster in clusters)
+
+    @property
+    def members(self) -> set[str]:
+        return {seen.cluster for seen in self.seen} - {PARENT}
+
+
+def seen(cluster: str, pod: dict[str, Any], *, gone: bool = False, at: float = 0.0) -> Seen:
+    """What counts of a pod."""
+    metadata, status = pod["metadata"], pod.get("status", {})
+    return Seen(
+        cluster=cluster,
+        key=f"{metadata['namespace']}/{metadata['name']}",
+        uid=metadata["uid"],
+        parent_uid=metadata.get("annotations", {}).get(words.PARENT_UID, ""),
+        node=pod["spec"].get("nodeName", ""),
+        phase=status.get("phase", ""),
+        policy=pod["spec"].get("restartPolicy", "Always"),
+        restarts=sum(one.get("restartCount", 0) for one in status.get("containerStatuses", ())),
+        deleting="deletionTimestamp" in metadata,
+        gone=gone,
+        at=at,
+    )

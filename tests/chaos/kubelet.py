@@ -1,0 +1,233 @@
+"""The only node of a member: a kubelet whose containers are entries in the history. It does what a real one promises.
+
+A container starts when the pod is bound, ends when the pod asks for it (annotations LIVES and EXIT_CODE), and on
+deletion ends first; only then is the pod removed, by UID. A pod that is removed by force ends at once. What runs goes
+on while the API server is away.
+
+kwok is no match for this: it deletes by name, twice, and meets the next pod of that name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import aiohttp
+
+from tests.chaos.history import Container, History
+from tests.chaos.watching import Api
+from vk_provider.api import words
+
+LIVES: Final = "example.com/lives"  # annotation: seconds until the container ends by itself; none: for ever
+EXIT_CODE: Final = "example.com/exit-code"  # annotation: with what
+_LEASE_EVERY: Final = 5.0  # seconds
+_AGAIN: Final = 0.3  # seconds between attempts
+_STRATEGIC: Final = "strategic-merge-patch+json"
+
+Json = dict[str, Any]
+
+
+@dataclass
+class _Pod:
+    """A pod of the node: as last heard, and its container in the history."""
+
+    pod: Json
+    changed: asyncio.Event
+    gone: bool = False
+    index: int | None = None
+    restarts: int = 0
+
+
+class Kubelet:
+    """`run` plays the node of `member` until cancelled."""
+
+    def __init__(self, member: str, api: Api, history: History, seed: int) -> None:
+        self._member, self._api, self._history = member, api, history
+        self._node = f"{member}-node"
+        self._rng = random.Random(f"{seed} {member}")
+        self._pods: dict[str, _Pod] = {}
+
+    async def run(self) -> None:
+        await self._register()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_lease())
+
+            def heard(kind: str, pod: Json) -> None:
+                uid = pod["metadata"]["uid"]
+                known = self._pods.get(uid)
+                if known is None:
+                    if kind == "DELETED" or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+                        return
+                    known = self._pods[uid] = _Pod(pod, asyncio.Event())
+                    group.create_task(self._live(uid, known))
+                known.pod = pod
+                if kind == "DELETED":
+                    known.gone = True
+                    self._end(known)  # where somebody removed it by force, nobody waits for the container's end
+                known.changed.set()
+
+            await self._api.follow(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{self._node}", heard)
+
+    async def _register(self) -> None:
+        size = {"cpu": "64", "memory": "64Gi", "pods": "500"}
+        conditions = [{"type": "Ready", "status": "True", "reason": "Test", "message": ""}]
+        labels = {"kubernetes.io/os": "linux", "kubernetes.io/hostname": self._node}
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node, "labels": labels}}
+        status = {"status": {"capacity": size, "allocatable": size, "conditions": conditions}}
+        await self._api.request("POST", "/api/v1/nodes", node)
+        await self._until(f"/api/v1/nodes/{self._node}/status", status)
+
+    async def _keep_lease(self) -> None:
+        leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        while True:
+            spec = {
+                "holderIdentity": self._node,
+                "leaseDurationSeconds": 40,
+                "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            }
+            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": spec}
+            try:
+                if not await self._api.request("PATCH", f"{leases}/{self._node}", body, kind="merge-patch+json"):
+                    await self._api.request("POST", leases, body | {"metadata": {"name": self._node}})
+            except (aiohttp.ClientError, TimeoutError):
+                pass
+            await asyncio.sleep(_LEASE_EVERY)
+
+    async def _live(self, uid: str, it: _Pod) -> None:
+        """A pod from its first sight to its end."""
+        await asyncio.sleep(self._rng.uniform(0.0, 0.5))
+        annotations = it.pod["metadata"].get("annotations", {})
+        lives, code = float(annotations.get(LIVES, 0) or 0), int(annotations.get(EXIT_CODE, 0))
+        policy = it.pod["spec"]["restartPolicy"]
+        while not self._ending(it):
+            self._start(uid, it)
+            await self._say(it, "Running", {"running": {"startedAt": _now()}}, ready=True)
+            if not await self._ends_by_itself(it, lives):
+                break
+            self._end(it)
+            if policy == "Never" or (policy == "OnFailure" and code == 0):
+                phase = "Failed" if code else "Succeeded"
+                await self._say(it, phase, _terminated(code))
+                await self._until_ending(it)
+                break
+            it.restarts, code = it.restarts + 1, 0 if policy == "OnFailure" else code
+            await asyncio.sleep(1.0)
+        if not it.gone:
+            await self._stop(it)
+        self._pods.pop(uid, None)
+
+    async def _stop(self, it: _Pod) -> None:
+        """The container ends, then the pod goes."""
+        if self._runs(it):
+            grace = it.pod["metadata"].get("deletionGracePeriodSeconds") or 0
+            try:
+                async with asyncio.timeout(self._rng.uniform(0.0, min(1.5, grace))):
+                    while not it.gone:
+                        it.changed.clear()
+                        await it.changed.wait()
+            except TimeoutError:
+                pass
+            if it.gone:
+                return
+            self._end(it)
+            await self._say(it, "Failed", _terminated(137))
+        metadata = it.pod["metadata"]
+        options = {"gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]}}
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        while not it.gone:
+            try:
+                await self._api.request("DELETE", path, options)
+            except (aiohttp.ClientError, TimeoutError):
+                pass
+            await self._change(it, _AGAIN)
+
+    async def _ends_by_itself(self, it: _Pod, lives: float) -> bool:
+        deadline = time.monotonic() + lives if lives else None
+        while not self._ending(it):
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return True
+            await self._change(it, left)
+        return False
+
+    async def _until_ending(self, it: _Pod) -> None:
+        while not self._ending(it):
+            await self._change(it, None)
+
+    async def _change(self, it: _Pod, seconds: float | None) -> None:
+        it.changed.clear()
+        if it.gone:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await it.changed.wait()
+        except TimeoutError:
+            pass
+
+    def _ending(self, it: _Pod) -> bool:
+        return it.gone or "deletionTimestamp" in it.pod["metadata"]
+
+    def _runs(self, it: _Pod) -> bool:
+        return it.index is not None and self._history.containers[it.index].ended is None
+
+    def _start(self, uid: str, it: _Pod) -> None:
+        parent = it.pod["metadata"].get("annotations", {}).get(words.PARENT_UID, "")
+        policy = it.pod["spec"]["restartPolicy"]
+        it.index = self._history.put_container(None, Container(self._member, uid, parent, policy, time.monotonic()))
+
+    def _end(self, it: _Pod) -> None:
+        if it.index is not None and self._runs(it):
+            container = self._history.containers[it.index]
+            self._history.put_container(it.index, replace(container, ended=time.monotonic()))
+
+    async def _say(self, it: _Pod, phase: str, state: Json, *, ready: bool = False) -> None:
+        containers = it.pod["spec"]["containers"]
+        status = {
+            "phase": phase,
+            "podIP": "10.0.0.1",
+            "conditions": [
+                {"type": kind, "status": str(ready or kind == "Initialized"), "lastTransitionTime": _now()}
+                for kind in ("Initialized", "ContainersReady", "Ready")
+            ],
+            "containerStatuses": [
+                {
+                    "name": one["name"],
+                    "image": one["image"],
+                    "imageID": "",
+                    "ready": ready,
+                    "restartCount": it.restarts,
+                    "state": state,
+                }
+                for one in containers
+            ],
+        }
+        metadata = it.pod["metadata"]
+        body = {"metadata": {"uid": metadata["uid"]}, "status": status}
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
+        while not it.gone:
+            try:
+                await self._api.request("PATCH", path, body, kind=_STRATEGIC)
+                return  # a refusal means that it has gone
+            except (aiohttp.ClientError, TimeoutError):
+                await asyncio.sleep(_AGAIN)
+
+    async def _until(self, path: str, body: Json) -> None:
+        while True:
+            try:
+                if await self._api.request("PATCH", path, body, kind=_STRATEGIC):
+                    return
+            except (aiohttp.ClientError, TimeoutError):
+                pass
+            await asyncio.sleep(_AGAIN)
+
+
+def _terminated(code: int) -> Json:
+    return {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed", "finishedAt": _now()}}
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,351 @@
+"""A parent and two members, the links to them and the provider; and how each step of a plan is carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import localkube
+
+from tests import members
+from tests.chaos.history import PARENT, History
+from tests.chaos.kubelet import EXIT_CODE, LIVES, Kubelet
+from tests.chaos.plan import MEMBERS, NAMESPACES, Step
+from tests.chaos.settled import Contents, unsettled
+from tests.chaos.watching import Api, into
+from tests.cluster import DEPLOYMENTS, STRATEGIC, ApiFailure, Cluster, Json
+from tests.integration.connecting import admin_token, document
+from tests.link import FAULTS, Link
+from tests.provider import Provider
+from vk_provider.api import words
+from vk_provider.kube.resources import CONFIG_MAPS, PODS, Resource
+from vk_provider.kube.resources import NAMESPACES as NAMESPACE
+
+STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
+JOBS: Final = Resource("batch", "v1", "jobs", "Job")
+_FAST: Final = {"probeSeconds": 1, "lostAfterSeconds": 5, "returnAfterSeconds": 2}
+_MOVES_AFTER: Final = 2  # seconds that pods of workloads tolerate a lost node
+
+
+class World:
+    """`perform` carries out a step. Used from one thread; observers and kubelets have one of their own."""
+
+    def __init__(self, clusters: dict[str, Cluster], provider: Provider, links: dict[str, Link]) -> None:
+        self.clusters, self.provider, self.links = clusters, provider, links
+        self.parent = clusters[PARENT]
+        self.history = History()
+        self._away: dict[str, str] = {}  # cluster -> why nobody can ask it
+        self._steps: dict[str, Callable[[Step], None]] = {
+            "create pod": self._create_pod,
+            "delete pod": self._delete_pod,
+            "recreate pod": self._recreate_pod,
+            "label pod": lambda step: self._patch(PODS, step, {"metadata": {"labels": {"tier": step.args["tier"]}}}),
+            "set image of pod": lambda step: self._patch(PODS, step, _image(step.args["image"])),
+            "create deployment": lambda step: self._create(step, DEPLOYMENTS, _deployment(step)),
+            "scale deployment": lambda step: self._patch(DEPLOYMENTS, step, _replicas(step)),
+            "set image of deployment": lambda step: self._patch(
+                DEPLOYMENTS, step, {"spec": {"template": _image(step.args["image"])}}
+            ),
+            "delete deployment": lambda step: self._delete(DEPLOYMENTS, step),
+            "create statefulset": lambda step: self._create(step, STATEFUL_SETS, _stateful_set(step)),
+            "scale statefulset": lambda step: self._patch(STATEFUL_SETS, step, _replicas(step)),
+            "delete statefulset": lambda step: self._delete(STATEFUL_SETS, step),
+            "create job": lambda step: self._create(step, JOBS, _job(step)),
+            "delete job": self._delete_job,
+            "delete some pod": self._delete_some_pod,
+            "write config": self._write_config,
+            "delete config": lambda step: self._delete(CONFIG_MAPS, step),
+            "delete namespace": lambda step: self.parent.delete(NAMESPACE, step.about),
+            "stranger deletes member pod": self._stranger,
+            "begin": self._begin,
+            "end": self._end,
+            "kill": lambda step: self.provider.kill(),
+            "start": lambda step: self.provider.start(),
+        }
+
+    def perform(self, step: Step) -> str:
+        """What came of it, in a few words."""
+        if self.provider.crashed:
+            self.provider.start()  # it gives up where it cannot reach the parent at its start; whoever runs it goes on
+        try:
+            self._steps[step.what](step)
+        except ApiFailure as failure:
+            return f"refused ({failure.status})" if failure.status else "no answer"
+        return "done"
+
+    def heal(self) -> None:
+        """Ends every fault, and starts what is not running."""
+        for name in self.clusters:
+            self._recover(name)
+        self.provider.start()
+
+    def defects(self) -> list[str]:
+        """What the provider itself holds for a defect of its own."""
+        lines = self.provider.log.splitlines()
+        return [f"the provider's log: {line}" for line in lines if "level=error" in line or "Traceback" in line]
+
+    def problems(self) -> list[str]:
+        """What has not come to rest yet; empty where everything is as it must be."""
+        if self.provider.crashed:
+            return ["the provider has ended by itself"]
+        try:
+            found = [f"{name} is not served" for name in MEMBERS if not members.is_served(self.parent, name)]
+            parent = Contents(
+                [pod for name in NAMESPACES for pod in self.parent.list(PODS, name)],
+                [config for name in NAMESPACES for config in self.parent.list(CONFIG_MAPS, name)],
+            )
+            contents = {name: self._ours(name) for name in MEMBERS}
+            return found + list(unsettled(parent, contents))
+        except ApiFailure as failure:
+            return [str(failure)]
+
+    def _ours(self, name: str) -> Contents:
+        labels = f"{words.NODE_LABEL}={name}"
+        cluster = self.clusters[name]
+        return Contents(cluster.list(PODS, labels=labels), cluster.list(CONFIG_MAPS, labels=labels))
+
+    def _create_pod(self, step: Step) -> None:
+        args = step.args
+        lives = args["lives"] if args["policy"] != "Always" else 0
+        spec = _pod_spec(args["policy"], lives, args["exit_code"], config=args["config"])
+        self._create(step, PODS, {"metadata": _lives(lives, args["exit_code"]), "spec": spec})
+
+    def _recreate_pod(self, step: Step) -> None:
+        try:
+            self._delete_pod(step)
+        except ApiFailure as failure:
+            if failure.status != 404:
+                raise
+        self._create(step, PODS, {"metadata": _lives(0, 0), "spec": _pod_spec(step.args["policy"], 0, 0)})
+
+    def _create(self, step: Step, resource: Resource, body: Json) -> None:
+        namespace, name = step.about.split("/")
+        body = {**body, "metadata": body.get("metadata", {}) | {"name": name}}
+        try:
+            self.parent.create(resource, body, namespace)
+        except ApiFailure as failure:
+            if failure.status != 404:
+                raise
+            self.parent.create(NAMESPACE, {"metadata": {"name": namespace}})
+            raise
+
+    def _patch(self, resource: Resource, step: Step, body: Json) -> None:
+        namespace, name = step.about.split("/")
+        self.parent.patch(resource, name, body, namespace, content_type=STRATEGIC)
+
+    def _delete(self, resource: Resource, step: Step) -> None:
+        namespace, name = step.about.split("/")
+        self.parent.delete(resource, name, namespace)
+
+    def _delete_pod(self, step: Step) -> None:
+        namespace, name = step.about.split("/")
+        self._end_pod(self.parent, self.parent.get(PODS, name, namespace), step.args["grace"])
+
+    def _end_pod(self, cluster: Cluster, pod: Json, grace: int | None) -> None:
+        """Deletes this very pod, and remembers what that explains."""
+        uid = pod["metadata"]["uid"]
+        if cluster is not self.parent:
+            self.history.interfere(uid)
+        elif grace == 0:
+            self.history.force(uid)
+        options: Json = {"preconditions": {"uid": uid}}
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
+        cluster.call("DELETE", PODS.path(_name(pod), pod["metadata"]["namespace"]), options)
+
+    def _delete_job(self, step: Step) -> None:
+        namespace, name = step.about.split("/")
+        self.parent.call("DELETE", JOBS.path(name, namespace), {"propagationPolicy": "Background"})
+
+    def _delete_some_pod(self, step: Step) -> None:
+        pods = sorted(self.parent.list(PODS, step.about), key=_name)
+        if pods:
+            self._end_pod(self.parent, pods[step.args["index"] % len(pods)], step.args["grace"])
+
+    def _write_config(self, step: Step) -> None:
+        namespace, name = step.about.split("/")
+        data = {"data": {"value": step.args["value"]}}
+        try:
+            self.parent.patch(CONFIG_MAPS, name, data, namespace)
+        except ApiFailure as failure:
+            if failure.status != 404:
+                raise
+            self.parent.create(CONFIG_MAPS, {"metadata": {"name": name}, **data}, namespace)
+
+    def _stranger(self, step: Step) -> None:
+        """Somebody in the member deletes one of our pods. Not while nobody could tell when that took effect, and not
+        one whose parent pod cannot know yet that it was created."""
+        name = step.about
+        if name in self._away:
+            return
+        cluster = self.clusters[name]
+        pods = sorted(cluster.list(PODS, labels=f"{words.NODE_LABEL}={name}"), key=_name)
+        known = {
+            pod["metadata"]["uid"]
+            for pod in self.parent.list(PODS)
+            if any(c["type"] == words.CREATED_CONDITION for c in pod["status"].get("conditions", ()))
+        }
+        pods = [pod for pod in pods if pod["metadata"]["annotations"].get(words.PARENT_UID) in known]
+        if pods:
+            self._end_pod(cluster, pods[step.args["index"] % len(pods)], step.args["grace"])
+
+    def _begin(self, step: Step) -> None:
+        name, fault = step.about, step.args["fault"]
+        if fault in FAULTS:
+            self.links[name].fault(fault)
+            return
+        self._away[name] = fault
+        if fault == "stopped":
+            self.clusters[name].stop("apiserver")
+        else:
+            self.clusters[name].cut()
+
+    def _end(self, step: Step) -> None:
+        self._recover(step.about)
+
+    def _recover(self, name: str) -> None:
+        self.links[name].heal()
+        match self._away.pop(name, ""):
+            case "stopped":
+                self.clusters[name].start("apiserver")
+            case "cut":
+                self.clusters[name].heal()
+
+
+def _pod_spec(policy: str, lives: int, exit_code: int, *, image: int = 0, config: str = "") -> Json:
+    script = f"sleep {lives or 100000}; exit {exit_code}"
+    container: Json = {"name": "main", "image": f"registry.example/web:{image}", "command": ["sh", "-c", script]}
+    if config:
+        container["envFrom"] = [{"configMapRef": {"name": config, "optional": True}}]
+    return {
+        "restartPolicy": policy,
+        "terminationGracePeriodSeconds": 5,
+        "automountServiceAccountToken": False,
+        "containers": [container],
+    }
+
+
+def _lives(lives: int, exit_code: int) -> Json:
+    return {"annotations": {LIVES: str(lives), EXIT_CODE: str(exit_code)}}
+
+
+def _template(step: Step, policy: str = "Always", lives: int = 0, exit_code: int = 0) -> Json:
+    tolerations = [
+        {
+            "key": f"node.kubernetes.io/{key}",
+            "effect": "NoExecute",
+            "operator": "Exists",
+            "tolerationSeconds": _MOVES_AFTER,
+        }
+        for key in ("not-ready", "unreachable")
+    ]
+    app = step.about.split("/")[1]
+    spec = _pod_spec(policy, lives, exit_code) | {"tolerations": tolerations}
+    return {"metadata": {"labels": {"app": app}, **_lives(lives, exit_code)}, "spec": spec}
+
+
+def _deployment(step: Step) -> Json:
+    template = _template(step)
+    selector = {"matchLabels": template["metadata"]["labels"]}
+    return {"spec": {"replicas": step.args["replicas"], "selector": selector, "template": template}}
+
+
+def _stateful_set(step: Step) -> Json:
+    return {"spec": _deployment(step)["spec"] | {"serviceName": "db"}}
+
+
+def _job(step: Step) -> Json:
+    args = step.args
+    return {
+        "spec": {
+            "completions": args["completions"],
+            "parallelism": 2,
+            "backoffLimit": 3,
+            "template": _template(step, args["policy"], 2, args["exit_code"]),
+        }
+    }
+
+
+def _replicas(step: Step) -> Json:
+    return {"spec": {"replicas": step.args["replicas"]}}
+
+
+def _image(number: int) -> Json:
+    return {"spec": {"containers": [{"name": "main", "image": f"registry.example/web:{number}"}]}}
+
+
+def _name(pod: Json) -> str:
+    return str(pod["metadata"]["name"])
+
+
+@contextmanager
+def bring_up(root: Path, seed: int) -> Iterator[World]:
+    """Clusters, nodes and a provider that serves both members; all removed at the end."""
+    with ExitStack() as stack:
+        stack.callback(localkube.down, root=root)
+        made = localkube.up([PARENT, *MEMBERS], root=root)
+        clusters = {name: Cluster(info, root) for name, info in made.items()}
+        for cluster in clusters.values():
+            stack.callback(cluster.close)
+        links = {name: stack.enter_context(Link(clusters[name], seed=seed)) for name in clusters}
+        parent = clusters[PARENT]
+        kubeconfig = root / "provider.kubeconfig"
+        token = {"token": admin_token(parent)}
+        kubeconfig.write_text(json.dumps(links[PARENT].through(document(parent, None, token))))
+        provider = Provider(kubeconfig, root / "provider.log")
+        stack.callback(provider.stop)
+        world = World(clusters, provider, links)
+        stack.enter_context(_observers(world, seed))
+        members.install(parent)
+        for name in MEMBERS:
+            members.grant(clusters[name])
+            content = links[name].through(json.loads(members.kubeconfig(clusters[name])))
+            members.join(parent, name, json.dumps(content), health=_FAST)
+        provider.start()
+        for name in MEMBERS:
+            members.wait_until_served(parent, name, 60)
+        for name in NAMESPACES:
+            parent.create(NAMESPACE, {"metadata": {"name": name}})
+        yield world
+        world.heal()
+
+
+@contextmanager
+def _observers(world: World, seed: int) -> Iterator[None]:
+    """Watches all pods, and plays the members' nodes, in a thread of its own."""
+    started, stop = threading.Event(), asyncio.Event()
+    loop: list[asyncio.AbstractEventLoop] = []
+    failure: list[BaseException] = []
+
+    async def observe() -> None:
+        loop.append(asyncio.get_running_loop())
+        apis = {name: Api(cluster) for name, cluster in world.clusters.items()}
+        tasks = [
+            asyncio.create_task(api.follow("/api/v1/pods", into(world.history, name))) for name, api in apis.items()
+        ]
+        tasks += [asyncio.create_task(Kubelet(name, apis[name], world.history, seed).run()) for name in MEMBERS]
+        started.set()
+        ending = asyncio.create_task(stop.wait())
+        done, pending = await asyncio.wait([*tasks, ending], return_when=asyncio.FIRST_COMPLETED)
+        failure.extend(error for task in done if (error := task.exception()))
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        for api in apis.values():
+            await api.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(observe()), name="observers")
+    thread.start()
+    started.wait()
+    try:
+        yield
+    finally:
+        loop[0].call_soon_threadsafe(stop.set)
+        thread.join()
+    if failure:
+        raise failure[0]

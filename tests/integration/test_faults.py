@@ -1,0 +1,178 @@
+"""What goes wrong between the provider and either API server: it says so, and nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import pytest
+
+from tests import members
+from tests.cluster import Cluster
+from tests.integration.connecting import admin_token, document
+from tests.link import BROKEN, SLOW, Link
+from tests.provider import Provider
+from tests.waiting import eventually
+from tests.workloads import bare, wait_until_gone, wait_until_running
+from vk_provider.kube.resources import PODS
+
+# Fault -> what the provider has to say of it. Silent connections are noticed by a deadline.
+SAYS: Final = {
+    "refused": "Connect call failed",
+    "reset": "reset by peer|disconnected|not completed|Cannot connect",
+    "truncated": "disconnected|not completed|Cannot connect|closed",
+    "held": "no answer in time",
+    "black hole": "no answer in time",
+    "half-open": "no answer in time",
+    "429": "a fault of the test: TooManyRequests|no answer in time",
+    "500": "a fault of the test: InternalError",
+    "503": "a fault of the test: ServiceUnavailable",
+    "410": "a fault of the test: Expired",
+    "expired certificate": "certificate is not trusted: certificate has expired",
+}
+FAST: Final = {"probeSeconds": 1, "lostAfterSeconds": 5, "returnAfterSeconds": 2}
+PATIENCE: Final = 150.0  # seconds: a connection may have been silent for 100 before it counts as broken
+
+
+@dataclass
+class Ways:
+    """A provider all of whose requests go over two links."""
+
+    parent: Link
+    member: Link
+    provider: Provider
+
+
+Side = Literal["parent", "member"]
+
+
+@pytest.fixture(scope="module")
+def ways(
+    parent: Cluster, alpha: Cluster, _session_provider: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ways]:
+    _session_provider.stop()
+    with ExitStack() as stack:
+        to_parent, to_member = stack.enter_context(Link(parent)), stack.enter_context(Link(alpha))
+        directory = tmp_path_factory.mktemp("faults")
+        kubeconfig = directory / "parent.kubeconfig"
+        kubeconfig.write_text(json.dumps(to_parent.through(document(parent, None, {"token": admin_token(parent)}))))
+        content = json.loads(members.kubeconfig(alpha))
+        members.set_kubeconfig(parent, "alpha", json.dumps(to_member.through(content)))
+        members.set_health(parent, "alpha", FAST)
+        provider = Provider(kubeconfig, directory / "provider.log")
+        stack.callback(provider.stop)
+        provider.start()
+        yield Ways(to_parent, to_member, provider)
+        members.set_kubeconfig(parent, "alpha", json.dumps(content))
+        members.set_health(parent, "alpha", None)
+
+
+@pytest.fixture
+def provider(ways: Ways, parent: Cluster) -> Iterator[Provider]:
+    members.wait_until_served(parent, "alpha", PATIENCE)
+    yield ways.provider
+    for link in (ways.parent, ways.member):
+        link.heal()
+    assert not ways.provider.crashed, "the provider has ended by itself"
+
+
+@pytest.mark.parametrize("fault", SLOW)
+@pytest.mark.parametrize("side", ["parent", "member"])
+def test_a_bad_connection_slows_everything_down_and_stops_nothing(
+    parent: Cluster, alpha: Cluster, ways: Ways, provider: Provider, namespace: str, side: Side, fault: str
+) -> None:
+    case = Case.begin(parent, alpha, namespace)
+    getattr(ways, side).fault(fault)
+    case.go_on()
+    case.wait_until_converged()
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("fault", BROKEN)
+@pytest.mark.parametrize("side", ["parent", "member"])
+def test_a_broken_connection_is_told_of_and_made_up_for(
+    parent: Cluster, alpha: Cluster, ways: Ways, provider: Provider, namespace: str, side: Side, fault: str
+) -> None:
+    case = Case.begin(parent, alpha, namespace)
+    link: Link = getattr(ways, side)
+    written = len(provider.log)
+    link.fault(fault)
+    case.go_on()
+    if side == "member" and fault != "truncated":  # what is short passes, and so the member answers
+        eventually(lambda: complaint(parent, SAYS[fault]), f"the MemberCluster says what is wrong: {fault}", 60)
+    else:
+        eventually(lambda: warned(provider.log[written:], SAYS[fault]), f"the log says what is wrong: {fault}", 90)
+    link.heal()
+    case.wait_until_converged()
+    members.wait_until_served(parent, "alpha", PATIENCE)
+
+
+@dataclass
+class Case:
+    """Four pods: one that stays as it is; and while the fault lasts one is changed, one deleted and one made."""
+
+    parent: Cluster
+    alpha: Cluster
+    namespace: str
+    before: dict[str, str]  # name -> UID in the member
+    position: int
+
+    @classmethod
+    def begin(cls, parent: Cluster, alpha: Cluster, namespace: str) -> Case:
+        for name in ("stays", "changed", "removed"):
+            parent.create(PODS, bare(name), namespace)
+        for name in ("stays", "changed", "removed"):
+            wait_until_running(parent, name, namespace)
+        return cls(parent, alpha, namespace, uids(alpha, namespace), alpha.audit_position())
+
+    def go_on(self) -> None:
+        self.parent.create(PODS, bare("new"), self.namespace)
+        self.parent.patch(PODS, "changed", {"metadata": {"labels": {"tier": "new"}}}, self.namespace)
+        self.parent.delete(PODS, "removed", self.namespace)
+
+    def wait_until_converged(self) -> None:
+        wait_until_running(self.parent, "new", self.namespace, PATIENCE)
+        wait_until_gone(self.parent, "removed", self.namespace, PATIENCE)
+        eventually(
+            lambda: self.alpha.get(PODS, "changed", self.namespace)["metadata"]["labels"].get("tier") == "new",
+            "the change is in the member",
+            PATIENCE,
+        )
+        for name in ("stays", "changed"):
+            wait_until_running(self.parent, name, self.namespace, PATIENCE)
+        after = uids(self.alpha, self.namespace)
+        assert set(after) == {"stays", "changed", "new"}
+        assert {name: after[name] for name in ("stays", "changed")} == {
+            name: self.before[name] for name in ("stays", "changed")
+        }
+        assert self._done("create", 201) == {"new": 1}
+        assert set(self._done("delete", 200)) == {"removed"}
+
+    def _done(self, verb: str, status: int) -> Counter[str]:
+        """What the provider did to pods of the member, with that answer, whether that arrived or not."""
+        return Counter(
+            request.name
+            for request in self.alpha.requests(self.position)
+            if (request.agent, request.resource, request.subresource) == ("vk-provider", "pods", "")
+            if (request.namespace, request.verb, request.status) == (self.namespace, verb, status)
+        )
+
+
+def complaint(parent: Cluster, says: str) -> bool:
+    condition = members.ready_condition(parent, "alpha")
+    assert condition.get("status") == "False", condition
+    assert re.search(says, condition["message"]), condition
+    return True
+
+
+def warned(log: str, says: str) -> bool:
+    return any("level=warning" in line and re.search(says, line) for line in log.splitlines())
+
+
+def uids(cluster: Cluster, namespace: str) -> dict[str, str]:
+    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in cluster.list(PODS, namespace)}

@@ -1,0 +1,175 @@
+"""The judges of the long randomized run: each tells what it is for, and nothing else; a seed gives one plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos.history import PARENT, Container, History, Seen, seen
+from tests.chaos.invariants import ALWAYS, AT_REST, violations
+from tests.chaos.plan import ACTIONS, plan
+from tests.chaos.settled import Contents, unsettled
+from vk_provider.api import words
+
+WEB = Seen(PARENT, "red/web", "p-1", "", "alpha", "Running", "Always", 0)
+MEMBER = Seen("alpha", "red/web", "m-1", "p-1", "alpha-node", "Running", "Always", 0)
+BOX = Container("alpha", "m-1", "p-1", "Always", started=1.0)
+
+
+def rules(*events: Seen, containers: tuple[Container, ...] = (), interfered: tuple[str, ...] = ()) -> set[str]:
+    """Names of the rules that such a history breaks."""
+    history = History(list(events), list(containers), set(interfered))
+    return {found.partition(":")[0] for found in violations(history, AT_REST)}
+
+
+def test_an_ordinary_life_breaks_no_rule() -> None:
+    life = [
+        replace(WEB, phase="Pending"),
+        replace(MEMBER, phase="Pending", node=""),
+        MEMBER,
+        WEB,
+        replace(WEB, deleting=True),
+        replace(MEMBER, deleting=True),
+        replace(MEMBER, deleting=True, phase="Failed", gone=True),
+        replace(WEB, deleting=True, phase="Failed", gone=True, at=3.0),
+    ]
+    assert rules(*life, containers=(replace(BOX, ended=2.0),)) == set()
+
+
+@pytest.mark.parametrize("after", ["Running", "Pending", "Failed", ""])
+def test_a_terminal_phase_that_changes_is_told(after: str) -> None:
+    assert rules(replace(WEB, phase="Succeeded"), replace(WEB, phase=after)) == {"terminal_phases_never_change"}
+
+
+def test_a_terminal_phase_of_another_pod_of_that_name_is_no_change() -> None:
+    assert rules(replace(WEB, phase="Succeeded", gone=True), replace(WEB, uid="p-2")) == set()
+
+
+def test_a_restart_count_that_shrinks_is_told() -> None:
+    shown = [replace(MEMBER, restarts=2), replace(WEB, restarts=2), replace(WEB, restarts=1)]
+    assert rules(*shown) == {"restart_counts_never_shrink"}
+
+
+def test_two_containers_at_a_time_are_told_in_one_member_and_over_two() -> None:
+    for second in (replace(BOX, pod_uid="m-2", started=2.0), replace(BOX, cluster="beta", started=2.0)):
+        found = rules(WEB, MEMBER, containers=(replace(BOX, ended=3.0), second))
+        assert found == {"containers_of_one_pod_never_overlap"}
+        assert rules(WEB, MEMBER, containers=(replace(BOX, ended=1.5), second)) == set()
+
+
+def test_a_second_run_of_what_must_not_restart_is_told() -> None:
+    boxes = replace(BOX, policy="Never", ended=2.0), replace(BOX, policy="Never", started=3.0)
+    assert rules(WEB, containers=boxes) == {"what_must_not_restart_runs_once"}
+
+
+def test_a_pod_that_goes_before_its_container_is_told_but_where_a_user_forced_it() -> None:
+    gone = replace(WEB, deleting=True, gone=True, at=5.0)
+    late = replace(BOX, ended=6.0)
+    assert rules(WEB, gone, containers=(late,)) == {"pods_go_after_their_containers"}
+    assert rules(WEB, gone, containers=(replace(BOX, ended=4.0),)) == set()
+    assert violations(History([WEB, gone], [late], forced={"p-1"}), AT_REST) == []
+
+
+def test_a_pod_in_two_members_is_told() -> None:
+    assert rules(WEB, MEMBER, replace(MEMBER, cluster="beta")) == {"one_parent_pod_is_in_one_member"}
+
+
+def test_restarts_that_nobody_saw_are_told() -> None:
+    assert rules(MEMBER, replace(WEB, restarts=1)) == {"restarts_are_those_of_a_kubelet"}
+    assert rules(replace(MEMBER, restarts=1), replace(WEB, restarts=1)) == set()
+
+
+def test_a_member_pod_made_anew_counts_as_one_restart() -> None:
+    lives = [MEMBER, replace(MEMBER, gone=True), replace(MEMBER, uid="m-2"), replace(WEB, restarts=1)]
+    assert rules(*lives, interfered=("m-1",)) == set()
+    assert rules(*lives[:-1], replace(WEB, restarts=2), interfered=("m-1",)) == {"restarts_are_those_of_a_kubelet"}
+
+
+def test_a_member_pod_that_only_the_provider_can_have_removed_is_told() -> None:
+    gone = replace(MEMBER, deleting=True, gone=True)
+    assert rules(WEB, MEMBER, gone) == {"member_pods_of_living_pods_stay"}
+    assert rules(WEB, MEMBER, gone, interfered=("m-1",)) == set()
+    assert rules(WEB, MEMBER, gone, replace(WEB, deleting=True)) == set()
+
+
+def test_a_container_without_a_parent_pod_is_told_only_of_ours() -> None:
+    gone = replace(WEB, gone=True, at=3.0)
+    assert "nothing_runs_whose_parent_is_gone" in rules(WEB, gone, containers=(BOX,))
+    assert rules(WEB, gone, containers=(replace(BOX, ended=2.0),)) == set()
+    assert rules(WEB, gone, containers=(replace(BOX, parent_uid=""),)) == set()
+
+
+def test_what_may_still_change_is_no_rule_of_any_moment() -> None:
+    gone = replace(MEMBER, gone=True)
+    assert violations(History([WEB, MEMBER, gone]), AT_REST) != []
+    assert violations(History([WEB, MEMBER, gone]), ALWAYS) == []
+
+
+def test_a_seed_gives_one_plan_with_every_action_and_every_kind_of_fault() -> None:
+    steps = plan(7, 3600)
+    assert steps == plan(7, 3600)
+    assert steps != plan(8, 3600)
+    assert steps[: len(plan(7, 60)) // 2] == plan(7, 60)[: len(plan(7, 60)) // 2]
+    assert {what for what, _, _ in ACTIONS} <= {step.what for step in steps}
+    begun = {(step.about, step.args["fault"]) for step in steps if step.what == "begin"}
+    assert {("parent", "stopped"), ("alpha", "cut"), ("beta", "half-open")} <= begun
+    assert ("parent", "cut") not in begun
+
+
+def test_faults_of_one_link_follow_one_another() -> None:
+    for link in ("parent", "alpha", "beta"):
+        mine = [step.what for step in plan(3, 3600) if step.about == link and step.what in ("begin", "end")]
+        assert mine == ["begin", "end"] * (len(mine) // 2)
+
+
+def pod(cluster: str = PARENT, *, phase: str = "Running", ready: str = "True", **metadata: object) -> dict[str, object]:
+    container = {"name": "main", "image": "web:1", "envFrom": [{"configMapRef": {"name": "config-0"}}]}
+    annotations = {} if cluster == PARENT else {words.PARENT_UID: "p-1"}
+    uid = "p-1" if cluster == PARENT else "m-1"
+    labels = {"app": "web"} | ({} if cluster == PARENT else {words.NODE_LABEL: cluster})
+    whole = {"namespace": "red", "name": "web", "uid": uid, "annotations": annotations, "labels": labels}
+    status = {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}
+    return {"metadata": whole | metadata, "spec": {"nodeName": "alpha", "containers": [container]}, "status": status}
+
+
+CONFIG = {"metadata": {"namespace": "red", "name": "config-0"}, "data": {"value": "1"}}
+SAME = Contents([pod()], [CONFIG]), Contents([pod("alpha")], [CONFIG])
+
+
+def told(parent: Contents, alpha: Contents) -> list[str]:
+    return list(unsettled(parent, {"alpha": alpha}))
+
+
+def test_clusters_that_agree_are_at_rest() -> None:
+    assert told(*SAME) == []
+    assert told(Contents([], []), Contents([], [])) == []
+    assert told(Contents([pod(phase="Failed")], [CONFIG]), Contents([], [])) == []
+
+
+@pytest.mark.parametrize(
+    ("parent", "alpha", "text"),
+    [
+        (Contents([pod(deletionTimestamp="x")], []), Contents([], []), "still being deleted"),
+        (Contents([pod()], []), Contents([], []), "is not there"),
+        (Contents([pod()], []), Contents([pod("alpha", annotations={words.PARENT_UID: "p-0"})], []), "is not there"),
+        (Contents([], []), Contents([pod("alpha")], []), "has no parent pod"),
+        (Contents([pod(phase="Pending")], []), Contents([pod("alpha")], []), "Pending, Ready True in the parent"),
+        (Contents([pod()], []), Contents([pod("alpha", ready="False")], []), "Running, Ready False in the member"),
+        (Contents([pod(labels={"app": "new"})], []), Contents([pod("alpha")], []), "labels"),
+        (Contents([pod()], []), Contents([pod("alpha", deletionTimestamp="x")], []), "deleted in the member"),
+        (Contents([pod()], [CONFIG]), Contents([pod("alpha")], []), "ConfigMap red/config-0 is None"),
+        (Contents([], []), Contents([], [CONFIG]), "left behind"),
+    ],
+)
+def test_what_is_not_as_it_must_be_is_told(parent: Contents, alpha: Contents, text: str) -> None:
+    assert any(text in line for line in told(parent, alpha))
+
+
+def test_what_counts_of_a_pod_is_read_from_it() -> None:
+    container = {"name": "main", "restartCount": 2}
+    whole = pod("alpha", deletionTimestamp="x")
+    whole["status"] = {"phase": "Running", "containerStatuses": [container, container]}
+    assert seen("alpha", whole, gone=True) == Seen(
+        "alpha", "red/web", "m-1", "p-1", "alpha", "Running", "Always", 4, deleting=True, gone=True
+    )
