@@ -165,7 +165,7 @@ class Member:
             caches.parent_pods,
             caches.member_pods,
             holding=lambda: brake.holding,
-            refreshed=lambda: pods.resync(),
+            refreshed=self._resync,
         )
         health = HealthLoop(
             self._name,
@@ -180,7 +180,7 @@ class Member:
             changed=self._changed,
         )
         hold = HoldLoop(names.node, parent, caches.parent_pods, recorder, state=lambda: self._belief().state)
-        dependents = DependentLoop(self._target, parent, member, caches.copies)
+        dependents = DependentLoop(self._target, parent, member, caches.copies, keep=lambda: brake.holding)
         for pod in caches.parent_pods.items.values():
             dependents.adopt(pod)
         namespaces = NamespaceLoop(
@@ -224,7 +224,7 @@ class Member:
         kubelet = KubeletServer(
             parent, backend, metrics, address, published=node.serve_kubelet, more_figures=health.figures
         )
-        self._serving = _Serving(node, health, hold, services, pods, brake, returning)
+        self._serving = _Serving(node, health, hold, pods, services, brake, returning)
         await node.register()
         return [
             kubelet.run(),
@@ -270,14 +270,19 @@ class Member:
             return
         state = serving.health.belief.state
         if state not in (before, State.SUSPECT):
-            serving.pods.resync()
-        if state is State.HEALTHY:
-            serving.services.resync()
+            self._resync()
         if state is State.LOST:
             await serving.hold.lose()
         serving.node.believe()
         serving.hold.changed()
         await self._say_belief()
+
+    def _resync(self) -> None:
+        """Everything is looked at again, now that something else is known."""
+        if self._serving is not None:
+            self._serving.pods.resync()
+            if not self._blind():
+                self._serving.services.resync()
 
     async def _say_belief(self) -> None:
         """The conditions of the MemberCluster, while it is served."""
@@ -346,8 +351,8 @@ class _Serving:
     node: NodeLoop
     health: HealthLoop
     hold: HoldLoop
-    services: ServiceLoop
     pods: PodLoop
+    services: ServiceLoop
     brake: OrphanBrake
     returning: Return
 

@@ -31,7 +31,7 @@ from tests.workloads import (
 from vk_provider.api import words
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.errors import ConfigError
-from vk_provider.kube.resources import NAMESPACES, NODES, PODS, Resource
+from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS, Resource
 from vk_provider.sync.access import identify
 
 STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
@@ -241,8 +241,10 @@ class TestManyOrphans:
     def forgotten(self, parent: Cluster, alpha: Cluster, provider: Provider, namespace: str) -> Iterator[str]:
         """The parent has lost more than half of the pods while the provider was away."""
         names = [f"web-{number}" for number in range(14)]
+        parent.create(CONFIG_MAPS, {"metadata": {"name": "settings"}}, namespace)
+        volumes = [{"name": "settings", "configMap": {"name": "settings"}}]
         for name in names:
-            parent.create(PODS, bare(name), namespace)
+            parent.create(PODS, bare(name, volumes=volumes if name in names[:12] else None), namespace)
         eventually(lambda: len(running_pods(parent, namespace)) == len(names), "all run", PATIENCE)
         provider.kill()
         for name in names[:12]:
@@ -261,9 +263,11 @@ class TestManyOrphans:
         parent.create(PODS, bare("new"), forgotten)
         wait_until_running(parent, "new", forgotten, PATIENCE)
         assert len(running_pods(alpha, forgotten)) == 15
+        assert alpha.find(CONFIG_MAPS, "settings", forgotten), "what they may need stays too"
         assert vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha").exit_code == 0
         eventually(lambda: set(running_pods(alpha, forgotten)) == {"web-12", "web-13", "new"}, "they go", PATIENCE)
         eventually(lambda: condition(parent, "alpha", words.ORPHANS_HELD, "False"), "nothing is held any more")
+        eventually(lambda: alpha.find(CONFIG_MAPS, "settings", forgotten) is None, "nor is what they needed")
         eventually(
             lambda: words.CONFIRM not in parent.get(MEMBER_CLUSTERS, "alpha")["metadata"].get("annotations", {}),
             "the confirmation is used up",

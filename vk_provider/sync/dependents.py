@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -49,6 +50,7 @@ _HELD_IN: Final[dict[str, Kind]] = {
     "Trust": "ConfigMap",
 }
 _FIRST_ANSWER: Final = 15.0  # seconds for the first look at an object of the parent
+_LOOK_AGAIN: Final = 5.0  # seconds, at copies that are kept for now
 _RENEW_AT: Final = 0.8  # of a token's life, as a kubelet
 _RENEW_AFTER: Final = timedelta(hours=24)  # at the latest, as a kubelet
 
@@ -98,9 +100,13 @@ class DependentLoop:
         parent: Client,
         member: Client,
         copies: dict[Kind, Informer[Copy]],
+        *,
+        keep: Callable[[], bool],
     ) -> None:
+        """`keep` tells whether copies that nobody uses stay for now: pods that the parent does not know may run."""
         self._target, self._names = target, target.names
         self._parent, self._member, self._copies = parent, member, copies
+        self._keep = keep
         self._users: dict[Item, set[str]] = {}  # item -> UIDs of parent pods
         self._used: dict[str, tuple[Item, ...]] = {}  # UID of a parent pod -> its items
         self._tokens: dict[Item, tuple[Metadata, Needs]] = {}  # item -> its parent pod and what that asks for
@@ -192,6 +198,8 @@ class DependentLoop:
         """One item, by one task at a time. Returns seconds until it needs a look again."""
         async with self._locks.setdefault(item, asyncio.Lock()):
             if item not in self._users:
+                if self._keep():
+                    return _LOOK_AGAIN
                 await self._remove(item)
                 self._locks.pop(item, None)
                 return None
