@@ -187,10 +187,10 @@ class Cluster:
 
     def cut(self) -> None:
         """From now on every packet between it and everybody else vanishes."""
-        localkube.cut(self.name, root=self._root)
+        localkube.cut(self.name, root=self.root)
 
     def heal(self) -> None:
-        localkube.heal(self.name, root=self._root)
+        localkube.heal(self.name, root=self.root)
 
     def backup(self) -> Path:
         """A copy of etcd's data as they are now, for `restore`."""
@@ -207,7 +207,7 @@ class Cluster:
             self.stop(service)
         shutil.rmtree(self.info.directory / "etcd")
         shutil.copytree(backup, self.info.directory / "etcd")
-        localkube.start(self.name, "etcd", root=self._root)
+        localkube.start(self.name, "etcd", root=self.root)
         self.start("apiserver")
         if "kwok" in controllers:
             # The next kwok is another one, and would wait until the leases of the one before have run out.
@@ -216,7 +216,7 @@ class Cluster:
             self.start(service)
 
     def _has(self, service: str) -> bool:
-        (status,) = [one for one in localkube.status(root=self._root) if one.info.name == self.name]
+        (status,) = [one for one in localkube.status(root=self.root) if one.info.name == self.name]
         return service in status.services
 
     def audit_position(self) -> int:
