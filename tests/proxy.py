@@ -151,8 +151,8 @@ class Proxy:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(connection, reader, connection.server, to_client=False))
                 group.create_task(self._pump(connection, there, writer, to_client=True))
-        except* OSError:
-            pass
+        except* (OSError, asyncio.CancelledError):
+            pass  # cancelled by `__aexit__` only, and a server's task has nobody to tell
         finally:
             self._connections.discard(connection)
             _close(connection)

@@ -16,7 +16,7 @@ from tests.link import BROKEN, SLOW
 NAMESPACES: Final = ("red", "green", "blue")
 MEMBERS: Final = ("alpha", "beta")
 POLICIES: Final = ("Always", "OnFailure", "Never")
-_PAUSE: Final = 0.6  # seconds between two actions of users, on average
+_PAUSE: Final = 0.4  # seconds between two actions of users, on average
 _CALM: Final = (3.0, 15.0)  # seconds between two faults of one link, at least and at most
 _FAULT: Final = (1.0, 40.0)  # seconds that a fault lasts
 _PODS: Final = 12  # names of bare pods per namespace
@@ -108,7 +108,7 @@ ACTIONS: Final[tuple[tuple[str, int, Draw], ...]] = (
         lambda rng: (f"{rng.choice(NAMESPACES)}/config-{rng.randrange(3)}", {"value": str(rng.randrange(100))}),
     ),
     ("delete config", 2, lambda rng: (f"{rng.choice(NAMESPACES)}/config-{rng.randrange(3)}", {})),
-    ("delete namespace", 1, lambda rng: (rng.choice(NAMESPACES), {})),
+    ("delete namespace", 1, lambda rng: (NAMESPACES[-1], {})),  # nothing can be made while it goes: the others stay
     (
         "stranger deletes member pod",
         10,

@@ -215,6 +215,10 @@ class World:
                 self.clusters[name].start("apiserver")
             case "cut":
                 self.clusters[name].heal()
+        # They exit where an API server that is killed confuses them ("Scheduler cache is corrupted"); a kubelet would
+        # start them again.
+        for service in ("controller-manager", "scheduler"):
+            self.clusters[name].start(service)
 
 
 def _pod_spec(policy: str, lives: int, exit_code: int, *, image: int = 0, config: str = "") -> Json:

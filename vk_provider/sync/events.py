@@ -23,6 +23,9 @@ from vk_provider.kube.resources import EVENTS, PODS
 from vk_provider.translate.names import Names
 
 _NORMAL_PER_SECOND: Final = 50.0
+# Seconds; more than a watch lasts. API servers send no bookmarks with Events, which they do not cache: a member where
+# nothing happens is silent, and not broken.
+_INACTIVITY: Final = 660.0
 _LEFT_OUT: Final = frozenset({"Scheduled"})
 
 
@@ -80,7 +83,7 @@ def _seconds(moment: str) -> str:
 
 def member_events(client: Client) -> Informer[MemberEvent]:
     """Informer of the member's Events about pods."""
-    return Informer(client, EVENTS, MemberEvent, fields="involvedObject.kind=Pod")
+    return Informer(client, EVENTS, MemberEvent, fields="involvedObject.kind=Pod", inactivity=_INACTIVITY)
 
 
 class EventLoop:
