@@ -86,5 +86,7 @@ ROWS: Final = (
     Row("exec_rate", "exec through the parent: throughput", "MB/s", Kind.TIME, digits=0),
     Row("exec_rate_direct", "the same made directly in the member", "MB/s", Kind.TIME, digits=0),
     Row("exec_share", "of 100 MB/s, or of half the direct one if that is less", "x", Kind.TIME, 1, at_least=True),
+    Row("log_rate", "logs -f through the parent: throughput", "MB/s", Kind.TIME, 50, at_least=True, digits=0),
+    Row("log_rate_direct", "the same directly from the member", "MB/s", Kind.TIME, digits=0),
     Row("exec_memory", "memory with {pods} idle exec sessions", "MiB", Kind.MEMORY, 150, digits=0),
 )

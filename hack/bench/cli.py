@@ -112,7 +112,7 @@ async def _stream(parent: ClusterInfo, member: ClusterInfo, samples: int, comman
             with _say("execs through the parent and directly"):
                 await clusters.until_ready(here, member.name)
                 kubeconfigs = parent.kubeconfig, member.kubeconfig
-                return await program.during(streams.run(here, kubeconfigs, member.name, program, samples))
+                return await program.during(streams.run(here, there, kubeconfigs, member.name, program, samples))
         finally:
             await program.stop()
 
@@ -124,6 +124,8 @@ def _add_streams(found: Found, measured: Streams) -> None:
     add("exec_rate", measured.rate[0])
     add("exec_rate_direct", measured.rate[1])
     add("exec_share", measured.share)
+    add("log_rate", measured.log_rate[0])
+    add("log_rate_direct", measured.log_rate[1])
     add("exec_memory", measured.memory, streams.IDLE)
 
 

@@ -1,4 +1,4 @@
-"""What the way through the parent costs an exec, against the same exec made directly in the member.
+"""What the way through the parent costs an exec or a log, against the same made directly in the member.
 
 Needs containers: a parent and a member with a real node, and the program under test between them.
 """
@@ -27,6 +27,7 @@ _IMAGE: Final = "busybox:1.36"
 _RUNS_WITHIN: Final = 120.0  # seconds
 _LOOK: Final = 0.2  # seconds
 _MEGABYTES: Final = 400  # of one transfer
+_LOG_MEGABYTES: Final = 200
 _TRANSFERS: Final = 3
 IDLE: Final = 200
 """Sessions that only stay open."""
@@ -34,10 +35,11 @@ IDLE: Final = 200
 
 @dataclass(frozen=True)
 class Streams:
-    """`opened` is in seconds, `rate` in MB/s; each through the parent and directly. `memory` is in MiB."""
+    """`opened` is in seconds, the rates in MB/s; each through the parent and directly. `memory` is in MiB."""
 
     opened: tuple[float, float]
     rate: tuple[float, float]
+    log_rate: tuple[float, float]
     memory: float
 
     @property
@@ -46,18 +48,25 @@ class Streams:
         return self.rate[0] / min(100.0, self.rate[1] / 2)
 
 
-async def run(parent: Client, kubeconfigs: tuple[Path, Path], node: str, program: Program, samples: int) -> Streams:
+async def run(
+    parent: Client, member: Client, kubeconfigs: tuple[Path, Path], node: str, program: Program, samples: int
+) -> Streams:
     """`kubeconfigs` are those of the parent and of the member; the virtual node is Ready. Raises BenchError."""
     await _pod(parent, node)
     here, there = [Execs(file, NAMESPACE, _POD) for file in kubeconfigs]
     async with here, there:
         opened = await _opened(here, there, samples)
         rates = [(await _rate(here), await _rate(there)) for _ in range(_TRANSFERS)]
+        logs = [(await _log_rate(parent), await _log_rate(member)) for _ in range(_TRANSFERS)]
         streams = await asyncio.gather(*(here.open("cat") for _ in range(IDLE)))
         memory = process.memory_bytes(program.pids()) / 2**20
         await asyncio.gather(*(stream.close() for stream in streams))
-    rate = max(rate for rate, _ in rates), max(rate for _, rate in rates)  # whatever disturbs only ever slows down
-    return Streams(opened, rate, memory)
+    return Streams(opened, _best(rates), _best(logs), memory)
+
+
+def _best(rates: list[tuple[float, float]]) -> tuple[float, float]:
+    """Whatever disturbs only ever slows down."""
+    return max(rate for rate, _ in rates), max(rate for _, rate in rates)
 
 
 async def _opened(here: Execs, there: Execs, samples: int) -> tuple[float, float]:
@@ -84,9 +93,22 @@ async def _rate(execs: Execs) -> float:
     return received / 1e6 / (time.monotonic() - began)
 
 
+async def _log_rate(client: Client) -> float:
+    """MB/s of a log that is followed."""
+    path = f"{PODS.path(_POD, NAMESPACE, 'log')}?follow=true"
+    began, received = time.monotonic(), 0
+    async with await client.open("GET", path) as response:
+        async for chunk in response.content.iter_any():
+            received += len(chunk)
+            if received >= _LOG_MEGABYTES * 1_000_000:
+                break
+    return received / 1e6 / (time.monotonic() - began)
+
+
 async def _pod(parent: Client, node: str) -> None:
     """A pod that runs; its namespace may get its service account only now."""
-    container = {"name": "main", "image": _IMAGE, "command": ["sleep", "100000"]}
+    script = f"yes {'x' * 999} | head -c {_LOG_MEGABYTES}000000; sleep 100000"
+    container = {"name": "main", "image": _IMAGE, "command": ["sh", "-c", script]}
     spec: dict[str, Any] = {"nodeName": node, "containers": [container], "automountServiceAccountToken": False}
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": _POD}, "spec": spec}
     try:

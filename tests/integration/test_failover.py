@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Final
@@ -12,7 +13,7 @@ from tests import members
 from tests.cluster import DEPLOYMENTS, ApiFailure, Cluster, Json
 from tests.command_line import vk
 from tests.integration.connecting import client_through
-from tests.links import Link
+from tests.link import Link
 from tests.members import event_reasons
 from tests.provider import Provider
 from tests.waiting import eventually
@@ -42,16 +43,21 @@ NOT_READY: Final = "node.kubernetes.io/not-ready"
 UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 
 
+def by_way_of(link: Link) -> str:
+    """The kubeconfig of the provider's account in a member, led over the link."""
+    return json.dumps(link.through(json.loads(members.kubeconfig(link.cluster))))
+
+
 @pytest.fixture
 def links(parent: Cluster, alpha: Cluster, beta: Cluster, provider: Provider) -> Iterator[dict[str, Link]]:
     """`alpha` and `beta` are members that can be cut off one by one, with quick thresholds."""
     with ExitStack() as stack:
         links = {cluster.name: stack.enter_context(Link(cluster)) for cluster in (alpha, beta)}
         before = port(parent, "alpha")
-        members.set_kubeconfig(parent, "alpha", links["alpha"].kubeconfig())
+        members.set_kubeconfig(parent, "alpha", by_way_of(links["alpha"]))
         eventually(lambda: port(parent, "alpha") not in (0, before), "alpha is served by way of the link", PATIENCE)
         parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": HEALTH}})
-        members.join(parent, "beta", links["beta"].kubeconfig(), health=HEALTH)
+        members.join(parent, "beta", by_way_of(links["beta"]), health=HEALTH)
         for name in links:
             wait_until(parent, name, "Healthy")
             members.wait_until_served(parent, name, PATIENCE)
@@ -80,7 +86,7 @@ def test_a_lost_member_gives_its_pods_away_and_takes_back_those_that_stayed(
     eventually(lambda: len(running_pods(alpha, namespace)) == 3, "all run in alpha", PATIENCE)
     moved = {pod["metadata"]["uid"] for pod in parent.list(PODS, namespace, labels="app=web")}
 
-    links["alpha"].cut()
+    links["alpha"].fault("black hole")
     wait_until(parent, "alpha", "Suspect")
     eventually(lambda: words.SUSPECT_TAINT in taints(parent, "alpha"), "no new pods are sent there")
     assert node_ready(parent, "alpha")["status"] == "True", "suspicion alone evicts nobody"
@@ -113,7 +119,7 @@ def test_when_all_members_fall_silent_together_nothing_is_declared_lost_unless_s
     parent.create(PODS, bare("web", tolerations=tolerating(0)), namespace)
     wait_until_running(parent, "web", namespace, PATIENCE)
     for link in links.values():
-        link.cut()
+        link.fault("black hole")
     for name in links:
         wait_until(parent, name, words.FROZEN)
         assert "fell silent together" in reachable(parent, name)["message"]
@@ -140,7 +146,7 @@ def test_a_pod_that_must_run_at_most_once_waits_for_a_fence(
 ) -> None:
     parent.create(STATEFUL_SETS, rather_on("alpha", stateful_set("db")), namespace)
     first = wait_until_running(parent, "db-0", namespace, PATIENCE)["metadata"]["uid"]
-    links["alpha"].cut()
+    links["alpha"].fault("black hole")
     wait_until(parent, "alpha", "Lost")
     eventually(
         lambda: "deletionTimestamp" in parent.get(PODS, "db-0", namespace)["metadata"], "it is evicted", PATIENCE
@@ -162,7 +168,7 @@ def test_a_pod_that_ended_while_nobody_could_see_it_is_reported_before_the_node_
     parent.create(PODS, idle("once", restartPolicy="Never"), namespace)
     start_idle(alpha, "once", namespace)
     wait_until_running(parent, "once", namespace, PATIENCE)
-    links["alpha"].cut()
+    links["alpha"].fault("black hole")
     wait_until(parent, "alpha", "Lost")
     ended = {"exitCode": 0, "startedAt": "2030-01-01T00:00:00Z", "finishedAt": "2030-01-01T00:00:01Z"}
     set_status(
@@ -187,7 +193,7 @@ def test_a_pod_that_asks_for_it_is_kept_where_nothing_else_could_hold_it(
         parent.create(PODS, manifest, namespace)
         wait_until_running(parent, name, namespace, PATIENCE)
     uid = alpha.get(PODS, "kept", namespace)["metadata"]["uid"]
-    links["alpha"].cut()
+    links["alpha"].fault("black hole")
     wait_until(parent, "alpha", "Lost")
     eventually(
         lambda: "deletionTimestamp" in parent.get(PODS, "moves", namespace)["metadata"],
@@ -212,7 +218,7 @@ def test_a_pod_that_asks_for_it_is_kept_where_nothing_else_could_hold_it(
 def test_a_restarted_provider_takes_back_what_the_one_before_it_suspected(
     parent: Cluster, links: dict[str, Link], provider: Provider
 ) -> None:
-    links["alpha"].cut()
+    links["alpha"].fault("black hole")
     eventually(lambda: words.SUSPECT_TAINT in taints(parent, "alpha"), "it is suspect", PATIENCE)
     provider.kill()
     links["alpha"].heal()
@@ -227,7 +233,7 @@ def test_a_provider_that_starts_while_all_members_are_silent_keeps_their_leases(
     """Kubernetes would give up their nodes after 50 s, and nobody could tell it that the network is to blame."""
     provider.kill()
     for link in links.values():
-        link.cut()
+        link.fault("black hole")
     position = parent.audit_position()
     provider.start()
     renewed(parent, "alpha", 1, since=position)
@@ -316,12 +322,12 @@ def test_a_lost_member_with_a_pod_that_must_run_at_most_once_leaves_only_when_it
     parent: Cluster, beta: Cluster, provider: Provider, namespace: str
 ) -> None:
     with Link(beta) as link:
-        members.join(parent, "gone", link.kubeconfig(), health=HEALTH)
+        members.join(parent, "gone", by_way_of(link), health=HEALTH)
         members.wait_until_served(parent, "gone", PATIENCE)
         parent.create(STATEFUL_SETS, rather_on("gone", stateful_set("db")), namespace)
         wait_until_running(parent, "db-0", namespace, PATIENCE)
         assert parent.get(PODS, "db-0", namespace)["spec"]["nodeName"] == "gone"
-        link.cut()
+        link.fault("black hole")
         wait_until(parent, "gone", "Lost")
         parent.delete(MEMBER_CLUSTERS, "gone")
         eventually(

@@ -69,6 +69,20 @@ def test_what_comes_with_the_pod_is_listed() -> None:
     ]
 
 
+def test_bundles_and_certificates_come_with_the_pod_too() -> None:
+    sources: list[Manifest] = [
+        {"clusterTrustBundle": {"name": "ca", "path": "ca.pem"}},
+        {"podCertificate": {"signerName": "example.com/web", "keyType": "ED25519", "credentialBundlePath": "web.pem"}},
+    ]
+    spec = BARE | {"volumes": [{"name": "tls", "projected": {"sources": sources}}]}
+    found = as_json(json.dumps({"kind": "Pod", "metadata": {"name": "web"}, "spec": spec}))
+    assert [(one["kind"], one["of"]) for one in found["dependents"]] == [
+        ("ConfigMap", "ClusterTrustBundles of the parent"),
+        ("Secret", "certificates that the parent signs: 1"),
+    ]
+    assert all(change["why"] for change in found["changes"])
+
+
 def test_json_has_the_changes_for_programs() -> None:
     changes = {change["field"]: change for change in as_json(POD)["changes"]}
     assert changes["spec.priorityClassName"] == {

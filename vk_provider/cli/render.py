@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TextIO
 
@@ -16,6 +17,7 @@ from vk_provider.cli import options
 from vk_provider.cli.podfiles import read
 from vk_provider.errors import ConfigError
 from vk_provider.kube.objects import Pod, encode
+from vk_provider.translate.certificates import certificate_sources
 from vk_provider.translate.decide import refusal
 from vk_provider.translate.deeds import Deed, deeds
 from vk_provider.translate.dependents import needs
@@ -112,25 +114,27 @@ def rendered(pod: dict[str, Any], target: Target) -> Rendered:
     try:
         parent: Pod = msgspec.json.decode(encode(pod), type=Pod)
         manifest = member_pod(parent, target)
-        named = needs(parent)
+        beside = list(_dependents(parent, target))
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"pod {pod['metadata']['name']}: not a valid pod: {error!r}", reason="InvalidPod") from error
-    names, place = target.names, parent.metadata.namespace
-    dependents = [
-        Dependent(
-            reference.kind,
-            names.namespace(place),
-            names.config_map(reference.name) if reference.kind == "ConfigMap" else reference.name,
-            f"copy of {place}/{reference.name}",
-        )
-        for reference in sorted(named.references)
-    ]
-    if named.tokens and target.api_access is ApiAccess.PARENT:
-        secret = names.token_secret(parent.metadata.name, parent.metadata.uid)
-        held = f"tokens of the parent for service account {named.service_account}: {len(named.tokens)}"
-        dependents.append(Dependent("Secret", names.namespace(place), secret, held))
     refused = refusal(parent)
-    return Rendered(manifest, refused.message if refused else "", dependents, deeds(pod, manifest, target))
+    return Rendered(manifest, refused.message if refused else "", beside, deeds(pod, manifest, target))
+
+
+def _dependents(parent: Pod, target: Target) -> Iterator[Dependent]:
+    names, about, named = target.names, parent.metadata, needs(parent)
+    place = names.namespace(about.namespace)
+    for reference in sorted(named.references):
+        name = names.config_map(reference.name) if reference.kind == "ConfigMap" else reference.name
+        yield Dependent(reference.kind, place, name, f"copy of {about.namespace}/{reference.name}")
+    for query in sorted(named.trust, key=lambda query: query.text):
+        yield Dependent("ConfigMap", place, names.trust_bundle(query.text), "ClusterTrustBundles of the parent")
+    if named.tokens and target.api_access is ApiAccess.PARENT:
+        held = f"tokens of the parent for service account {named.service_account}: {len(named.tokens)}"
+        yield Dependent("Secret", place, names.token_secret(about.name, about.uid), held)
+    if certificates := certificate_sources(parent):
+        held = f"certificates that the parent signs: {len(certificates)}"
+        yield Dependent("Secret", place, names.certificate_secret(about.name, about.uid), held)
 
 
 def as_yaml(one: Rendered) -> str:

@@ -115,7 +115,14 @@ RULES: Final[Mapping[str, _Rule]] = {
     "spec.volumes[].projected.sources[].serviceAccountToken": _Rule(
         "a token of the parent, which a Secret beside the pod holds (apiAccess Parent)"
     ),
-    "spec.volumes[].projected.sources[].secret": _Rule("holds the token, and is renewed"),
+    "spec.volumes[].projected.sources[].clusterTrustBundle": _Rule(
+        "bundles of the parent, which a ConfigMap beside the pod holds"
+    ),
+    "spec.volumes[].projected.sources[].podCertificate": _Rule(
+        "a certificate that the parent signs, which a Secret beside the pod holds"
+    ),
+    "spec.volumes[].projected.sources[].secret": _Rule("holds what is dropped here, and is renewed"),
+    "spec.volumes[].projected.sources[].configMap": _Rule("holds what is dropped here, and follows it"),
     "spec.volumes[].projected.sources[].configMap.name": _Rule(_ROOT_CA),
     "spec.volumes[].projected.sources[].downwardAPI.items[].fieldRef.fieldPath": _Rule(_SHOWN),
 }
