@@ -258,7 +258,7 @@ def _connection(raw: Object) -> Any:
         spec = decode(raw).spec
     except ConfigError:
         return raw.metadata.uid, deleted, bytes(raw.spec)
-    fixed = spec.kubeconfig_secret_ref, spec.node_name, spec.namespace_mapping, spec.api_access, spec.network
+    fixed = spec.kubeconfig_secret_ref, spec.node_name, spec.namespace_mapping, spec.api_access
     return raw.metadata.uid, deleted, fixed
 
 
