@@ -73,6 +73,7 @@ class Served:
     report: Report
     member: Member | None = None
     task: asyncio.Task[None] | None = None
+    stopping: bool = False
 
 
 class App:
@@ -83,6 +84,7 @@ class App:
         self._clusters: Informer[Object] = Informer(client, MEMBER_CLUSTERS, Object)
         self._served: dict[str, Served] = {}
         self._freeze = Freeze()
+        self._stopping = False
         self._claimed: dict[str, str] = {}  # cluster UID -> name of the MemberCluster that serves it
         self._rng = random.Random()
         self._changed = asyncio.Event()
@@ -99,10 +101,13 @@ class App:
             await parent.services.synced()
             await self._clusters.synced.wait()
             log.info("started", extra={"parent": self._client.server, "members": len(self._clusters.items)})
-            while True:
-                self._changed.clear()
-                await self._follow(group)
-                await self._changed.wait()
+            try:
+                while True:
+                    self._changed.clear()
+                    await self._follow(group)
+                    await self._changed.wait()
+            finally:
+                self._stopping = True
 
     async def _connect(self) -> Parent:
         system = await self._client.get(NAMESPACES, "kube-system", type=Named)
@@ -135,6 +140,7 @@ class App:
         wanted = {name: _connection(raw) for name, raw in clusters.items()}
         for name, served in list(self._served.items()):
             if wanted.get(name) != served.connection and served.task is not None:
+                served.stopping = True
                 served.task.cancel()
                 await asyncio.gather(served.task, return_exceptions=True)
                 del self._served[name]
@@ -167,8 +173,9 @@ class App:
                 if await self._serve(served):
                     return
             except Exception as error:
-                # A TaskGroup in which something fails while it is being cancelled forgets that it was.
-                if (task := asyncio.current_task()) is not None and task.cancelling():
+                # A TaskGroup in which something fails while it is being cancelled forgets that it was. (`cancelling()`
+                # does not tell: Python 3.11 leaves it set after any failure within a group whose body had ended.)
+                if served.stopping or self._stopping:
                     raise asyncio.CancelledError from error
                 cause = _cause(error)
                 if isinstance(cause, KubeconfigChangedError):
