@@ -6,7 +6,7 @@ The map, in reading order; a pod passes through it from left to right:
 
     cli/        one file per command
     app         the process: watches MemberClusters, supervises a Member for each
-    member      one member wired end to end
+    member      one member wired end to end (caches: what its loops look at)
     sync/       control loops of one member
     translate/  pure functions between parent and member
     kube/       any API server: credentials, requests, informers, the work queue

@@ -15,25 +15,26 @@ import binascii
 import gc
 import logging
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from vk_provider.api import words
 from vk_provider.api.membercluster import MemberCluster
+from vk_provider.caches import Caches
 from vk_provider.config import Settings
 from vk_provider.errors import ConfigError, NotFoundError, UnreachableError
 from vk_provider.kube.auth import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Node, Payload, Pod
+from vk_provider.kube.objects import Named, Payload
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import LEASES, NAMESPACES, NODES, PODS, SECRETS
+from vk_provider.kube.resources import SECRETS
 from vk_provider.kubelet.backend import Backend
 from vk_provider.kubelet.metrics import MemberMetrics
 from vk_provider.kubelet.server import KubeletServer
 from vk_provider.sync import leave
 from vk_provider.sync.access import Facts, examine, identify
 from vk_provider.sync.certificates import CertificateLoop
-from vk_provider.sync.dependents import DependentLoop, copies
+from vk_provider.sync.dependents import DependentLoop
 from vk_provider.sync.events import EventLoop, member_events
 from vk_provider.sync.health import HealthLoop
 from vk_provider.sync.hold import HoldLoop
@@ -45,18 +46,14 @@ from vk_provider.sync.parent_services import ParentServices
 from vk_provider.sync.pods import PodLoop
 from vk_provider.sync.report import Report
 from vk_provider.sync.returning import Return
-from vk_provider.sync.services import Reflections, ServiceLoop
+from vk_provider.sync.services import ServiceLoop
 from vk_provider.sync.status import StatusWriter
-from vk_provider.translate.dependents import Copy, Kind
 from vk_provider.translate.freeze import Freeze
 from vk_provider.translate.health import Belief, Health, State
 from vk_provider.translate.names import Names
-from vk_provider.translate.node import MemberNode, Usage, member_node, usage
 from vk_provider.translate.pod import Target
 
 log = logging.getLogger(__name__)
-
-_FIRST_LISTS: Final = 120.0  # seconds for all caches to be complete
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,7 @@ class Member:
 
     async def run(self, member: Client, facts: Facts) -> None:
         """Serves the member until the membership has ended (returns) or something breaks (raises)."""
-        caches = _Caches.of(self._parent.client, member, self._names)
+        caches = Caches.of(self._parent.client, member, self._names)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(informer.run()) for informer in caches.all()]
             await caches.synced(member)
@@ -134,7 +131,7 @@ class Member:
             for task in tasks:
                 task.cancel()
 
-    async def _loops(self, member: Client, facts: Facts, caches: _Caches) -> list[Any]:
+    async def _loops(self, member: Client, facts: Facts, caches: Caches) -> list[Any]:
         """Registers the virtual node and gives everything that has to run for it."""
         parent, names, recorder = self._parent.client, self._names, self._parent.recorder
         address = self._parent.kubelet_address
@@ -335,7 +332,7 @@ class Member:
             await changed.wait()
             raise KubeconfigChangedError
 
-    async def _leave(self, caches: _Caches) -> None:
+    async def _leave(self, caches: Caches) -> None:
         async def say(message: str) -> None:
             if why := self._lost():
                 raise UnreachableError(why)
@@ -355,70 +352,3 @@ class _Serving:
     services: ServiceLoop
     brake: OrphanBrake
     returning: Return
-
-
-@dataclass(frozen=True)
-class _Caches:
-    """Everything of both sides that a member's loops look at."""
-
-    parent_pods: Informer[Pod]
-    member_pods: Informer[Pod]
-    others: Informer[Usage]
-    nodes: Informer[MemberNode]
-    namespaces: Informer[Named]
-    leases: Informer[Named]  # of the member's nodes: a sign of life every few seconds, nobody reads them
-    copies: dict[Kind, Informer[Copy]]
-    reflections: Reflections
-
-    @classmethod
-    def of(cls, parent: Client, member: Client, names: Names) -> _Caches:
-        return cls(
-            parent_pods=Informer(parent, PODS, Pod, fields=f"spec.nodeName={names.node}"),
-            member_pods=Informer(member, PODS, Pod, labels=names.selector),
-            others=Informer(
-                member,
-                PODS,
-                Pod,
-                labels=f"{words.PARENT_LABEL}!={names.parent}",
-                fields="status.phase!=Succeeded,status.phase!=Failed",
-                keep=usage,
-            ),
-            nodes=Informer(member, NODES, Node, keep=member_node),
-            namespaces=Informer(member, NAMESPACES, Named),
-            leases=Informer(member, LEASES, Named, namespace="kube-node-lease"),
-            copies=copies(member, names.selector),
-            reflections=Reflections.of(member, names.selector),
-        )
-
-    async def synced(self, member: Client) -> None:
-        """Returns when all of them are complete. Raises UnreachableError where that takes too long."""
-        try:
-            async with asyncio.timeout(_FIRST_LISTS):
-                for informer in self.all():
-                    await informer.synced.wait()
-        except TimeoutError as error:
-            missing = ", ".join(repr(informer) for informer in self.all() if not informer.synced.is_set())
-            raise UnreachableError(f"{member.server}: not listed in {_FIRST_LISTS:.0f} s: {missing}") from error
-
-    def all(self) -> list[Informer[Any]]:
-        return [
-            self.parent_pods,
-            self.member_pods,
-            self.others,
-            self.nodes,
-            self.namespaces,
-            self.leases,
-            *self.copies.values(),
-            self.reflections.services,
-            self.reflections.slices,
-        ]
-
-    def in_use(self, namespace: str) -> bool:
-        """Whether a namespace of the member holds pods, of anybody, or copies of ours."""
-        held: list[Informer[Any]] = [self.member_pods, self.others, *self.copies.values()]
-        return any(item.metadata.namespace == namespace for informer in held for item in informer.items.values())
-
-    def count_in_member(self) -> int:
-        """How many pods, copies and reflections of ours are in the member."""
-        copies = sum(len(informer.items) for informer in self.copies.values())
-        return len(self.member_pods.items) + copies + self.reflections.count()
