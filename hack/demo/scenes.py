@@ -6,6 +6,7 @@ Every scene takes a World in which the members alpha and beta are joined and ser
 
 from __future__ import annotations
 
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
@@ -127,8 +128,42 @@ def top(world: World) -> str:
     return f"kubectl top shows both nodes, and that {name} uses {world.usage('pods')[name]}"
 
 
+def lost(world: World) -> str:
+    """The loss is real: no packet of alpha arrives any more. Its thresholds are short, so that nobody waits long."""
+    if not world.real:
+        return "skipped: without root a cluster cannot be cut off"
+    world.kubectl("apply", "-f", f"{_MANIFESTS}/moving.yaml")
+    world.kubectl("rollout", "status", "deployment/moving", "--timeout=180s")
+    _expect(_by_node(world, "app=moving") == {"alpha": 1, "beta": 1}, "one replica of `moving` is in each member")
+    health = '{"spec":{"health":{"probeSeconds":0.5,"lostAfterSeconds":3,"returnAfterSeconds":5}}}'
+    world.kubectl("patch", "membercluster", "alpha", "--type=merge", "-p", health)
+    world.cut("alpha")
+    began = time.monotonic()
+    world.until("both replicas of `moving` are Ready in beta", lambda: _ready_in(world, "app=moving", "beta") == 2)
+    seconds = time.monotonic() - began
+    world.kubectl("get", "nodes")
+    world.kubectl("get", "pods", "-l", "app=moving", "-o", "wide")
+    return f"{seconds:.0f} s after alpha was cut off both replicas are Ready in beta"
+
+
+def back(world: World) -> str:
+    """What was replaced is deleted in the member before anything new may come; what still belongs there went on."""
+    if not world.real:
+        return "skipped: without root a cluster cannot be cut off"
+    (agent,) = [pod for pod in world.pods("app=agent") if pod["spec"]["nodeName"] == "alpha"]
+    world.heal("alpha")
+    world.until("alpha is Ready again", world.ready)
+    _same_on_both_sides(world, "app=moving", 2)
+    world.kubectl("get", "nodes")
+    (there,) = world.pods("app=agent", "alpha")
+    before, after = [pod["status"]["containerStatuses"][0]["containerID"] for pod in (agent, there)]
+    _expect(before == after, "the container of `agent` in alpha went on as if nothing had happened")
+    return "alpha is back: the replica that was replaced is gone there, and what stayed went on"
+
+
 def everything_goes(world: World) -> str:
-    made = ["deployment/web", "deployment/pinned", "deployment/apart", "deployment/echo", "daemonset/agent", "job/sum"]
+    deployments = [f"deployment/{name}" for name in ("web", "pinned", "apart", "echo", "moving")]
+    made = [*deployments, "daemonset/agent", "job/sum"]
     world.kubectl("delete", "--ignore-not-found", *made)
     world.until("no pod is left in the parent", lambda: not world.pods())
     for member in world.members:
@@ -147,6 +182,8 @@ SCENES = (
     Scene("kubectl top", top),
     Scene("A rollout replaces pods", rollout),
     Scene("Scaling up and down", scale),
+    Scene("A cluster is lost: its pods move", lost),
+    Scene("It comes back", back),
     Scene("Deleted in the parent, gone in the members", everything_goes),
 )
 
@@ -158,6 +195,17 @@ def _expect(holds: bool, what: str) -> None:
 
 def _by_node(world: World, selector: str) -> dict[str, int]:
     return dict(Counter(pod["spec"]["nodeName"] for pod in world.running(selector)))
+
+
+def _ready_in(world: World, selector: str, node: str) -> int:
+    """How many pods are Ready there."""
+    conditions = [
+        condition
+        for pod in world.running(selector)
+        if pod["spec"]["nodeName"] == node
+        for condition in pod["status"]["conditions"]
+    ]
+    return sum(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def _spread(world: World, selector: str) -> str:

@@ -35,6 +35,8 @@ class World:
     members: dict[str, Path]
     kubectl_path: Path
     real: bool
+    root: Path | None = None
+    """The state directory of the clusters; None: that of this checkout."""
     say: Callable[[Sequence[str], str], None] = lambda command, output: None
     provider: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     log: Path = Path(os.devnull)
@@ -67,6 +69,16 @@ class World:
                 yield "http://" + first.split("Forwarding from ")[1].split(" -> ")[0]
             finally:
                 process.terminate()
+
+    def cut(self, member: str) -> None:
+        """From now on packets to and from a member vanish."""
+        localkube.cut(member, root=self.root)
+        self.say(["localkube", "cut", member], "")
+
+    def heal(self, member: str) -> None:
+        """Undoes `cut`."""
+        localkube.heal(member, root=self.root)
+        self.say(["localkube", "heal", member], "")
 
     def create_in(self, cluster: str, *arguments: str, stdin: str | None = None) -> None:
         """`kubectl create` in a member, as a stranger to the provider would."""
@@ -190,6 +202,7 @@ def bring_up(*, real: bool, progress: Progress, root: Path | None = None, audit:
         members={name: info.kubeconfig for name, info in clusters.items()},
         kubectl_path=localkube.program("kubectl", root=root),
         real=real,
+        root=root,
         log=parent.directory / "vk-provider.log",
     )
 
