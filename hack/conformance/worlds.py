@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import localkube
 from demo.world import World
@@ -13,6 +14,7 @@ from demo.world import World
 PLAIN: Final = "conformance-plain"
 PARENT: Final = "conformance-parent"
 MEMBER: Final = "conformance-member"
+_FLAT: Final = '{"spec": {"network": {"flat": true}}}'
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def parent(nodes: int, members: int) -> Iterator[Path]:
     """The kubeconfig of a parent of so many members with so many nodes each, with a provider that serves it.
 
     The parent's API server reaches the pods by their addresses, as that of the plain cluster does: several tests go
-    through its proxy. Members reach one another's pods as well.
+    through its proxy. Members reach one another's pods as well, and have the Service range of the parent.
     """
     names = [f"{MEMBER}-{number}" for number in range(1, members + 1)]
     # With metrics the API server asks endpoints, not Service addresses, for webhooks: a parent has no kube-proxy.
@@ -44,14 +46,26 @@ def parent(nodes: int, members: int) -> Iterator[Path]:
             real=True,
             log=made[PARENT].directory / "vk-provider.log",
         )
+        (ranges,) = world.objects("servicecidrs")
         for name in names:
             world.join(name)
+            world.kubectl("patch", "membercluster", name, "--type=merge", "-p", _FLAT)
+            world.create_in(name, "-f", "-", stdin=json.dumps(_range("parent", ranges["spec"]["cidrs"])))
         world.start_provider()
         try:
             world.until("the virtual nodes are Ready", world.ready)
             yield world.parent
         finally:
             world.stop_provider()
+
+
+def _range(name: str, cidrs: list[str]) -> dict[str, Any]:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": name},
+        "spec": {"cidrs": cidrs},
+    }
 
 
 @contextmanager

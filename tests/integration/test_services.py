@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -16,6 +16,7 @@ from vk_provider.api import words
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.kube.resources import ENDPOINT_SLICES, EVENTS, NAMESPACES, PODS, SERVICES, Resource
 
+SERVICE_CIDRS: Final = Resource("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 pytestmark = pytest.mark.usefixtures("provider")
 
 QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota")
@@ -125,6 +126,23 @@ def test_it_has_its_ports_and_affinity_and_an_address_of_the_member_and_lists_th
     }
     (endpoint,) = listing["endpoints"]
     assert endpoint["targetRef"] == {"kind": "Pod", "name": "web-1", "namespace": namespace}
+
+
+def test_it_has_the_parents_address_where_the_member_has_it(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+    ranges = parent.get(SERVICE_CIDRS, "kubernetes")["spec"]["cidrs"]
+    alpha.create(SERVICE_CIDRS, {"metadata": {"name": "parent"}, "spec": {"cidrs": ranges}})
+
+    def ready() -> bool:
+        conditions = alpha.get(SERVICE_CIDRS, "parent").get("status", {}).get("conditions", ())
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+    eventually(ready, "the member has the parent's range")
+    try:
+        original = parent.create(SERVICES, service("web"), namespace)["spec"]
+        start(parent, bare("client"), namespace)
+        assert until_there(alpha, "web", namespace)["spec"]["clusterIP"] == original["clusterIP"]
+    finally:
+        alpha.delete(SERVICE_CIDRS, "parent")
 
 
 def test_a_headless_service_has_the_hostnames_of_its_pods(parent: Cluster, alpha: Cluster, namespace: str) -> None:
@@ -320,7 +338,7 @@ def test_a_restarted_provider_writes_no_service_that_is_as_it_should_be(
         request
         for request in alpha.requests(position)
         if request.agent == "vk-provider" and request.namespace == namespace and request.verb not in READS
-        if request.resource in ("services", "endpointslices")
+        if request.resource in ("services", "endpointslices") and request.status < 300
     ]
     assert [(request.verb, request.resource) for request in written] == [
         ("create", "services"),

@@ -22,6 +22,7 @@ from vk_provider.translate.names import Names
 from vk_provider.translate.services import (
     EndpointSlice,
     ParentSlice,
+    allocated,
     concerns,
     member_service,
     member_slice,
@@ -170,6 +171,35 @@ def test_what_somebody_in_the_member_changed_is_put_right() -> None:
 def test_only_headless_or_not_is_for_life(before: Manifest, after: Manifest, replaced: bool) -> None:
     wanted = member_service(service(after), NAMES)
     assert must_replace(wanted, served(member_service(service(before), NAMES))) == replaced
+
+
+def test_a_service_asks_for_the_parents_address_and_can_do_without_it() -> None:
+    manifest = member_service(service(CLUSTER_IP), NAMES)
+    assert manifest["spec"]["clusterIP"] == "10.96.0.9"
+    other = allocated(manifest)
+    assert other is not None
+    assert other["spec"] == {field: value for field, value in manifest["spec"].items() if field != "clusterIP"}
+    for needs_none in (HEADLESS, EXTERNAL):
+        assert allocated(member_service(service(needs_none), NAMES)) is None
+
+
+def test_an_address_that_the_member_allocated_stays() -> None:
+    wanted = member_service(service(CLUSTER_IP), NAMES)
+    actual = served({**wanted, "spec": wanted["spec"] | {"clusterIP": "10.97.0.1"}})
+    assert service_patch(wanted, actual) is None
+    assert not must_replace(wanted, actual)
+
+
+def test_another_service_of_the_parent_has_its_own_address() -> None:
+    wanted = member_service(service(CLUSTER_IP | {"clusterIP": "10.96.0.10"}, uid="s-2"), NAMES)
+    assert must_replace(wanted, served(member_service(service(CLUSTER_IP, uid="s-1"), NAMES)))
+
+
+def test_an_external_name_that_becomes_a_service_gets_the_parents_address() -> None:
+    actual = served(member_service(service(EXTERNAL), NAMES))
+    patch = service_patch(member_service(service(CLUSTER_IP), NAMES), actual)
+    assert patch is not None
+    assert patch["spec"]["clusterIP"] == "10.96.0.9"
 
 
 def test_a_service_that_got_a_selector_is_replaced() -> None:

@@ -32,6 +32,7 @@ from vk_provider.translate.services import (
     EndpointSlice,
     ParentSlice,
     SliceCopy,
+    allocated,
     concerns,
     member_service,
     member_slice,
@@ -322,7 +323,7 @@ class ServiceLoop:
             except InvalidError:
                 await self._delete(resource, existing)  # not every field may change: only a new one will do
         try:
-            ours.observe(await self._member.create(resource, manifest, namespace, type=type))
+            ours.observe(await self._create(resource, manifest, namespace, type))
         except ConflictError as error:
             if await self._is_ours(resource, name, namespace):
                 raise  # the cache is behind: the next attempt patches it
@@ -330,6 +331,16 @@ class ServiceLoop:
                 f"a {resource.kind} {namespace}/{name} that is not managed by virtual node {self._names.node} exists "
                 "in the member cluster: pods there meet that one"
             ) from error
+
+    async def _create(self, resource: Resource, manifest: dict[str, Any], namespace: str, type: type[Any]) -> Any:
+        """A Service gets an address of the member's own where the parent's is out of its ranges, or taken there."""
+        try:
+            return await self._member.create(resource, manifest, namespace, type=type)
+        except InvalidError:
+            other = allocated(manifest) if resource is SERVICES else None
+            if other is None:
+                raise
+            return await self._member.create(resource, other, namespace, type=type)
 
     async def _is_ours(self, resource: Resource, name: str, namespace: str) -> bool:
         try:

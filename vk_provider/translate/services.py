@@ -134,13 +134,23 @@ def _lean(metadata: Metadata) -> Metadata:
 
 
 def member_service(service: Object, names: Names) -> dict[str, Any]:
-    """The manifest of a Service's reflection. The member allocates its addresses."""
+    """The manifest of a Service's reflection.
+
+    It asks for the parent's address, which is what users see and hand on; `allocated` is for members without it.
+    """
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": _metadata(service.metadata, names, names.labels),
         "spec": _spec(fields(service.spec)),
     }
+
+
+def allocated(manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """The same reflection with an address that the member chooses; None where it asks for none."""
+    if not manifest["spec"].get("clusterIP") or _headless(manifest["spec"]):
+        return None
+    return {**manifest, "spec": {field: value for field, value in manifest["spec"].items() if field != "clusterIP"}}
 
 
 def _metadata(parent: Metadata, names: Names, labels: dict[str, str]) -> dict[str, Any]:
@@ -160,8 +170,8 @@ def _spec(parent: dict[str, Any]) -> dict[str, Any]:
         return spec | {"type": "ExternalName", "externalName": parent.get("externalName", "")}
     # "Local" means the same node, which is the whole member: the slices see to it, not the member's nodes.
     spec |= {"type": "ClusterIP", "internalTrafficPolicy": "Cluster"}
-    if _headless(parent):
-        spec["clusterIP"] = "None"
+    if parent.get("clusterIP"):
+        spec["clusterIP"] = parent["clusterIP"]
     if parent.get("ipFamilyPolicy", "SingleStack") != "SingleStack":
         spec["ipFamilyPolicy"] = "PreferDualStack"  # both where the member has both, in its own order
     elif "ipFamilies" in parent:
@@ -186,6 +196,8 @@ def service_patch(wanted: dict[str, Any], actual: Object) -> dict[str, Any] | No
         for field in _HELD
         if asked.get(field) != spec.get(field) and (field != "ipFamilies" or field in asked)
     }
+    if "clusterIP" in asked and not spec.get("clusterIP"):  # it was an ExternalName
+        changed["clusterIP"] = asked["clusterIP"]
     patch: dict[str, Any] = {"spec": changed} if changed else {}
     return _with_metadata(patch, wanted["metadata"], actual.metadata)
 
@@ -194,10 +206,17 @@ def must_replace(wanted: dict[str, Any], actual: Object) -> bool:
     """Whether only another Service will do.
 
     Headless or not is for life, and a server ignores the wish to change it. Where somebody gave it a selector, the
-    member's own controller has made EndpointSlices, which go with the Service only.
+    member's own controller has made EndpointSlices, which go with the Service only. Another Service of the parent has
+    another address; that the member gave this one an address of its own is no reason.
     """
-    spec = fields(actual.spec)
-    return "selector" in spec or _headless(wanted["spec"]) != _headless(spec)
+    spec, asked = fields(actual.spec), wanted["spec"]
+    parent = wanted["metadata"]["annotations"][words.PARENT_UID]
+    moved = parent != actual.metadata.annotations.get(words.PARENT_UID) and bool(asked.get("clusterIP"))
+    return (
+        "selector" in spec
+        or _headless(asked) != _headless(spec)
+        or (moved and asked["clusterIP"] != spec.get("clusterIP"))
+    )
 
 
 def member_slice(found: ParentSlice, service: Object, names: Names, *, flat: bool) -> dict[str, Any] | None:

@@ -168,14 +168,13 @@ class PodLoop:
             return None
         if member and is_stray(parent, member, self._names) and not self._brake.may_delete(member):
             return _ORPHAN_RETRY
+        if parent and action == Create():
+            action = host_port_clash(parent, self._parent_pods.items.values()) or action
         match action:
             case Reflect() if parent and member:
                 return await self._reflect(parent, member, state)
             case Create() if parent:
-                if not action.again and (clash := host_port_clash(parent, self._parent_pods.items.values())):
-                    await self._fail(parent, clash)
-                else:
-                    return await self._creation.create(parent, state, again=action.again)
+                return await self._creation.create(parent, state, again=action.again)
             case AwaitGone() | Keep(reflect=True) if parent and member:
                 await self._statuses.reflect(parent, member)
             case Delete() if member:
@@ -185,7 +184,8 @@ class PodLoop:
             case Finish() if parent:
                 await self._finish(parent, state)
             case Fail() if parent:
-                await self._fail(parent, action)
+                self._event(parent, "Warning", action.reason, action.message)
+                await self._statuses.fail(parent, action.reason, action.message)
             case Conflict() if parent:
                 state.foreign = None  # look again: it may have gone
                 return await self._creation.conflict(parent, action.message)
@@ -197,10 +197,6 @@ class PodLoop:
             self._statuses.forget(key)
             self._states.pop(key, None)
         return None
-
-    async def _fail(self, parent: Pod, action: Fail) -> None:
-        self._event(parent, "Warning", action.reason, action.message)
-        await self._statuses.fail(parent, action.reason, action.message)
 
     async def _while_blind(self, parent: Pod | None, action: Action, state: PodState, why: str) -> None:
         if parent is None:
