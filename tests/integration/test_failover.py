@@ -324,6 +324,7 @@ def test_a_lost_member_with_a_pod_that_must_run_at_most_once_leaves_only_when_it
     with Link(beta) as link:
         members.join(parent, "gone", by_way_of(link), health=HEALTH)
         members.wait_until_served(parent, "gone", PATIENCE)
+        wait_until_clean(parent, "gone")
         parent.create(STATEFUL_SETS, rather_on("gone", stateful_set("db")), namespace)
         wait_until_running(parent, "db-0", namespace, PATIENCE)
         assert parent.get(PODS, "db-0", namespace)["spec"]["nodeName"] == "gone"
