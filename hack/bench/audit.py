@@ -33,6 +33,8 @@ _PURPOSES: Final = {
     "configmaps": Purpose.DEPENDENTS,
     "secrets": Purpose.DEPENDENTS,
     "serviceaccounts": Purpose.DEPENDENTS,
+    "services": Purpose.DEPENDENTS,
+    "endpointslices": Purpose.DEPENDENTS,
     "events": Purpose.EVENTS,
     "nodes": Purpose.NODE,
     "leases": Purpose.NODE,
@@ -42,6 +44,7 @@ _PURPOSES: Final = {
     "subjectaccessreviews": Purpose.ACCESS,
     "selfsubjectaccessreviews": Purpose.ACCESS,
 }
+_PROBED: Final = ("namespaces", "kube-system")  # read to see whether a cluster answers, and whether it is the same
 _WRITES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
@@ -74,7 +77,7 @@ _decoder = msgspec.json.Decoder(_Line)
 
 @dataclass(frozen=True)
 class Request:
-    """What is worth telling of a request. `resource` has the subresource: `pods/status`; empty: no API resource."""
+    """What is worth telling of a request. `resource` has the subresource: `pods/status`; empty: only a probe."""
 
     user: str
     verb: str
@@ -114,6 +117,8 @@ def timed(lines: Iterable[bytes]) -> list[Timed]:
         about = entry.object_ref or _ObjectRef()
         resource = f"{about.resource}/{about.subresource}" if about.subresource else about.resource
         code = entry.response_status.code if entry.response_status else 0
+        if entry.verb == "get" and (about.resource, about.name) == _PROBED:
+            resource = ""
         request = Request(entry.user.username, entry.verb, resource, code)
         found.append(Timed(request, about.name, entry.request_received_timestamp, entry.stage_timestamp))
     return found

@@ -78,6 +78,11 @@ def test_what_a_request_is_for_is_told_by_its_resource(verb: str, resource: str,
     assert request.purpose is purpose
 
 
+def test_reading_the_namespace_by_which_a_cluster_is_known_is_a_probe() -> None:
+    (probe,), (other,) = [parse([line("get", "namespaces", name=name)]) for name in ("kube-system", "shop")]
+    assert (probe.purpose, other.purpose) == (Purpose.PROBE, Purpose.POD_LIFE)
+
+
 def test_only_requests_of_the_user_and_purposes_asked_for_are_counted() -> None:
     found = parse([line("create"), line("create"), line("create", user="kubernetes-admin"), line("create", "events")])
     assert count(by(found, ME), Purpose.POD_LIFE) == 2
