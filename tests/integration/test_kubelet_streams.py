@@ -297,3 +297,54 @@ class Talkative(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.ended = True
+
+
+@pytest.mark.parametrize("kilobytes", [100, 500, 1000, 4000])
+async def test_a_log_that_ends_while_its_reader_stalls_arrives_as_a_whole(parent: Cluster, kilobytes: int) -> None:
+    """What the member has said waits in buffers on the way, and the member may be gone."""
+    line = b"x" * 999 + b"\n"
+
+    async def say_all(_reader: Reader, writer: Writer) -> None:
+        for _ in range(kilobytes):
+            writer.write(b"3e8\r\n" + line + b"\r\n")
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    member = Member(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", say_all)
+    async with serving(parent, raw=member.serve) as served:
+        _, writer = await served.connect(served.tls(served.apiserver))
+        log = Collector(writer.transport)
+        writer.write(request_bytes("GET", f"/containerLogs/{POD}/app?follow=true"))
+        await eventually_here(lambda: len(log.data) > 0, "the log begins", 10)
+        log.pause()
+        await asyncio.sleep(1)  # for whatever still moves
+        log.resume()
+        await eventually_here(lambda: log.ended or log.data.endswith(b"\r\n0\r\n\r\n"), "it ends", 30)
+        body = bytes(log.data.partition(b"\r\n\r\n")[2])
+        assert (body.count(b"x"), body.endswith(b"0\r\n\r\n")) == (kilobytes * 999, True)
+        writer.transport.abort()
+    (head,) = member.heads
+    assert "Connection: keep-alive" in head, "a member that closes takes from a slow reader what is not parsed yet"
+
+
+class Collector(asyncio.Protocol):
+    """Takes a connection over, and keeps what comes."""
+
+    def __init__(self, transport: asyncio.WriteTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.data, self.ended = bytearray(), False
+        transport.set_protocol(self)
+
+    def pause(self) -> None:
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ended = True

@@ -22,6 +22,10 @@ _OPTIONS: Final = frozenset(
     {"follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream"}
 )
 
+# A member that closes its connection after the last byte takes from a reader who is slow what has not been parsed yet:
+# over TLS, asyncio and aiohttp see the end of the connection before the end of what is buffered.
+_STAY: Final = (("Connection", "keep-alive"),)
+
 
 def member_query(query: str, container: str) -> str:
     """The query of the member's `pods/log`, from the raw query of the kubelet API."""
@@ -33,7 +37,7 @@ async def container_logs(request: web.Request, backend: Backend) -> web.StreamRe
     """Streams until the member's log ends or the reader goes."""
     path = backend.path(request, "log")
     query = member_query(request.rel_url.raw_query_string, request.match_info["container"])
-    async with await backend.member.open("GET", f"{path}?{query}") as response:
+    async with await backend.member.open("GET", f"{path}?{query}", headers=_STAY) as response:
         if response.status != 200:
             return await backend.refusal(response)
         answer = web.StreamResponse(headers={"Content-Type": "text/plain"})
