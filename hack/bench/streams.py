@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from bench import process
 from bench.errors import BenchError
-from bench.execs import STDOUT, Execs
+from bench.execs import STATUS, STDOUT, Execs
 from bench.figures import percentile
 from bench.program import Program
 from vk_provider.errors import ConflictError, ForbiddenError, NotFoundError
@@ -26,7 +26,7 @@ _POD: Final = "streams"
 _IMAGE: Final = "busybox:1.36"
 _RUNS_WITHIN: Final = 120.0  # seconds
 _LOOK: Final = 0.2  # seconds
-_MEGABYTES: Final = 400  # of one transfer
+_MEGABYTES: Final = 100  # of one transfer
 _LOG_MEGABYTES: Final = 200
 _TRANSFERS: Final = 3
 IDLE: Final = 200
@@ -85,11 +85,13 @@ async def _opened(here: Execs, there: Execs, samples: int) -> tuple[float, float
 async def _rate(execs: Execs) -> float:
     """MB/s out of a container."""
     stream = await execs.open("head", "-c", f"{_MEGABYTES}000000", "/dev/zero")
-    began, received = time.monotonic(), 0
+    began, received, status = time.monotonic(), 0, b""
     async for message in stream:
         received += len(message.data) - 1 if message.data[0] == STDOUT else 0
+        status += message.data[1:] if message.data[0] == STATUS else b""
     if received != _MEGABYTES * 1_000_000:
-        raise BenchError(f"{received} bytes of {_MEGABYTES} MB came out of the container")
+        said = status.decode(errors="replace")
+        raise BenchError(f"{received} bytes of {_MEGABYTES} MB came out of the container, which says: {said}")
     return received / 1e6 / (time.monotonic() - began)
 
 
