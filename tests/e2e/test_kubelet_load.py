@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,13 +127,13 @@ def test_a_log_larger_than_memory_passes_and_a_reader_that_stalls_costs_none(
     world: World, home: Pods, kubectl: Kubectl
 ) -> None:
     flood = f'yes "$(head -c 4000 /dev/zero | tr "\\0" x)" | head -c {FLOOD}; sleep 1; echo; echo the end'
-    home.apply(manifest("flood", f"read go; {flood}", container={"stdin": True}, restartPolicy="Never"))
+    home.apply(manifest("flood", f"until [ -e /go ]; do sleep 0.1; done; {flood}", restartPolicy="Never"))
     home.until_running("flood")
     rest, before = Rest(world), memory(world)
     with kubectl.start("logs", "-f", "flood") as reader:
         try:
             assert reader.stdout is not None
-            begin(kubectl, "flood")
+            kubectl.output("exec", "flood", "--", "touch", "/go")
             assert reader.stdout.read(1) == b"x"
             reader.send_signal(signal.SIGSTOP)
             world.until("the container has written all of it", lambda: home.phase("flood") == "Succeeded")
@@ -149,13 +148,3 @@ def test_a_log_larger_than_memory_passes_and_a_reader_that_stalls_costs_none(
     assert last.endswith(b"the end\n")
     assert grown < ROOM
     rest.regained()
-
-
-def begin(kubectl: Kubectl, pod: str) -> None:
-    """Gives a pod that waits for one line that line."""
-    with kubectl.start("attach", "-i", "-q", pod, stdin=subprocess.PIPE) as starter:
-        assert starter.stdin is not None and starter.stdout is not None
-        starter.stdin.write(b"go\n")
-        starter.stdin.flush()
-        starter.stdout.read(1)
-        starter.kill()
