@@ -88,7 +88,7 @@ class Request:
     def purpose(self) -> Purpose:
         if not self.resource:
             return Purpose.PROBE
-        if self.verb == "watch":
+        if self.verb in ("watch", "list"):  # a watch begins with a list, and asks for one where it was cut
             return Purpose.WATCH
         return _PURPOSES.get(self.resource.partition("/")[0], Purpose.POD_LIFE)
 

@@ -69,6 +69,7 @@ def test_a_watch_counts_once_when_it_begins_and_other_requests_once_when_they_en
         ("patch", "leases", Purpose.NODE),
         ("create", "selfsubjectaccessreviews", Purpose.ACCESS),
         ("watch", "secrets", Purpose.WATCH),
+        ("list", "pods", Purpose.WATCH),
         ("get", "", Purpose.PROBE),
     ],
 )
