@@ -35,12 +35,16 @@ IDLE: Final = 200
 
 @dataclass(frozen=True)
 class Streams:
-    """`opened` is in seconds, the rates in MB/s; each through the parent and directly. `memory` is in MiB."""
+    """`opened` is in seconds, the rates in MB/s; each through the parent and directly. `memory` is in MiB.
+
+    `failures` are transfers that could not be measured, in words.
+    """
 
     opened: tuple[float, float]
     rate: tuple[float, float]
     log_rate: tuple[float, float]
     memory: float
+    failures: list[str]
 
     @property
     def share(self) -> float:
@@ -56,12 +60,12 @@ async def run(
     here, there = [Execs(file, NAMESPACE, _POD) for file in kubeconfigs]
     async with here, there:
         opened = await _opened(here, there, samples)
-        rates = [(await _rate(here), await _rate(there)) for _ in range(_TRANSFERS)]
+        rates, failures = await _rates(here, there)
         logs = [(await _log_rate(parent), await _log_rate(member)) for _ in range(_TRANSFERS)]
         streams = await asyncio.gather(*(here.open("cat") for _ in range(IDLE)))
         memory = process.memory_bytes(program.pids()) / 2**20
         await asyncio.gather(*(stream.close() for stream in streams))
-    return Streams(opened, _best(rates), _best(logs), memory)
+    return Streams(opened, _best(rates), _best(logs), memory, failures)
 
 
 def _best(rates: list[tuple[float, float]]) -> tuple[float, float]:
@@ -80,6 +84,19 @@ async def _opened(here: Execs, there: Execs, samples: int) -> tuple[float, float
                 times.append(time.monotonic() - began)
             await stream.close()
     return percentile(found[0], 0.5), percentile(found[1], 0.5)
+
+
+async def _rates(here: Execs, there: Execs) -> tuple[list[tuple[float, float]], list[str]]:
+    """Raises BenchError where not one transfer could be measured."""
+    rates, failures = [], []
+    for _ in range(_TRANSFERS):
+        try:
+            rates.append((await _rate(here), await _rate(there)))
+        except BenchError as error:
+            failures.append(str(error))
+    if not rates:
+        raise BenchError(failures[-1])
+    return rates, failures
 
 
 async def _rate(execs: Execs) -> float:
