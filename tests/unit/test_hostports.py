@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from tests.unit.pods import pod
-from vk_provider.kube.objects import Pod
+from vk_provider.api.words import CREATED_CONDITION
+from vk_provider.kube.objects import Pod, encode
 from vk_provider.translate.hostports import host_port_clash
 
 
@@ -53,3 +55,10 @@ def test_a_rejected_pod_is_told_who_has_the_port() -> None:
         "NodePorts",
         "Pod was rejected: host port 8080/TCP is taken by pod shop/first",
     )
+
+
+def test_a_pod_that_was_let_in_keeps_the_port_also_against_one_of_the_same_second() -> None:
+    let_in = with_port("z", 1, hostPort=8080)
+    condition = {"type": CREATED_CONDITION, "status": "True"}
+    let_in.status = Raw(encode({"phase": "Running", "conditions": [condition]}))
+    assert host_port_clash(with_port("a", 1, hostPort=8080), [let_in]) is not None

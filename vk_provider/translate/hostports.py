@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from vk_provider.api import words
 from vk_provider.kube.objects import Pod, pod_phase
 from vk_provider.translate.decide import TERMINAL, Fail
 
@@ -46,13 +47,16 @@ _spec = msgspec.json.Decoder(_Spec)
 def host_port_clash(pod: Pod, others: Iterable[Pod]) -> Fail | None:
     """Why a pod of a virtual node is not admitted; None where it may have the ports that it asks for.
 
-    `others`: the pods of the node. Older ones come first, and those that have ended need no port any more.
+    `others`: the pods of the node. Those that were let in come first, then older ones; times are in whole seconds, and
+    pods of one second are told apart by chance. Those that have ended need no port any more.
     """
     wanted = list(_host_ports(pod))
     if not wanted:
         return None
     for other in others:
-        if _age(other) < _age(pod) and pod_phase(other).phase not in TERMINAL:
+        phase = pod_phase(other)
+        first = _age(other) < _age(pod) or (other is not pod and phase.has(words.CREATED_CONDITION))
+        if first and phase.phase not in TERMINAL:
             for port in _host_ports(other):
                 if any(port.clashes(mine) for mine in wanted):
                     message = f"host port {port.host_port}/{port.protocol} is taken by pod {other.metadata.key}"
