@@ -96,7 +96,7 @@ async def test_two_hundred_execs_at_once_all_work_and_leave_nothing_behind(world
     rest.regained()
 
 
-async def test_a_thousand_execs_one_after_the_other_leave_nothing_behind(world: World, home: Pods) -> None:
+async def test_a_thousand_execs_in_four_rows_leave_nothing_behind(world: World, home: Pods) -> None:
     rest = Rest(world)
 
     async def one_by_one(shell: Execs, numbers: range) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from vk_provider.api import words
 from vk_provider.kube.objects import Condition, Metadata, Node, Pod, fields
+from vk_provider.translate.selectors import matches
 
 DEAD_NODE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
@@ -119,26 +120,6 @@ def _satisfies(node: Metadata, term: Mapping[str, Any]) -> bool:
     expressions, names = term.get("matchExpressions") or [], term.get("matchFields") or []
     if not expressions and not names:
         return False  # an empty term selects nothing
-    return all(_matches(node.labels.get(e["key"]), e) for e in expressions) and all(
-        _matches(node.name, e) for e in names if e["key"] == "metadata.name"
+    return all(matches(node.labels.get(e["key"]), e) for e in expressions) and all(
+        matches(node.name, e) for e in names if e["key"] == "metadata.name"
     )
-
-
-def _matches(value: str | None, expression: Mapping[str, Any]) -> bool:
-    values: list[str] = expression.get("values") or []
-    match expression.get("operator"):
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case "Gt" | "Lt" as operator:
-            try:
-                number, limit = int(value or ""), int(values[0])
-            except (ValueError, IndexError):
-                return False
-            return number > limit if operator == "Gt" else number < limit
-    return False

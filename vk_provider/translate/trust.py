@@ -20,6 +20,7 @@ import msgspec
 from vk_provider.api import words
 from vk_provider.kube.objects import Metadata
 from vk_provider.translate.names import Names
+from vk_provider.translate.selectors import matches
 
 TRUST_KEY: Final = "trust-anchors.pem"  # of the ConfigMap
 _CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
@@ -111,19 +112,5 @@ def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     """A label selector, as the API defines it."""
     wanted = selector.get("matchLabels") or {}
     return all(labels.get(key) == value for key, value in wanted.items()) and all(
-        _holds(expression, labels) for expression in selector.get("matchExpressions") or ()
+        matches(labels.get(expression["key"]), expression) for expression in selector.get("matchExpressions") or ()
     )
-
-
-def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    value, values = labels.get(expression["key"]), expression.get("values") or ()
-    match expression["operator"]:
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-    return False
