@@ -88,6 +88,10 @@ class Cluster:
         content_type: str = "application/json",
     ) -> Any:
         """The decoded answer. Raises ApiFailure."""
+        text = self._send(method, path, body, query or {}, content_type)
+        return json.loads(text) if text.startswith((b"{", b"[")) else text.decode()
+
+    def _send(self, method: str, path: str, body: Any, query: Mapping[str, str], content_type: str) -> bytes:
         uri = path + ("?" + urlencode(query) if query else "")
         payload = None if body is None else json.dumps(body)
         fresh = self._connection is None
@@ -104,10 +108,10 @@ class Cluster:
             self.close()
             if fresh:
                 raise ApiFailure(0, f"{method} {uri}: {error!r}") from error
-            return self.call(method, path, body, query=query, content_type=content_type)
+            return self._send(method, path, body, query, content_type)
         if response.status >= 300:
             raise ApiFailure(response.status, f"{method} {uri}: {text[:500].decode(errors='replace')}")
-        return json.loads(text) if text.startswith((b"{", b"[")) else text.decode()
+        return text
 
     def get(self, resource: Resource, name: str, namespace: str = "") -> Json:
         answer: Json = self.call("GET", resource.path(name, namespace))
@@ -126,6 +130,22 @@ class Cluster:
         query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
         items: list[Json] = self.call("GET", resource.path(namespace=namespace), query=query)["items"]
         return items
+
+    def position(self, resource: Resource) -> str:
+        """Where the history of these objects ends now."""
+        version: str = self.call("GET", resource.path(), query={"limit": "1"})["metadata"]["resourceVersion"]
+        return version
+
+    def history(self, resource: Resource, name: str, since: str) -> Sequence[Json]:
+        """Every version of an object after a `position`, those of its deletion too."""
+        query = {
+            "watch": "1",
+            "resourceVersion": since,
+            "timeoutSeconds": "1",
+            "fieldSelector": f"metadata.name={name}",
+        }
+        text = self._send("GET", resource.path(), None, query, MERGE)
+        return [json.loads(line)["object"] for line in text.splitlines()]
 
     def create(self, resource: Resource, body: Json, namespace: str = "") -> Json:
         whole = {"apiVersion": resource.api_version, "kind": resource.kind, **body}

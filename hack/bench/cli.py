@@ -118,8 +118,6 @@ async def _stream(parent: ClusterInfo, member: ClusterInfo, samples: int, comman
 
 
 def _add_streams(found: Found, measured: Streams) -> None:
-    for failure in measured.failures:
-        _screen.print(f"a transfer is left out: {failure}", style="yellow")
     add = found.figures.add
     add("exec_opened", measured.opened[0] * 1000)
     add("exec_overhead", (measured.opened[0] - measured.opened[1]) * 1000)

@@ -6,6 +6,7 @@ Needs containers: a parent and a member with a real node, and the program under 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from bench import process
 from bench.errors import BenchError
-from bench.execs import STATUS, STDOUT, Execs
+from bench.execs import STATUS, STDOUT, Execs, outcome
 from bench.figures import percentile
 from bench.program import Program
 from vk_provider.errors import ConflictError, ForbiddenError, NotFoundError
@@ -35,16 +36,12 @@ IDLE: Final = 200
 
 @dataclass(frozen=True)
 class Streams:
-    """`opened` is in seconds, the rates in MB/s; each through the parent and directly. `memory` is in MiB.
-
-    `failures` are transfers that could not be measured, in words.
-    """
+    """`opened` is in seconds, the rates in MB/s; each through the parent and directly. `memory` is in MiB."""
 
     opened: tuple[float, float]
     rate: tuple[float, float]
     log_rate: tuple[float, float]
     memory: float
-    failures: list[str]
 
     @property
     def share(self) -> float:
@@ -60,12 +57,12 @@ async def run(
     here, there = [Execs(file, NAMESPACE, _POD) for file in kubeconfigs]
     async with here, there:
         opened = await _opened(here, there, samples)
-        rates, failures = await _rates(here, there)
+        rates = [(await _rate(here), await _rate(there)) for _ in range(_TRANSFERS)]
         logs = [(await _log_rate(parent), await _log_rate(member)) for _ in range(_TRANSFERS)]
         streams = await asyncio.gather(*(here.open("cat") for _ in range(IDLE)))
         memory = process.memory_bytes(program.pids()) / 2**20
         await asyncio.gather(*(stream.close() for stream in streams))
-    return Streams(opened, _best(rates), _best(logs), memory, failures)
+    return Streams(opened, _best(rates), _best(logs), memory)
 
 
 def _best(rates: list[tuple[float, float]]) -> tuple[float, float]:
@@ -82,21 +79,10 @@ async def _opened(here: Execs, there: Execs, samples: int) -> tuple[float, float
             stream = await execs.open("true")
             if number >= 2:  # the first ones ask for permission, and make connections
                 times.append(time.monotonic() - began)
-            await stream.close()
+            _, status = await outcome(stream)
+            if json.loads(status or "{}").get("status") != "Success":
+                raise BenchError(f"true did not run in the container, which says: {status.decode(errors='replace')}")
     return percentile(found[0], 0.5), percentile(found[1], 0.5)
-
-
-async def _rates(here: Execs, there: Execs) -> tuple[list[tuple[float, float]], list[str]]:
-    """Raises BenchError where not one transfer could be measured."""
-    rates, failures = [], []
-    for _ in range(_TRANSFERS):
-        try:
-            rates.append((await _rate(here), await _rate(there)))
-        except BenchError as error:
-            failures.append(str(error))
-    if not rates:
-        raise BenchError(failures[-1])
-    return rates, failures
 
 
 async def _rate(execs: Execs) -> float:

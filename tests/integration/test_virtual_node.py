@@ -42,6 +42,19 @@ def test_the_node_says_what_the_member_is(parent: Cluster, beta: Cluster, served
     assert (cpu(parent), node["status"]["allocatable"]["memory"]) == (CORES, "32Gi")
 
 
+def test_a_new_node_is_ready_only_once_its_kubelet_api_is_served(
+    parent: Cluster, beta: Cluster, provider: Provider
+) -> None:
+    """Who waits for the node, or for a pod on it, may exec at once."""
+    before = parent.position(NODES)
+    members.join(parent, "beta", members.kubeconfig(beta))
+    members.wait_until_served(parent, "beta")
+    versions = parent.history(NODES, "beta", before)
+    assert {is_ready(node) for node in versions} == {False, True}
+    assert all(node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"] for node in versions if is_ready(node))
+    members.unjoin(parent, "beta")
+
+
 def test_others_that_write_the_node_at_the_same_time_are_no_trouble(parent: Cluster, served: None) -> None:
     """The node controller taints every new Node at once."""
     assert members.event_reasons(parent, "beta") & {"Conflict", "NotFound", "Error"} == set()
@@ -129,6 +142,11 @@ def test_a_node_that_somebody_deleted_comes_back(parent: Cluster, served: None) 
 
 def taints(parent: Cluster) -> list[Json]:
     return list(parent.get(NODES, "beta")["spec"]["taints"])
+
+
+def is_ready(node: Json) -> bool:
+    conditions = node["status"].get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def cpu(parent: Cluster) -> int:

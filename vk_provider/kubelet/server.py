@@ -153,7 +153,7 @@ class KubeletServer:
                 log.warning(
                     "kubelet API not served", extra={"node": self._node, "attempt": attempt, "error": str(error)}
                 )
-                await asyncio.sleep(full_jitter(attempt, base=2.0, cap=120.0, rng=self._rng))
+                await asyncio.sleep(full_jitter(attempt, base=0.5, cap=120.0, rng=self._rng))
 
     async def _load(self) -> float:
         self._ca = await client_ca(self._parent)

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _HEARTBEAT: Final = 60.0  # seconds between status writes when nothing changes
 _SETTLE: Final = 1.0  # seconds in which changes of the member's nodes and pods are gathered into one write
+_SERVED_WITHIN: Final = 5.0  # seconds that the first status waits for the kubelet API
 _ATTEMPTS: Final = 10  # at a Node that others write at the same time
 
 
@@ -66,6 +67,7 @@ class NodeLoop:
         self._nodes, self._others = nodes, others
         self._belief, self._recorder = belief, recorder
         self._address, self._port = address, 0
+        self._served = asyncio.Event()  # the kubelet API is, at `_port`
         self._dirty, self._urgent = asyncio.Event(), asyncio.Event()
         self._told = ""  # reason of the last Event
         self._owned: Any = None  # labels, taints and whether a fence is lifted, as they were last written
@@ -135,6 +137,7 @@ class NodeLoop:
     def serve_kubelet(self, port: int) -> None:
         """The kubelet API is served there now: tell the parent."""
         self._port = port
+        self._served.set()
         self.changed()
 
     def changed(self) -> None:
@@ -142,9 +145,16 @@ class NodeLoop:
         self._dirty.set()
 
     async def run(self) -> None:
-        """Works until cancelled. Both informers must be synced and the Node registered."""
+        """Works until cancelled. Both informers must be synced and the Node registered.
+
+        A node is Ready with its kubelet API, so that who waited for it may exec at once; or without, where that
+        cannot be served: a node without logs and exec is still a node.
+        """
         self._nodes.on_change(lambda _before, _after: self.changed())
         self._others.on_change(lambda _before, _after: self.changed())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SERVED_WITHIN):
+                await self._served.wait()
         await self._keep_status()
 
     async def _create(self, labels: dict[str, str]) -> Node:
