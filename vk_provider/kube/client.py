@@ -7,9 +7,6 @@ its Retry-After says. Every request has a deadline; a watch has an inactivity de
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,10 +18,10 @@ from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
-from aiohttp import AddrInfoType
 from yarl import URL
 
-from vk_provider.errors import ApiError, UnauthorizedError, UnreachableError, VkError, api_error
+from vk_provider.errors import UnauthorizedError, VkError
+from vk_provider.kube import transport
 from vk_provider.kube.credentials import Credentials
 from vk_provider.kube.objects import encode
 from vk_provider.kube.resources import Resource
@@ -34,19 +31,6 @@ T = TypeVar("T")
 JSON: Final = "application/json"
 DEADLINE: Final = 30.0  # seconds for one request, answer included
 _PATIENCE: Final = 2.0  # deadlines of a request that it goes on waiting where the server answers 429
-_SILENCE: Final = 30  # seconds without a packet of the peer's after which a connection is dead
-_SIGNS_OF_LIFE: Final = tuple(
-    (getattr(socket, name), value)
-    for name, value in (
-        ("TCP_KEEPIDLE", _SILENCE // 2),
-        ("TCP_KEEPINTVL", _SILENCE // 6),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", _SILENCE * 1000),  # milliseconds; where something was sent, and is not acknowledged
-    )
-    if hasattr(socket, name)  # of Linux; others have some of them
-)
-_LEAKY_TLS: Final = sys.version_info < (3, 12, 7)  # asyncio leaves a TLS transport open whose task is cancelled
-_NAME_MISMATCH: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
 class PatchType(StrEnum):
@@ -69,27 +53,6 @@ class _ListMetadata(msgspec.Struct, rename="camel"):
     continue_: str = msgspec.field(name="continue", default="")
 
 
-class _Cause(msgspec.Struct):
-    field: str = ""
-
-
-class _Details(msgspec.Struct):
-    causes: list[_Cause] | None = None
-
-
-class _Status(msgspec.Struct):
-    message: str = ""
-    reason: str = ""
-    code: int = 0
-    details: _Details | None = None
-
-    @property
-    def of_another_incarnation(self) -> bool:
-        """Whether a patch with `metadata.uid` met another UID, which servers call a change of an immutable field."""
-        causes = self.details.causes if self.details else None
-        return any(cause.field == "metadata.uid" for cause in causes or ())
-
-
 class Client:
     """One API server. Use as an async context manager, or call `close`."""
 
@@ -99,32 +62,8 @@ class Client:
         self._parsed = "", datetime.min
         self.heard_at = 0.0  # loop time of the last sign of life: a good answer, or bytes of a watch
         self._watches: set[aiohttp.ClientResponse] = set()
-        # The limit is on parallel requests; watches come on top through a connector of their own, so that many
-        # watches can never starve the requests.
-        self._requests = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                ssl=credentials.ssl,
-                limit=connections,
-                keepalive_timeout=60,
-                enable_cleanup_closed=_LEAKY_TLS,
-                socket_factory=_socket,
-            ),
-            skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        self._streams = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                ssl=credentials.ssl,
-                limit=0,
-                force_close=True,
-                enable_cleanup_closed=_LEAKY_TLS,
-                socket_factory=_socket,
-            ),
-            skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            read_bufsize=2**18,
-        )
+        self._requests = transport.for_requests(credentials.ssl, connections)
+        self._streams = transport.for_streams(credentials.ssl)
 
     @property
     def server(self) -> str:
@@ -253,11 +192,11 @@ class Client:
                     answer = await response.read()
                     self._date, self._date_at = response.headers.get("Date", ""), time.monotonic()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise self._unreachable(error) from error
+                raise transport.unreachable(self.server, error) from error
             if response.status < 300:
                 self.heard_at = asyncio.get_running_loop().time()
                 return answer
-            failure = _failure(response, answer)
+            failure = transport.failure(response, answer)
             if isinstance(failure, UnauthorizedError) and not renewed and self.credentials.renew():
                 renewed = True
             elif failure.status == 429 and waited + (pause := failure.retry_after or 1.0) <= _PATIENCE * deadline:
@@ -277,7 +216,7 @@ class Client:
                 self._url(path, query), headers=await self._headers(None), timeout=timeout, **self._connect()
             ) as response:
                 if response.status != 200:
-                    failure = _failure(response, await response.read())
+                    failure = transport.failure(response, await response.read())
                     if isinstance(failure, UnauthorizedError):
                         self.credentials.renew()
                     raise failure
@@ -289,7 +228,7 @@ class Client:
                 finally:
                     self._watches.discard(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._unreachable(error) from error
+            raise transport.unreachable(self.server, error) from error
 
     def end_watches(self) -> None:
         """Ends the watches that are open, as if the server had: some may have been dead for a while without a sign."""
@@ -314,7 +253,7 @@ class Client:
                     **self._connect(),
                 )
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise self._unreachable(error) from error
+                raise transport.unreachable(self.server, error) from error
             if response.status != 401 or renewed or not self.credentials.renew():
                 return response
             response.close()
@@ -333,34 +272,6 @@ class Client:
 
     def _connect(self) -> dict[str, Any]:
         return {"server_hostname": self.credentials.tls_server_name, "proxy": self.credentials.proxy}
-
-    def _unreachable(self, error: BaseException) -> UnreachableError:
-        if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
-            cause: BaseException = getattr(error, "certificate_error", error)
-            mismatch = getattr(cause, "verify_code", 0) in _NAME_MISMATCH
-            wrong = "server and tls-server-name" if mismatch else "certificate-authority-data"
-            return UnreachableError(
-                f"{self.server}: its certificate is not trusted: {getattr(cause, 'verify_message', cause)}",
-                reason="CertificateInvalid",
-                remedy=f"check {wrong} of the kubeconfig",
-            )
-        if isinstance(error, TimeoutError):
-            return UnreachableError(f"{self.server}: no answer in time")
-        text = " ".join(str(error).split()) or type(error).__name__
-        return UnreachableError(f"{self.server}: {text}")
-
-
-def _socket(address: AddrInfoType) -> socket.socket:
-    """One whose kernel asks a silent peer for a sign of life: a link that drops packets is noticed within `_SILENCE`.
-
-    (client-go does so with pings of HTTP/2, for the same reason.)
-    """
-    family, kind, protocol, _, _ = address
-    found = socket.socket(family, kind, protocol)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _SIGNS_OF_LIFE:
-        found.setsockopt(socket.IPPROTO_TCP, option, value)
-    return found
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
@@ -382,16 +293,3 @@ def _decode(body: bytes, type: type[T]) -> T:
         return msgspec.json.decode(body, type=type)
     except msgspec.DecodeError as error:
         raise VkError(f"the API server's answer is not a Kubernetes object: {error}", reason="NotKubernetes") from error
-
-
-def _failure(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
-    try:
-        status = msgspec.json.decode(body, type=_Status)
-    except msgspec.DecodeError:
-        status = _Status(message=body[:200].decode(errors="replace").strip())
-    message = status.message or f"HTTP {response.status} {response.reason}"
-    retry_after = response.headers.get("Retry-After", "")
-    seconds = float(retry_after) if retry_after.isdigit() else None
-    if status.of_another_incarnation:
-        return api_error(409, "Conflict", message)
-    return api_error(response.status, status.reason or str(response.reason), message, seconds)

@@ -1,0 +1,129 @@
+"""Connections to one API server, and what their failures mean.
+
+A peer that falls silent is noticed by the kernel; an answer that is no success becomes a typed error.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import sys
+from typing import Final
+
+import aiohttp
+import msgspec
+from aiohttp import AddrInfoType
+
+from vk_provider.errors import ApiError, UnreachableError, api_error
+
+_SILENCE: Final = 30  # seconds without a packet of the peer's after which a connection is dead
+_SIGNS_OF_LIFE: Final = tuple(
+    (getattr(socket, name), value)
+    for name, value in (
+        ("TCP_KEEPIDLE", _SILENCE // 2),
+        ("TCP_KEEPINTVL", _SILENCE // 6),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", _SILENCE * 1000),  # milliseconds; where something was sent, and is not acknowledged
+    )
+    if hasattr(socket, name)  # of Linux; others have some of them
+)
+_LEAKY_TLS: Final = sys.version_info < (3, 12, 7)  # asyncio leaves a TLS transport open whose task is cancelled
+_NOT_SENT: Final = ("Accept-Encoding", "User-Agent", "Accept")  # what aiohttp would add by itself
+_NAME_MISMATCH: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+
+
+def for_requests(tls: ssl.SSLContext, connections: int) -> aiohttp.ClientSession:
+    """For requests with an answer, at most so many at a time."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            ssl=tls,
+            limit=connections,
+            keepalive_timeout=60,
+            enable_cleanup_closed=_LEAKY_TLS,
+            socket_factory=_socket,
+        ),
+        skip_auto_headers=_NOT_SENT,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+def for_streams(tls: ssl.SSLContext) -> aiohttp.ClientSession:
+    """For watches and streams, without a limit: many of them must never starve the requests."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            ssl=tls,
+            limit=0,
+            force_close=True,
+            enable_cleanup_closed=_LEAKY_TLS,
+            socket_factory=_socket,
+        ),
+        skip_auto_headers=_NOT_SENT,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=2**18,
+    )
+
+
+def unreachable(server: str, error: BaseException) -> UnreachableError:
+    """What a connection failed for, in words; with a remedy where the certificate is not trusted."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+        cause: BaseException = getattr(error, "certificate_error", error)
+        mismatch = getattr(cause, "verify_code", 0) in _NAME_MISMATCH
+        wrong = "server and tls-server-name" if mismatch else "certificate-authority-data"
+        return UnreachableError(
+            f"{server}: its certificate is not trusted: {getattr(cause, 'verify_message', cause)}",
+            reason="CertificateInvalid",
+            remedy=f"check {wrong} of the kubeconfig",
+        )
+    if isinstance(error, TimeoutError):
+        return UnreachableError(f"{server}: no answer in time")
+    text = " ".join(str(error).split()) or type(error).__name__
+    return UnreachableError(f"{server}: {text}")
+
+
+def _socket(address: AddrInfoType) -> socket.socket:
+    """One whose kernel asks a silent peer for a sign of life: a link that drops packets is noticed within `_SILENCE`.
+
+    (client-go does so with pings of HTTP/2, for the same reason.)
+    """
+    family, kind, protocol, _, _ = address
+    found = socket.socket(family, kind, protocol)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _SIGNS_OF_LIFE:
+        found.setsockopt(socket.IPPROTO_TCP, option, value)
+    return found
+
+
+class _Cause(msgspec.Struct):
+    field: str = ""
+
+
+class _Details(msgspec.Struct):
+    causes: list[_Cause] | None = None
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+    details: _Details | None = None
+
+    @property
+    def of_another_incarnation(self) -> bool:
+        """Whether a patch with `metadata.uid` met another UID, which servers call a change of an immutable field."""
+        causes = self.details.causes if self.details else None
+        return any(cause.field == "metadata.uid" for cause in causes or ())
+
+
+def failure(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
+    """What the server refused a request for, with its own message and its Retry-After."""
+    try:
+        status = msgspec.json.decode(body, type=_Status)
+    except msgspec.DecodeError:
+        status = _Status(message=body[:200].decode(errors="replace").strip())
+    message = status.message or f"HTTP {response.status} {response.reason}"
+    retry_after = response.headers.get("Retry-After", "")
+    seconds = float(retry_after) if retry_after.isdigit() else None
+    if status.of_another_incarnation:
+        return api_error(409, "Conflict", message)
+    return api_error(response.status, status.reason or str(response.reason), message, seconds)
