@@ -45,6 +45,8 @@ def main(times: int, pods: int, fake: bool, file: Path | None) -> None:
         with _clusters(real=False) as (world, root):
             runs.set_health(world, runs.FAST)
             found("many", runs.rate(world, root, pods))
+        with _plain(pods) as world:
+            found("plain", runs.plain_rate(world, pods))
     except (ExpectationError, localkube.LocalkubeError) as error:
         console.print(f"[bold red]{error}", soft_wrap=True)
         sys.exit(1)
@@ -71,6 +73,20 @@ def _clusters(*, real: bool) -> Iterator[tuple[World, Path]]:
         finally:
             if world is not None:
                 world.stop_provider()
+            localkube.down(root=root)
+
+
+@contextmanager
+def _plain(pods: int) -> Iterator[World]:
+    """A cluster with two fake nodes, of which each holds all the pods."""
+    with tempfile.TemporaryDirectory(prefix="vk-failover-") as directory:
+        root = Path(directory)
+        try:
+            with localkube.on_stderr() as progress:
+                (made,) = localkube.up([f"plain:fake=2,pods={pods}"], progress=progress, root=root).values()
+            kubectl = localkube.program("kubectl", root=root)
+            yield World(parent=made.kubeconfig, members={}, kubectl_path=kubectl, real=False, root=root)
+        finally:
             localkube.down(root=root)
 
 
