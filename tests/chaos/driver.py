@@ -77,6 +77,8 @@ def play(world: World, seed: int, seconds: float, say: Say, *, faults: bool = Tr
     found = list(dict.fromkeys([*found, *violations(history, AT_REST), *world.defects()]))
     for text in found:
         say(f"FOUND {text}")
+        for line in history.about(text):
+            say(f"    {line}")
     pods = len({seen.uid for seen in history.of(PARENT)})
     return Outcome(seed, len(steps), settled, pods, len(history.containers), found)
 

@@ -28,6 +28,11 @@ class Seen:
     gone: bool = False
     at: float = 0.0  # when it was heard of, by the clock of containers
 
+    def __str__(self) -> str:
+        marks = [mark for mark, holds in (("deleting", self.deleting), ("gone", self.gone)) if holds]
+        shown = [self.cluster, self.key, self.uid, self.phase, f"restarts={self.restarts}", *marks]
+        return f"{self.at:.2f} {' '.join(shown)}"
+
 
 @dataclass(frozen=True)
 class Container:
@@ -80,6 +85,12 @@ class History:
 
     def of(self, *clusters: str) -> Iterator[Seen]:
         return (seen for seen in self.seen if seen.cluster in clusters)
+
+    def about(self, text: str) -> Iterator[str]:
+        """What was seen of the pods whose UIDs a text names, parent and member pods alike, in order."""
+        for seen in self.seen:
+            if seen.uid in text or (seen.parent_uid and seen.parent_uid in text):
+                yield str(seen)
 
     @property
     def members(self) -> set[str]:

@@ -69,6 +69,31 @@ def test_the_second_loss_in_a_row_waits_as_a_crashing_container_does(
     eventually(lambda: restart_count(runs(parent, "web", namespace)()) == 2, "it runs once more")
 
 
+def test_restarts_stay_counted_when_a_pod_that_is_held_back_is_deleted(
+    parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json
+) -> None:
+    """Its last words are those of its wait, and not of the member pod before."""
+
+    def lose(count: int) -> None:
+        start_idle(alpha, "web", namespace)
+        eventually(lambda: restart_count(runs(parent, "web", namespace)()) == count, f"it runs, restarts={count}")
+        alpha.delete(PODS, "web", namespace, grace_seconds=0)
+
+    before = parent.position(PODS)
+    parent.create(PODS, idle("web"), namespace)
+    lose(0)
+    lose(1)
+    eventually(lambda: waiting_reason(parent.get(PODS, "web", namespace)) == "CrashLoopBackOff", "it is held back")
+    parent.delete(PODS, "web", namespace)
+    wait_until_gone(parent, "web", namespace)
+    shown = [
+        version for version in parent.history(PODS, "web", before) if version["metadata"]["namespace"] == namespace
+    ]
+    counts = [restart_count(version) for version in shown if "containerStatuses" in version["status"]]
+    assert counts == sorted(counts)
+    assert counts[-1] == 2
+
+
 def test_a_foreign_pod_of_that_name_is_left_alone_and_the_pod_starts_when_it_is_gone(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:

@@ -162,8 +162,11 @@ class PodLoop:
         parent = self._parent_pods.items.get(key)
         state = self._state(key)
         member = self._member_pods.items.get(self._member_key(key)) or state.foreign
+        why = self._blind()
+        if parent and member is None and not why:
+            parent = await self._last_words(parent, state)
         action = decide(parent, member, self._names, now=self._parent.server_time(), made=state.made)
-        if why := self._blind():
+        if why:
             await self._while_blind(parent, action, state, why)
             return None
         if member and is_stray(parent, member, self._names) and not self._brake.may_delete(member):
@@ -252,8 +255,16 @@ class PodLoop:
             pass  # the watch will say so
         state.deleting = asked
 
+    async def _last_words(self, parent: Pod, state: PodState) -> Pod:
+        """The parent pod with what the member pod said before it went; said once, since other words may follow."""
+        if (last := state.last) and last.metadata.annotations.get(words.PARENT_UID) == parent.metadata.uid:
+            await self._statuses.reflect(parent, last)
+            parent = self._parent_pods.items.get(parent.metadata.key, parent)
+        state.last = None
+        return parent
+
     async def _finish(self, parent: Pod, state: PodState) -> None:
-        """The member pod is gone: writes its last words, then lets the parent pod go."""
+        """The member pod is gone: lets the parent pod go."""
         if state.finished == parent.metadata.uid:
             return  # the watch will say so, or whoever holds a finalizer
         if state.unsure:
@@ -261,10 +272,6 @@ class PodLoop:
             if self._member_pods.items.get(self._member_key(parent.metadata.key)) is not None:
                 self.queue.add(parent.metadata.key)
                 return
-        last = state.last
-        if last is not None and last.metadata.annotations.get(words.PARENT_UID) == parent.metadata.uid:
-            await self._statuses.reflect(parent, last)
-            parent = self._parent_pods.items.get(parent.metadata.key, parent)
         if parent.metadata.finalizers and pod_phase(parent).phase not in TERMINAL:
             # It outlives its deletion for somebody who waits for its end, as a Job does: a kubelet gives it one.
             await self._statuses.fail(parent, "", "")

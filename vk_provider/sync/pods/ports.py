@@ -56,7 +56,7 @@ class PodState:
     """Memory about one pod beyond the caches; may be lost at any time."""
 
     applied: int = 0  # hash of (parent, member) for which no change was left to apply
-    last: Pod | None = None  # the member pod as it was when it went
+    last: Pod | None = None  # the member pod as it was when it went, until that is reflected
     made: str = ""  # UID of the parent pod that had a member pod, which its status may not say yet
     foreign: Pod | None = None  # what has the pod's name in the member and is not ours
     unsure: bool = False  # a create was sent and its outcome is unknown
