@@ -20,6 +20,7 @@ from aiohttp import web
 
 from vk_provider.kube.auth import Kubeconfig
 from vk_provider.kube.client import Client
+from vk_provider.kube.transport import LEAKY_TLS
 
 Script = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
@@ -65,7 +66,8 @@ class Gateway:
         application = web.Application(client_max_size=2**24)
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=False, limit=0), timeout=aiohttp.ClientTimeout()
+            connector=aiohttp.TCPConnector(ssl=False, limit=0, enable_cleanup_closed=LEAKY_TLS),
+            timeout=aiohttp.ClientTimeout(),
         )
         self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()

@@ -207,6 +207,7 @@ class Member:
             recorder=recorder,
             workers=self._settings.workers,
             blind=self._blind,
+            known=lambda: node.known_resources,
         )
         certificates = CertificateLoop(names, parent, member, caches.parent_pods, caches.copies["Secret"], recorder)
         events = EventLoop(names, caches.parent_pods, caches.member_pods, member_events(member), recorder)

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import aiohttp
 
 from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.transport import LEAKY_TLS
 
 STDIN, STDOUT, STATUS, CLOSE = 0, 1, 3, 255  # channels
 _PROTOCOL: Final = "v5.channel.k8s.io"
@@ -26,7 +27,7 @@ class Execs:
         credentials = Kubeconfig.from_files(str(kubeconfig)).credentials()
         self._path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
         self._authorization = credentials.authorization
-        connector = aiohttp.TCPConnector(ssl=credentials.ssl, limit=0)
+        connector = aiohttp.TCPConnector(ssl=credentials.ssl, limit=0, enable_cleanup_closed=LEAKY_TLS)
         self._session = aiohttp.ClientSession(credentials.server, connector=connector)
 
     async def __aenter__(self) -> Execs:

@@ -14,6 +14,7 @@ import aiohttp
 
 from tests.chaos.history import History, seen
 from tests.cluster import Cluster
+from vk_provider.kube.transport import LEAKY_TLS
 
 Json = dict[str, Any]
 Heard = Callable[[str, Json], None]
@@ -31,7 +32,8 @@ class Api:
         context = ssl.create_default_context(cadata=base64.b64decode(cluster.ca_data).decode())
         context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=0), headers={"User-Agent": "test"}
+            connector=aiohttp.TCPConnector(ssl=context, limit=0, enable_cleanup_closed=LEAKY_TLS),
+            headers={"User-Agent": "test"},
         )
 
     async def close(self) -> None:

@@ -20,6 +20,7 @@ from tests.unit.pods import PARENT, pod
 from tests.waiting import eventually_here
 from vk_provider.api import words
 from vk_provider.kube.objects import Pod
+from vk_provider.kube.transport import LEAKY_TLS
 from vk_provider.kubelet.backend import Backend
 from vk_provider.kubelet.server import KubeletServer
 from vk_provider.translate.names import Names
@@ -71,7 +72,7 @@ class Served:
     @contextlib.asynccontextmanager
     async def session(self, tls: ssl.SSLContext | None = None, token: str = "") -> AsyncIterator[aiohttp.ClientSession]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        connector = aiohttp.TCPConnector(ssl=tls or self.tls(), force_close=True)
+        connector = aiohttp.TCPConnector(ssl=tls or self.tls(), force_close=True, enable_cleanup_closed=LEAKY_TLS)
         async with aiohttp.ClientSession(
             f"https://{ADDRESS}:{self.port}", connector=connector, headers=headers, auto_decompress=False
         ) as session:

@@ -22,6 +22,8 @@ PARENT_NAME: Final = f"{DOMAIN}/parent-name"
 PARENT_SERVICE_ACCOUNT: Final = f"{DOMAIN}/parent-service-account"
 PARENT_LABELS: Final = f"{DOMAIN}/parent-labels"  # as the downward API writes them into a file, where a pod asks
 PARENT_ANNOTATIONS: Final = f"{DOMAIN}/parent-annotations"  # the same of annotations
+# As the API server labels a pod when it binds it, for the pods that look at that label: label -> annotation
+PARENT_TOPOLOGY: Final = {f"topology.kubernetes.io/{part}": f"{DOMAIN}/parent-{part}" for part in ("zone", "region")}
 APPLIED: Final = f"{DOMAIN}/applied"  # images and resources that the parent pod had last
 METADATA_KEYS: Final = f"{DOMAIN}/metadata-keys"  # labels and annotations that came from the parent, for their removal
 RESTARTS: Final = f"{DOMAIN}/restarts"  # restart counts that earlier member pods of the same parent pod had

@@ -27,7 +27,7 @@ _SIGNS_OF_LIFE: Final = tuple(
     )
     if hasattr(socket, name)  # of Linux; others have some of them
 )
-_LEAKY_TLS: Final = sys.version_info < (3, 12, 7)  # asyncio leaves a TLS transport open whose task is cancelled
+LEAKY_TLS: Final = sys.version_info < (3, 12, 7)  # asyncio leaves a TLS transport open whose task is cancelled
 _NOT_SENT: Final = ("Accept-Encoding", "User-Agent", "Accept")  # what aiohttp would add by itself
 _NAME_MISMATCH: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -39,7 +39,7 @@ def for_requests(tls: ssl.SSLContext, connections: int) -> aiohttp.ClientSession
             ssl=tls,
             limit=connections,
             keepalive_timeout=60,
-            enable_cleanup_closed=_LEAKY_TLS,
+            enable_cleanup_closed=LEAKY_TLS,
             socket_factory=_socket,
         ),
         skip_auto_headers=_NOT_SENT,
@@ -55,7 +55,7 @@ def for_streams(tls: ssl.SSLContext) -> aiohttp.ClientSession:
             ssl=tls,
             limit=0,
             force_close=True,
-            enable_cleanup_closed=_LEAKY_TLS,
+            enable_cleanup_closed=LEAKY_TLS,
             socket_factory=_socket,
         ),
         skip_auto_headers=_NOT_SENT,

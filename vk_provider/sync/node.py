@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, Final
 
 import msgspec
@@ -73,6 +73,7 @@ class NodeLoop:
         self._owned: Any = None  # labels, taints and whether a fence is lifted, as they were last written
         self._since: dict[str, tuple[str, str]] = {}  # condition -> status, and since when
         self._sent: Offer = Offer()
+        self._known: set[str] = set()  # resources that the member's nodes have or had
         self.uid = ""  # of the Node, once it is registered
 
     async def register(self) -> None:
@@ -103,6 +104,8 @@ class NodeLoop:
             )
         self.uid = node.metadata.uid
         self._owned = None
+        for one in self._nodes.items.values():
+            self._learn(one)
         status = msgspec.json.decode(node.status, type=_Status)
         self._since = {c.type: (c.status, c.last_transition_time or "") for c in status.conditions}
         self._sent = Offer(status.capacity, status.allocatable)
@@ -140,9 +143,22 @@ class NodeLoop:
         self._served.set()
         self.changed()
 
+    def _node_changed(self, _before: MemberNode | None, after: MemberNode | None) -> None:
+        self._learn(after)
+        self.changed()
+
+    def _learn(self, node: MemberNode | None) -> None:
+        if node is not None:
+            self._known |= node.capacity.keys() | node.allocatable.keys()
+
     def changed(self) -> None:
         """Something that the status is made of has changed: write it soon."""
         self._dirty.set()
+
+    @property
+    def known_resources(self) -> Set[str]:
+        """Resources that nodes of the member have or had since it is served, and those that its owner promises."""
+        return self._known | self._cluster.spec.capacity.keys()
 
     async def run(self) -> None:
         """Works until cancelled. Both informers must be synced and the Node registered.
@@ -150,7 +166,7 @@ class NodeLoop:
         A node is Ready with its kubelet API, so that who waited for it may exec at once; or without, where that
         cannot be served: a node without logs and exec is still a node.
         """
-        self._nodes.on_change(lambda _before, _after: self.changed())
+        self._nodes.on_change(self._node_changed)
         self._others.on_change(lambda _before, _after: self.changed())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SERVED_WITHIN):

@@ -8,11 +8,13 @@ parent pod has changed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 Record = dict[str, Any]
+
+_RESIZABLE: Final = ("cpu", "memory")
 
 
 def record(spec: Mapping[str, Any]) -> Record:
@@ -43,9 +45,20 @@ def resources(kind: str = "", container: str = "") -> str:
     return f"{kind}/{container}/resources" if container else "resources"
 
 
+def resizable(resources: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The part of resources that a resize may change
+    (https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/#limitations).
+    """
+    found = {
+        kind: {name: value for name, value in ((resources or {}).get(kind) or {}).items() if name in _RESIZABLE}
+        for kind in ("requests", "limits")
+    }
+    return {kind: quantities for kind, quantities in found.items() if quantities}
+
+
 def _parts(spec: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for kind in ("initContainers", "containers"):
         for container in spec.get(kind) or ():
             yield image(kind, container["name"]), container.get("image")
-            yield resources(kind, container["name"]), container.get("resources")
-    yield resources(), spec.get("resources")
+            yield resources(kind, container["name"]), resizable(container.get("resources"))
+    yield resources(), resizable(spec.get("resources"))

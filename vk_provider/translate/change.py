@@ -127,30 +127,27 @@ def _resources(wanted: Mapping[str, Any], actual: Mapping[str, Any], stale: Set[
     for kind in ("containers", "initContainers"):
         have = {container["name"]: container.get("resources") or {} for container in actual.get(kind) or ()}
         different = [
-            {
-                "name": container["name"],
-                "resources": {k: resources[k] for k in ("requests", "limits") if k in resources},
-            }
+            {"name": container["name"], "resources": resources}
             for container in wanted.get(kind) or ()
             if applied.resources(kind, container["name"]) in stale
-            and (resources := container.get("resources"))
+            and (resources := applied.resizable(container.get("resources")))
             and container["name"] in have
             and _differ(resources, have[container["name"]])
         ]
         if different:
             changed[kind] = different
-    pod_level = wanted.get("resources")
+    pod_level = applied.resizable(wanted.get("resources"))
     if applied.resources() in stale and pod_level and _differ(pod_level, actual.get("resources") or {}):
-        changed["resources"] = {k: pod_level[k] for k in ("requests", "limits") if k in pod_level}
+        changed["resources"] = pod_level
     return changed
 
 
 def _differ(wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> bool:
-    """Whether cpu or memory (what a resize may change) differ; defaults that the member added do not count."""
+    """Whether what is wanted is not there; defaults that the member added do not count."""
     return any(
-        name in ("cpu", "memory") and (actual.get(kind) or {}).get(name) != value
-        for kind in ("requests", "limits")
-        for name, value in (wanted.get(kind) or {}).items()
+        (actual.get(kind) or {}).get(name) != value
+        for kind, quantities in wanted.items()
+        for name, value in quantities.items()
     )
 
 

@@ -105,6 +105,7 @@ RULES: Final[Mapping[str, _Rule]] = {
             "env[].valueFrom.fieldRef.fieldPath": _Rule(_SHOWN),
             "env[].valueFrom.configMapKeyRef.name": _Rule(_ROOT_CA),
             "envFrom[].configMapRef.name": _Rule(_ROOT_CA),
+            "resources": _Rule("no node of the member has them: they count in the parent only", _always),
             "volumeMounts": _Rule(_NO_TOKEN),
         }.items()
     },

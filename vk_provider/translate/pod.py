@@ -7,7 +7,7 @@ those that this code has never heard of included.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from vk_provider.translate import applied, downward
 from vk_provider.translate.certificates import mounted, source_name
 from vk_provider.translate.constraints import soften
 from vk_provider.translate.dependents import CONTAINER_LISTS, token_key
+from vk_provider.translate.extended import drop_unknown
 from vk_provider.translate.names import ROOT_CA, Names
 from vk_provider.translate.trust import TRUST_KEY, TrustQuery
 
@@ -78,15 +79,27 @@ class Target:
             "metadata.labels": f"metadata.annotations['{words.PARENT_LABELS}']",
             "metadata.annotations": f"metadata.annotations['{words.PARENT_ANNOTATIONS}']",
         }
+        paths |= {
+            f"metadata.labels['{label}']": f"metadata.annotations['{annotation}']"
+            for label, annotation in words.PARENT_TOPOLOGY.items()
+        }
         if self.names.prefix:
             paths["metadata.namespace"] = f"metadata.annotations['{words.PARENT_NAMESPACE}']"
         return paths
 
 
 def member_pod(
-    parent: Pod, target: Target, *, restarts: Mapping[str, int] | None = None, owner: Owner | None = None
+    parent: Pod,
+    target: Target,
+    *,
+    restarts: Mapping[str, int] | None = None,
+    owner: Owner | None = None,
+    known: Set[str] | None = None,
 ) -> dict[str, Any]:
-    """The manifest to create in the member. `restarts`: container name -> restarts of earlier member pods."""
+    """The manifest to create in the member. `restarts`: container name -> restarts of earlier member pods.
+
+    `known` are the resources that the member has or had; None: nobody can tell, and every request stays.
+    """
     spec = fields(parent.spec)
     metadata = _metadata(parent, target.names, spec)
     if restarts:
@@ -94,6 +107,8 @@ def member_pod(
     if owner:
         metadata["ownerReferences"] = [owner.reference]
     spec = member_spec(spec, parent, target)
+    if known is not None:
+        drop_unknown(spec, known)
     metadata["annotations"][words.APPLIED] = applied.encode(applied.record(spec))
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
@@ -122,11 +137,14 @@ def _metadata(parent: Pod, names: Names, spec: Mapping[str, Any]) -> dict[str, A
         words.PARENT_SERVICE_ACCOUNT: spec.get("serviceAccountName", "default"),
         words.METADATA_KEYS: _compact([sorted(labels), sorted(annotations)]),
     }
-    shown = {(item.get("fieldRef") or {}).get("fieldPath") for item in _downward_items(spec)}
+    shown = {reference["fieldPath"] for reference in _field_refs(spec)}
     if "metadata.labels" in shown:
         ours[words.PARENT_LABELS] = downward.text(parent.metadata.labels)
     if "metadata.annotations" in shown:
         ours[words.PARENT_ANNOTATIONS] = downward.text(parent.metadata.annotations)
+    for label, annotation in words.PARENT_TOPOLOGY.items():
+        if f"metadata.labels['{label}']" in shown and label in parent.metadata.labels:
+            ours[annotation] = parent.metadata.labels[label]
     return {
         "name": parent.metadata.name,
         "namespace": names.namespace(parent.metadata.namespace),
@@ -146,24 +164,21 @@ def containers(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _rewrite_field_refs(spec: dict[str, Any], paths: Mapping[str, str]) -> None:
+    for reference in _field_refs(spec):
+        reference["fieldPath"] = paths.get(reference["fieldPath"], reference["fieldPath"])
+
+
+def _field_refs(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What the downward API puts into environments and files."""
     for container in containers(spec):
         for entry in container.get("env") or ():
-            _rewrite(entry.get("valueFrom"), paths)
-    for item in _downward_items(spec):
-        _rewrite(item, paths)
-
-
-def _downward_items(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What the downward API puts into files."""
+            if reference := (entry.get("valueFrom") or {}).get("fieldRef"):
+                yield reference
     for volume in spec.get("volumes") or ():
         for source in (volume, *(volume.get("projected", {}).get("sources") or ())):
-            yield from source.get("downwardAPI", {}).get("items") or ()
-
-
-def _rewrite(holder: dict[str, Any] | None, paths: Mapping[str, str]) -> None:
-    reference = (holder or {}).get("fieldRef")
-    if reference and reference.get("fieldPath") in paths:
-        reference["fieldPath"] = paths[reference["fieldPath"]]
+            for item in source.get("downwardAPI", {}).get("items") or ():
+                if reference := item.get("fieldRef"):
+                    yield reference
 
 
 def _parent_api(spec: dict[str, Any], parent: Pod, target: Target) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Final
 
 from vk_provider.api import words
@@ -70,8 +70,11 @@ class PodLoop:
         recorder: Recorder,
         workers: int,
         blind: Callable[[], str],
+        known: Callable[[], Set[str]],
     ) -> None:
-        """`blind` gives why nothing is known of the member's pods now; empty: the cache is what is there."""
+        """`blind` gives why nothing is known of the member's pods now; empty: the cache is what is there.
+        `known` are the resources that the member has or had.
+        """
         self._target, self._names = target, target.names
         self._parent, self._member = parent, member
         self._parent_pods, self._member_pods = parent_pods, member_pods
@@ -85,6 +88,7 @@ class PodLoop:
             services=services,
             statuses=statuses,
             event=self._event,
+            known=known,
         )
         self._brake, self._recorder, self._blind = brake, recorder, blind
         self._states: dict[str, PodState] = {}

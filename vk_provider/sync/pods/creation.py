@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, Final
 
 from vk_provider.api import words
@@ -50,11 +50,13 @@ class Creation:
         services: Services,
         statuses: Statuses,
         event: Event,
+        known: Callable[[], Set[str]],
     ) -> None:
+        """`known` are the resources that the member has or had."""
         self._target, self._names = target, target.names
         self._member, self._member_pods = member, member_pods
         self._dependents, self._namespaces, self._services = dependents, namespaces, services
-        self._statuses, self._event = statuses, event
+        self._statuses, self._event, self._known = statuses, event, known
 
     async def create(self, parent: Pod, state: PodState, *, again: bool) -> float | None:
         """Brings what the pod needs, then makes the member pod. Returns seconds until it needs a look again.
@@ -73,7 +75,7 @@ class Creation:
             owner = Owner(self._names.namespace(namespace), await self._namespaces.ensure(namespace))
             await self._services.ensure(namespace)
             await self._dependents.bring(parent)
-            manifest = member_pod(parent, self._target, restarts=counts, owner=owner)
+            manifest = member_pod(parent, self._target, restarts=counts, owner=owner, known=self._known())
             created = await self._send(manifest, owner.namespace, state)
         except NameTakenError as error:
             return await self.conflict(parent, error.message)

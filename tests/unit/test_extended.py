@@ -1,0 +1,76 @@
+"""Requests for resources that no node of the member knows, as a kubelet's admission treats them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.pods import TARGET, as_pod, pod
+from vk_provider.kube.objects import fields
+from vk_provider.translate.change import changes
+from vk_provider.translate.deeds import deeds
+from vk_provider.translate.extended import is_extended
+from vk_provider.translate.pod import member_pod
+
+
+def container(name: str, resources: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "image": "app:1", "resources": resources}
+
+
+ASKED = {
+    "requests": {"cpu": "1", "example.com/fake": "1", "nvidia.com/gpu": "1"},
+    "limits": {"example.com/fake": "1", "nvidia.com/gpu": "1"},
+}
+PARENT = pod({"containers": [container("app", ASKED)], "initContainers": [container("init", ASKED)]})
+
+
+@pytest.mark.parametrize(
+    ("name", "extended"),
+    [
+        ("cpu", False),
+        ("memory", False),
+        ("hugepages-2Mi", False),
+        ("kubernetes.io/batch-cpu", False),
+        ("storage.kubernetes.io/x", False),
+        ("requests.example.com/fake", False),
+        ("example.com/fake", True),
+    ],
+)
+def test_extended_is_what_has_a_domain_that_is_not_kubernetes_own(name: str, extended: bool) -> None:
+    assert is_extended(name) == extended
+
+
+def test_only_what_the_member_knows_is_asked_of_it() -> None:
+    spec = member_pod(PARENT, TARGET, known={"cpu", "nvidia.com/gpu"})["spec"]
+    for kind in ("containers", "initContainers"):
+        assert spec[kind][0]["resources"] == {
+            "requests": {"cpu": "1", "nvidia.com/gpu": "1"},
+            "limits": {"nvidia.com/gpu": "1"},
+        }
+
+
+def test_where_nobody_can_tell_everything_is_asked() -> None:
+    assert member_pod(PARENT, TARGET)["spec"]["containers"][0]["resources"] == ASKED
+
+
+def test_it_is_said() -> None:
+    member = member_pod(PARENT, TARGET, known={"cpu", "nvidia.com/gpu"})
+    missed = [deed.field for deed in deeds({"spec": fields(PARENT.spec)}, member, TARGET) if deed.missed]
+    assert missed == ["spec.containers[app].resources", "spec.initContainers[init].resources"]
+
+
+def test_a_member_that_learns_of_the_resource_later_changes_no_running_pod() -> None:
+    manifest = member_pod(PARENT, TARGET, known={"cpu"})
+    manifest["metadata"]["uid"] = "m-1"
+    assert changes(PARENT, as_pod(manifest), TARGET) == []
+
+
+def test_a_resize_leaves_out_what_was_left_out_before() -> None:
+    manifest = member_pod(PARENT, TARGET, known={"cpu"})
+    manifest["metadata"]["uid"] = "m-1"
+    larger = {**ASKED, "requests": ASKED["requests"] | {"cpu": "2"}}
+    resized = pod({"containers": [container("app", larger)], "initContainers": [container("init", ASKED)]})
+    first, _ = changes(resized, as_pod(manifest), TARGET)
+    assert first.subresource == "resize"
+    assert first.patch["spec"] == {"containers": [{"name": "app", "resources": {"requests": {"cpu": "2"}}}]}
