@@ -126,7 +126,7 @@ class App:
         """Another version of a MemberCluster, to be served as it is served now."""
         changed = _wish(served.raw) != _wish(raw)
         served.raw = raw
-        served.report.follow(raw.metadata)
+        await served.report.follow(raw)
         if changed and served.member is not None:
             await served.member.follow(decode(raw))
 

@@ -4,7 +4,8 @@
     Reachable      what is believed of the member: Healthy, Suspect, Frozen, Lost, Returning
     OrphansHeld    whether member pods that the parent does not know wait for a confirmation
 
-Owner of MemberCluster status; one Report per MemberCluster and process.
+Owner of MemberCluster status; one Report per MemberCluster and process. What is written there by somebody else, or
+undone by a restored backup, is written again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from vk_provider.api import words
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberClusterStatus
 from vk_provider.errors import ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Condition, Metadata, Named, Object
+from vk_provider.kube.objects import Condition, Named, Object
 from vk_provider.kube.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -33,23 +34,27 @@ class Report:
 
     def __init__(self, parent: Client, cluster: Object, recorder: Recorder) -> None:
         self._parent, self._metadata, self._recorder = parent, cluster.metadata, recorder
-        try:
-            status = msgspec.json.decode(cluster.status, type=MemberClusterStatus)
-        except msgspec.DecodeError:
-            status = MemberClusterStatus()  # written by something else; it is replaced
+        status = _status(cluster)
         self.cluster_uid = status.cluster_uid
+        self._known: dict[str, str] = {}
         self._said = {condition.type: condition for condition in status.conditions}
         self._written = True
         self._turn = asyncio.Lock()  # an older list must not come after a newer one
 
-    def follow(self, metadata: Metadata) -> None:
-        """Another version of the MemberCluster is what is reported on now."""
-        self._metadata = metadata
+    async def follow(self, cluster: Object) -> None:
+        """Another version of the MemberCluster is what is reported on now. Its status is put right."""
+        self._metadata = cluster.metadata
+        status = _status(cluster)
+        there = {condition.type: condition for condition in status.conditions}
+        same = all(there.get(type) == condition for type, condition in self._said.items())
+        if not same or (self._known and self.cluster_uid != status.cluster_uid):
+            await self._write_all()
 
     async def learn(self, *, node_name: str, version: str, cluster_uid: str) -> None:
         """Writes what is known of the member."""
         self.cluster_uid = cluster_uid
-        await self._write({"nodeName": node_name, "version": version, "clusterUid": cluster_uid})
+        self._known = {"nodeName": node_name, "version": version, "clusterUid": cluster_uid}
+        await self._write(self._known)
 
     async def say(self, ready: bool, reason: str, message: str) -> None:
         """The Ready condition is this."""
@@ -70,8 +75,7 @@ class Report:
             log.log(level, "member", extra=fields)
             self._recorder.event(MEMBER_CLUSTERS, self._metadata, kind, reason, message)
         self._said[type] = Condition(type, status, reason, message, since, None, generation)
-        async with self._turn:  # the list is replaced as a whole
-            self._written = await self._write({"conditions": [_written(each) for each in self._said.values()]})
+        await self._write_all()
 
     async def forget_annotation(self, name: str) -> None:
         """Takes off what somebody stated there: it has been heard. Never raises."""
@@ -80,6 +84,11 @@ class Report:
             await self._parent.patch(MEMBER_CLUSTERS, self._metadata.name, body, type=Named)
         except VkError as error:
             log.warning("annotation not removed", extra={"member": self._metadata.name, "error": str(error)})
+
+    async def _write_all(self) -> None:
+        async with self._turn:  # the list is replaced as a whole
+            conditions = [_written(each) for each in self._said.values()]
+            self._written = await self._write({**self._known, "conditions": conditions})
 
     async def _write(self, status: dict[str, Any]) -> bool:
         """Whether it was written. Never raises: a report is not the work."""
@@ -95,6 +104,13 @@ class Report:
             log.warning("status not written", extra={"member": self._metadata.name, "error": str(error)})
             return False
         return True
+
+
+def _status(cluster: Object) -> MemberClusterStatus:
+    try:
+        return msgspec.json.decode(cluster.status, type=MemberClusterStatus)
+    except msgspec.DecodeError:
+        return MemberClusterStatus()  # written by something else; it is replaced
 
 
 def _written(condition: Condition) -> dict[str, Any]:
