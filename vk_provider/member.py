@@ -190,6 +190,7 @@ class Member:
             caches.reflections,
             (caches.parent_pods, caches.member_pods),
             self._parent.recorder,
+            keep=lambda: brake.holding,
             flat=self._cluster.spec.network.flat,
             leaving=self._cluster.metadata.deletion_timestamp is not None,
         )

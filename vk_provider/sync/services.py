@@ -1,7 +1,8 @@
 """The parent's Services in the member, for the namespaces that hold pods of its virtual node.
 
 Level-triggered by object: a Service of the parent is in the member as long as its namespace is in use there, and each
-of its EndpointSlices as long as that lists something here; any other reflection of ours goes.
+of its EndpointSlices as long as that lists something here; any other reflection of ours goes, but not while pods that
+the parent does not know may still need it.
 
     first pod of a namespace -> `ensure`: its Services are brought -> in use -(no pod is left, for a while)-> they go
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
@@ -48,6 +49,8 @@ _LINGER: Final = 20.0  # seconds that Services stay after the last pod of their 
 _FIRST: Final = 5.0  # seconds that the first pod of a namespace waits for its Services
 _REFUSALS: Final = 5  # in a row until they are said: an API server that has just started refuses what it will allow
 _CONFLICT_RETRY: Final = 30.0  # seconds until a taken name is tried again
+_LOOK_AGAIN: Final = 5.0  # seconds, at what is to be removed and is kept for now
+_AFTER_REWIND: Final = 60.0  # seconds in which nothing is removed: it takes until the parent's pods are listed anew
 _TERMINATING: Final = "being terminated"  # of a namespace, in the words of an API server
 
 
@@ -64,7 +67,9 @@ class Source(Protocol):
 
     def slices_of(self, service: str) -> frozenset[str]: ...
 
-    def heard(self, service: Handler[Object], slice: Handler[ParentSlice]) -> AbstractContextManager[None]: ...
+    def heard(
+        self, service: Handler[Object], slice: Handler[ParentSlice], rewound: Callable[[], None]
+    ) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True)
@@ -122,12 +127,15 @@ class ServiceLoop:
         pods: tuple[Informer[Pod], Informer[Pod]],
         recorder: Recorder,
         *,
+        keep: Callable[[], bool],
         flat: bool,
         leaving: bool,
     ) -> None:
-        """`pods`: those of the parent and ours of the member. `leaving`: what is not in use goes at once."""
+        """`pods`: those of the parent and ours of the member. `keep` tells whether what the parent no longer has stays
+        for now: pods that it does not know may run. `leaving`: what is not in use goes at once."""
         self._names, self._parent, self._member, self._ours = names, parent, member, ours
-        self._pods, self._recorder = pods, recorder
+        self._pods, self._recorder, self._keep = pods, recorder, keep
+        self._keep_until = 0.0  # loop time
         self._flat, self._linger = flat, 0.0 if leaving else _LINGER
         self._in_use: dict[str, _InUse] = {}
         self._wrong: dict[Item, tuple[str, int]] = {}  # what is wrong with it, and how often that was met in a row
@@ -140,7 +148,7 @@ class ServiceLoop:
             self._use(self._names.parent_key(pod.metadata).partition("/")[0])
         parent_pods.on_change(self._parent_pod_changed)
         member_pods.on_change(self._member_pod_changed)
-        with self._parent.heard(self._service_changed, self._slice_changed):
+        with self._parent.heard(self._service_changed, self._slice_changed, self._rewound):
             self._ours.services.on_change(self._our_service_changed)
             self._ours.slices.on_change(self._our_slice_changed)
             await self.queue.run()
@@ -214,6 +222,10 @@ class ServiceLoop:
         ):
             self.queue.add(Item("EndpointSlice", found.metadata.key))
 
+    def _rewound(self) -> None:
+        """The parent went back in time. What it no longer knows of Services may be known of its pods only later."""
+        self._keep_until = asyncio.get_running_loop().time() + _AFTER_REWIND
+
     def _our_service_changed(self, before: Object | None, after: Object | None) -> None:
         if found := after or before:
             self.queue.add(Item("Service", self._names.parent_key(found.metadata)))
@@ -232,11 +244,10 @@ class ServiceLoop:
             return None
         used = self._in_use.get(item.namespace)
         try:
-            if item.kind == "Service":
-                await self._sync_service(item)
-            else:
-                await self._sync_slice(item)
+            sync = self._sync_service if item.kind == "Service" else self._sync_slice
+            delay = await sync(item)
             self._wrong.pop(item, None)
+            return delay
         except NameTakenError as error:
             self._complain(item, words.NAME_CONFLICT, error.message, at=1)
             return _CONFLICT_RETRY
@@ -249,7 +260,6 @@ class ServiceLoop:
         finally:
             if used and item.kind == "Service":
                 used.seen(item.key)
-        return None
 
     def _leave_if_empty(self, namespace: str) -> None:
         """Where no pod is left, what was brought for them goes."""
@@ -260,14 +270,15 @@ class ServiceLoop:
         for key in self._parent.in_namespace(namespace):
             self.queue.add(Item("Service", key))
 
-    async def _sync_service(self, item: Item) -> None:
+    async def _sync_service(self, item: Item) -> float | None:
         existing = self._ours.services.items.get(self._member_key(item.key))
         service = self._wanted(item.key)
         try:
             if service is not None:
                 await self._write_service(service, existing)
             elif existing is not None:
-                await self._delete(SERVICES, existing.metadata)
+                return await self._remove(SERVICES, existing.metadata)
+            return None
         finally:  # they are wanted where the Service is there, and ours
             for key in self._parent.slices_of(item.key):
                 self.queue.add(Item("EndpointSlice", key))
@@ -287,7 +298,7 @@ class ServiceLoop:
             metadata = existing.metadata if existing else None
             await self._write(SERVICES, manifest, self._ours.services, metadata, patch, Object)
 
-    async def _sync_slice(self, item: Item) -> None:
+    async def _sync_slice(self, item: Item) -> float | None:
         found = self._parent.slices.get(item.key)
         existing = self._ours.slices.items.get(self._member_key(item.key))
         manifest = None
@@ -295,13 +306,12 @@ class ServiceLoop:
         if found and service and self._member_key(found.service) in self._ours.services.items:
             manifest = member_slice(found, service, self._names, flat=self._flat)
         if manifest is None:
-            if existing is not None:
-                await self._delete(ENDPOINT_SLICES, existing.metadata)
-            return
+            return await self._remove(ENDPOINT_SLICES, existing.metadata) if existing is not None else None
         patch = slice_patch(manifest, existing) if existing else None
         if existing is None or patch:
             metadata = existing.metadata if existing else None
             await self._write(ENDPOINT_SLICES, manifest, self._ours.slices, metadata, patch, EndpointSlice)
+        return None
 
     async def _write(
         self,
@@ -348,6 +358,13 @@ class ServiceLoop:
             return self._names.owns(found.metadata.labels)
         except NotFoundError:
             return True  # it has just gone
+
+    async def _remove(self, resource: Resource, metadata: Metadata) -> float | None:
+        """Deletes what the parent no longer has, or gives the seconds until it may be time to."""
+        if self._keep() or asyncio.get_running_loop().time() < self._keep_until:
+            return _LOOK_AGAIN
+        await self._delete(resource, metadata)
+        return None
 
     async def _delete(self, resource: Resource, metadata: Metadata) -> None:
         try:
