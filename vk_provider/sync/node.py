@@ -236,7 +236,7 @@ class NodeLoop:
                 continue
             except VkError as error:
                 failures += 1
-                level = logging.WARNING if failures in (1, 10) else logging.DEBUG
+                level = logging.WARNING if failures == 1 or failures % 30 == 0 else logging.DEBUG
                 log.log(level, "node status not written", extra={"node": self._name, "error": str(error)})
                 await asyncio.sleep(full_jitter(failures, base=_SETTLE, cap=_RETRY_CAP, rng=self._rng))
                 continue
