@@ -186,7 +186,6 @@ class Member:
         services = ServiceLoop(
             names,
             self._parent.services,
-            member,
             caches.reflections,
             (caches.parent_pods, caches.member_pods),
             self._parent.recorder,

@@ -14,33 +14,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal
 
 from vk_provider.api import words
-from vk_provider.errors import ConflictError, ForbiddenError, InvalidError, NameTakenError, NotFoundError
-from vk_provider.kube.client import Client
-from vk_provider.kube.informer import Handler, Informer
-from vk_provider.kube.objects import Metadata, Named, Object, Pod
+from vk_provider.errors import ForbiddenError, InvalidError, NameTakenError, NotFoundError
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Described, Object, Pod
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import ENDPOINT_SLICES, SERVICES, Resource
 from vk_provider.kube.workqueue import WorkQueue
+from vk_provider.sync.services.ports import Source
+from vk_provider.sync.services.reflections import Reflections
 from vk_provider.translate.names import Names
 from vk_provider.translate.services import (
     OF_EACH_CLUSTER,
-    EndpointSlice,
     ParentSlice,
     SliceCopy,
-    allocated,
     concerns,
     member_service,
     member_slice,
-    must_replace,
-    service_patch,
-    slice_copy,
-    slice_patch,
 )
 
 log = logging.getLogger(__name__)
@@ -52,24 +46,6 @@ _CONFLICT_RETRY: Final = 30.0  # seconds until a taken name is tried again
 _LOOK_AGAIN: Final = 5.0  # seconds, at what is to be removed and is kept for now
 _AFTER_REWIND: Final = 60.0  # seconds in which nothing is removed: it takes until the parent's pods are listed anew
 _TERMINATING: Final = "being terminated"  # of a namespace, in the words of an API server
-
-
-class Source(Protocol):
-    """Port: the Services and EndpointSlices of the parent, which all members share."""
-
-    @property
-    def services(self) -> Mapping[str, Object]: ...
-
-    @property
-    def slices(self) -> Mapping[str, ParentSlice]: ...
-
-    def in_namespace(self, namespace: str) -> frozenset[str]: ...
-
-    def slices_of(self, service: str) -> frozenset[str]: ...
-
-    def heard(
-        self, service: Handler[Object], slice: Handler[ParentSlice], rewound: Callable[[], None]
-    ) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True)
@@ -97,24 +73,6 @@ class _InUse:
             self.ready.set()
 
 
-@dataclass(frozen=True)
-class Reflections:
-    """What this virtual node made in the member."""
-
-    services: Informer[Object]
-    slices: Informer[SliceCopy]
-
-    @classmethod
-    def of(cls, member: Client, selector: str) -> Reflections:
-        return cls(
-            Informer(member, SERVICES, Object, labels=selector),
-            Informer(member, ENDPOINT_SLICES, EndpointSlice, labels=selector, keep=slice_copy),
-        )
-
-    def count(self) -> int:
-        return len(self.services.items) + len(self.slices.items)
-
-
 class ServiceLoop:
     """See the module's text."""
 
@@ -122,7 +80,6 @@ class ServiceLoop:
         self,
         names: Names,
         parent: Source,
-        member: Client,
         ours: Reflections,
         pods: tuple[Informer[Pod], Informer[Pod]],
         recorder: Recorder,
@@ -133,7 +90,7 @@ class ServiceLoop:
     ) -> None:
         """`pods`: those of the parent and ours of the member. `keep` tells whether what the parent no longer has stays
         for now: pods that it does not know may run. `leaving`: what is not in use goes at once."""
-        self._names, self._parent, self._member, self._ours = names, parent, member, ours
+        self._names, self._parent, self._ours = names, parent, ours
         self._pods, self._recorder, self._keep = pods, recorder, keep
         self._keep_until = 0.0  # loop time
         self._flat, self._linger = flat, 0.0 if leaving else _LINGER
@@ -234,10 +191,6 @@ class ServiceLoop:
         if found := after or before:
             self.queue.add(Item("EndpointSlice", self._names.parent_key(found.metadata)))
 
-    def _member_key(self, key: str) -> str:
-        namespace, name = key.split("/", 1)
-        return f"{self._names.namespace(namespace)}/{name}"
-
     async def _reconcile(self, item: Item) -> float | None:
         if item.kind == "Namespace":
             self._leave_if_empty(item.key)
@@ -271,13 +224,11 @@ class ServiceLoop:
             self.queue.add(Item("Service", key))
 
     async def _sync_service(self, item: Item) -> float | None:
-        existing = self._ours.services.items.get(self._member_key(item.key))
         service = self._wanted(item.key)
         try:
-            if service is not None:
-                await self._write_service(service, existing)
-            elif existing is not None:
-                return await self._remove(SERVICES, existing.metadata)
+            if service is None:
+                return await self._remove(SERVICES, self._ours.service(item.key))
+            await self._ours.put_service(member_service(service, self._names))
             return None
         finally:  # they are wanted where the Service is there, and ours
             for key in self._parent.slices_of(item.key):
@@ -288,89 +239,25 @@ class ServiceLoop:
         wanted = key.partition("/")[0] in self._in_use and key not in OF_EACH_CLUSTER
         return self._parent.services.get(key) if wanted else None
 
-    async def _write_service(self, service: Object, existing: Object | None) -> None:
-        manifest = member_service(service, self._names)
-        if existing is not None and must_replace(manifest, existing):
-            await self._delete(SERVICES, existing.metadata)
-            existing = None
-        patch = service_patch(manifest, existing) if existing else None
-        if existing is None or patch:
-            metadata = existing.metadata if existing else None
-            await self._write(SERVICES, manifest, self._ours.services, metadata, patch, Object)
-
     async def _sync_slice(self, item: Item) -> float | None:
         found = self._parent.slices.get(item.key)
-        existing = self._ours.slices.items.get(self._member_key(item.key))
-        manifest = None
         service = self._wanted(found.service) if found else None
-        if found and service and self._member_key(found.service) in self._ours.services.items:
+        manifest = None
+        if found and service and self._ours.service(found.service):
             manifest = member_slice(found, service, self._names, flat=self._flat)
         if manifest is None:
-            return await self._remove(ENDPOINT_SLICES, existing.metadata) if existing is not None else None
-        patch = slice_patch(manifest, existing) if existing else None
-        if existing is None or patch:
-            metadata = existing.metadata if existing else None
-            await self._write(ENDPOINT_SLICES, manifest, self._ours.slices, metadata, patch, EndpointSlice)
+            return await self._remove(ENDPOINT_SLICES, self._ours.slice(item.key))
+        await self._ours.put_slice(manifest)
         return None
 
-    async def _write(
-        self,
-        resource: Resource,
-        manifest: dict[str, Any],
-        ours: Informer[Any],
-        existing: Metadata | None,
-        patch: dict[str, Any] | None,
-        type: type[Any],
-    ) -> None:
-        """Patches what exists, or creates. Raises NameTakenError where something that is not ours has the name."""
-        name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
-        if existing is not None:
-            try:
-                ours.observe(await self._member.patch(resource, name, patch, namespace, type=type))
-                return
-            except NotFoundError:
-                return  # the watch will say so
-            except InvalidError:
-                await self._delete(resource, existing)  # not every field may change: only a new one will do
-        try:
-            ours.observe(await self._create(resource, manifest, namespace, type))
-        except ConflictError as error:
-            if await self._is_ours(resource, name, namespace):
-                raise  # the cache is behind: the next attempt patches it
-            raise NameTakenError(
-                f"a {resource.kind} {namespace}/{name} that is not managed by virtual node {self._names.node} exists "
-                "in the member cluster: pods there meet that one"
-            ) from error
-
-    async def _create(self, resource: Resource, manifest: dict[str, Any], namespace: str, type: type[Any]) -> Any:
-        """A Service gets an address of the member's own where the parent's is out of its ranges, or taken there."""
-        try:
-            return await self._member.create(resource, manifest, namespace, type=type)
-        except InvalidError:
-            other = allocated(manifest) if resource is SERVICES else None
-            if other is None:
-                raise
-            return await self._member.create(resource, other, namespace, type=type)
-
-    async def _is_ours(self, resource: Resource, name: str, namespace: str) -> bool:
-        try:
-            found = await self._member.get(resource, name, namespace, type=Named)
-            return self._names.owns(found.metadata.labels)
-        except NotFoundError:
-            return True  # it has just gone
-
-    async def _remove(self, resource: Resource, metadata: Metadata) -> float | None:
+    async def _remove(self, resource: Resource, existing: Described | None) -> float | None:
         """Deletes what the parent no longer has, or gives the seconds until it may be time to."""
+        if existing is None:
+            return None
         if self._keep() or asyncio.get_running_loop().time() < self._keep_until:
             return _LOOK_AGAIN
-        await self._delete(resource, metadata)
+        await self._ours.delete(resource, existing.metadata)
         return None
-
-    async def _delete(self, resource: Resource, metadata: Metadata) -> None:
-        try:
-            await self._member.delete(resource, metadata.name, metadata.namespace, uid=metadata.uid)
-        except (NotFoundError, ConflictError):
-            pass
 
     def _complain(self, item: Item, reason: str, message: str, *, at: int) -> None:
         """Says on the parent's Service what is wrong, when it is met for the `at`th time in a row, and not again."""
