@@ -236,6 +236,7 @@ class Member:
             pods.run(),
             certificates.run(),
             events.run(),
+            self._report.run(),
             self._watch_secret(),
         ]
 

@@ -214,6 +214,23 @@ def test_a_member_that_falls_silent_while_the_parent_is_away_is_not_declared_los
     wait_until_running(parent, "web", namespace)
 
 
+def test_what_is_believed_of_a_member_while_the_parent_is_away_is_said_when_it_is_back(
+    parent: Cluster, ways: Ways, provider: Provider
+) -> None:
+    members.set_health(parent, "alpha", FAST | {"lostAfterSeconds": 300})
+    members.wait_until_served(parent, "alpha")
+    ways.member.fault("refused")
+    eventually(lambda: members.ready_condition(parent, "alpha")["status"] == "False", "it is suspect", 60)
+    written = len(provider.log)
+    ways.parent.fault("refused")
+    eventually(lambda: lines(provider.log[written:], "not renewed"), "the provider notices", 60)
+    ways.member.heal()
+    eventually(lambda: lines(provider.log[written:], "state=Healthy"), "the member answers", 60)
+    ways.parent.heal()
+    members.wait_until_served(parent, "alpha", 60)
+    members.set_health(parent, "alpha", FAST)
+
+
 @dataclass
 class Case:
     """Pods of every fate: one that stays as it is, and some to which something happens in the member meanwhile."""

@@ -5,13 +5,14 @@
     OrphansHeld    whether member pods that the parent does not know wait for a confirmation
 
 Owner of MemberCluster status; one Report per MemberCluster and process. What is written there by somebody else, or
-undone by a restored backup, is written again.
+undone by a restored backup, is written again; so is, while `run` runs, what could not be written.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from typing import Any, Final
 
 import msgspec
@@ -22,11 +23,14 @@ from vk_provider.errors import ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition, Named, Object
 from vk_provider.kube.recorder import Recorder
+from vk_provider.kube.workqueue import full_jitter
 
 log = logging.getLogger(__name__)
 
 # Reasons that are no trouble: all is well, or somebody asked for it.
 _WANTED: Final = frozenset({"Serving", "Leaving", "Left", "Healthy", "Returning", "Released"})
+
+_RETRY_CAP: Final = 10.0  # seconds between attempts while the parent takes no writes
 
 
 class Report:
@@ -39,7 +43,22 @@ class Report:
         self._known: dict[str, str] = {}
         self._said = {condition.type: condition for condition in status.conditions}
         self._written = True
+        self._unwritten = asyncio.Event()
+        self._rng = random.Random()
         self._turn = asyncio.Lock()  # an older list must not come after a newer one
+
+    async def run(self) -> None:
+        """Writes what the parent did not take, as soon as it does, until cancelled."""
+        failures = 0  # in a row
+        while True:
+            await self._unwritten.wait()
+            self._unwritten.clear()
+            failures += 1
+            await asyncio.sleep(full_jitter(failures, base=1.0, cap=_RETRY_CAP, rng=self._rng))
+            if not self._written:
+                await self._write_all()
+            if self._written:
+                failures = 0
 
     async def follow(self, cluster: Object) -> None:
         """Another version of the MemberCluster is what is reported on now. Its status is put right."""
@@ -89,6 +108,8 @@ class Report:
         async with self._turn:  # the list is replaced as a whole
             conditions = [_written(each) for each in self._said.values()]
             self._written = await self._write({**self._known, "conditions": conditions})
+        if not self._written:
+            self._unwritten.set()
 
     async def _write(self, status: dict[str, Any]) -> bool:
         """Whether it was written. Never raises: a report is not the work."""
@@ -101,7 +122,8 @@ class Report:
         except (NotFoundError, ConflictError):
             pass  # gone meanwhile
         except VkError as error:
-            log.warning("status not written", extra={"member": self._metadata.name, "error": str(error)})
+            level = logging.WARNING if self._written else logging.DEBUG
+            log.log(level, "status not written", extra={"member": self._metadata.name, "error": str(error)})
             return False
         return True
 
