@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +16,10 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 class Provider:
     """`vk-provider run` against one parent. Can be started again after it ended; the log goes on."""
 
-    def __init__(self, kubeconfig: Path, log: Path) -> None:
+    def __init__(self, kubeconfig: Path, log: Path, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: on top of the one of the tests."""
         self._kubeconfig, self.log_file = kubeconfig, log
+        self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._told = False
 
@@ -40,7 +44,9 @@ class Provider:
         command = [sys.executable, "-m", "vk_provider", "--kubeconfig", str(self._kubeconfig), "-v", "run"]
         self._told = False
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=_CHECKOUT, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                command, cwd=_CHECKOUT, env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""

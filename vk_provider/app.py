@@ -13,30 +13,23 @@ import logging
 import random
 import resource
 import signal
-import socket
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
-
-import msgspec
 
 from vk_provider.api import words
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, decode
 from vk_provider.config import Settings
-from vk_provider.errors import ConfigError, NotFoundError, UnreachableError, VkError
-from vk_provider.kube.auth import IN_CLUSTER
+from vk_provider.connect import connect
+from vk_provider.errors import ConfigError, UnreachableError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.credentials import Credentials
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Object
-from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES
+from vk_provider.kube.objects import Object
 from vk_provider.kube.workqueue import full_jitter
-from vk_provider.member import KubeconfigChangedError, Member, Parent
+from vk_provider.member import KubeconfigChangedError, Member
 from vk_provider.sync import leave
 from vk_provider.sync.access import another_cluster
 from vk_provider.sync.lease import renew
-from vk_provider.sync.parent_services import ParentServices
 from vk_provider.sync.report import Report
 from vk_provider.translate.freeze import Freeze
 
@@ -49,7 +42,7 @@ _GIVE_UP_LEAVING: Final = 30.0  # seconds that a member which is to leave may be
 async def run(credentials: Credentials, settings: Settings) -> None:
     """Serves all MemberClusters of the parent until SIGTERM or SIGINT.
 
-    Raises ConfigError where the parent has no MemberCluster resource, and the parent's errors at start.
+    A parent that does not answer is waited for. Raises what no waiting can heal (see connect).
     """
     _raise_file_limit()
     async with Client(credentials) as client:
@@ -91,7 +84,7 @@ class App:
 
     async def run(self) -> None:
         """Serves until cancelled."""
-        self._parent = await self._connect()
+        self._parent = await connect(self._client, self._settings, self._freeze)
         self._clusters.on_change(lambda _before, _after: self._changed.set())
         async with asyncio.TaskGroup() as group:
             parent = self._parent
@@ -108,30 +101,6 @@ class App:
                     await self._changed.wait()
             finally:
                 self._stopping = True
-
-    async def _connect(self) -> Parent:
-        system = await self._client.get(NAMESPACES, "kube-system", type=Named)
-        try:
-            await self._client.list(MEMBER_CLUSTERS, type=Named)
-        except NotFoundError as error:
-            raise ConfigError(
-                f"{self._client.server} does not know MemberClusters",
-                reason="CrdMissing",
-                remedy="kubectl apply -f manifests/crds, or join a member, which does it",
-            ) from error
-        host, port = await _address(self._client)
-        namespaces: Informer[Named] = Informer(self._client, NAMESPACES, Named)
-        return Parent(
-            client=self._client,
-            uid=system.metadata.uid,
-            host=host,
-            port=port,
-            kubelet_address=self._settings.kubelet_address or _own_address(self._client),
-            namespaces=namespaces,
-            services=ParentServices(self._client),
-            recorder=Recorder(self._client),
-            freeze=self._freeze,
-        )
 
     async def _follow(self, group: asyncio.TaskGroup) -> None:
         """Starts, restarts and stops supervision so that it fits the MemberClusters that there are."""
@@ -157,7 +126,7 @@ class App:
         """Another version of a MemberCluster, to be served as it is served now."""
         changed = _wish(served.raw) != _wish(raw)
         served.raw = raw
-        served.report.follow(raw.metadata)
+        await served.report.follow(raw)
         if changed and served.member is not None:
             await served.member.follow(decode(raw))
 
@@ -279,29 +248,6 @@ def _cause(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-async def _address(client: Client) -> tuple[str, str]:
-    """Host and port of the parent's API server for pods in members.
-
-    What the provider itself uses, unless that means something only here (loopback, or a Service address inside of the
-    parent): then the address that the API server advertises.
-    """
-    url = urlsplit(client.server)
-    host, port = url.hostname or "", str(url.port or 443)
-    if client.credentials.name != IN_CLUSTER and host not in ("localhost", "::1") and not host.startswith("127."):
-        return host, port
-    raw = await client.request("GET", ENDPOINT_SLICES.path("kubernetes", "default"))
-    slice_ = msgspec.json.decode(raw)
-    return slice_["endpoints"][0]["addresses"][0], str(slice_["ports"][0]["port"])
-
-
-def _own_address(client: Client) -> str:
-    """The address of this machine from which packets go to the parent; asking the kernel sends none."""
-    url = urlsplit(client.server)
-    with socket.socket(socket.AF_INET6 if ":" in (url.hostname or "") else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((url.hostname, url.port or 443))
-        return str(probe.getsockname()[0])
 
 
 def _raise_file_limit() -> None:

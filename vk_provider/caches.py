@@ -13,7 +13,7 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Named, Node, Pod
 from vk_provider.kube.resources import LEASES, NAMESPACES, NODES, PODS
 from vk_provider.sync.dependents import copies
-from vk_provider.sync.services import Reflections
+from vk_provider.sync.services.reflections import Reflections
 from vk_provider.translate.dependents import Copy, Kind
 from vk_provider.translate.names import Names
 from vk_provider.translate.node import MemberNode, Usage, member_node, usage
@@ -51,7 +51,7 @@ class Caches:
             namespaces=Informer(member, NAMESPACES, Named),
             leases=Informer(member, LEASES, Named, namespace="kube-node-lease"),
             copies=copies(member, names.selector),
-            reflections=Reflections.of(member, names.selector),
+            reflections=Reflections.of(member, names),
         )
 
     async def synced(self, member: Client) -> None:

@@ -186,10 +186,10 @@ class Member:
         services = ServiceLoop(
             names,
             self._parent.services,
-            member,
             caches.reflections,
             (caches.parent_pods, caches.member_pods),
             self._parent.recorder,
+            keep=lambda: brake.holding,
             flat=self._cluster.spec.network.flat,
             leaving=self._cluster.metadata.deletion_timestamp is not None,
         )
@@ -237,6 +237,7 @@ class Member:
             pods.run(),
             certificates.run(),
             events.run(),
+            self._report.run(),
             self._watch_secret(),
         ]
 

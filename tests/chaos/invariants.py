@@ -48,6 +48,17 @@ def what_must_not_restart_runs_once(history: History) -> Iterator[str]:
             yield f"parent pod {uid} must not restart, and ran {len(containers)} times"
 
 
+def member_pods_that_must_not_restart_run_once(history: History) -> Iterator[str]:
+    """The same as the member's API server tells it, whoever runs the containers."""
+    ran: dict[str, set[str]] = defaultdict(set)
+    for seen in history.of(*history.members):
+        if seen.parent_uid and seen.policy == "Never" and seen.phase == "Running":
+            ran[seen.parent_uid].add(seen.uid)
+    for uid, pods in ran.items():
+        if len(pods) > 1:
+            yield f"parent pod {uid} must not restart, and ran as member pods {' and '.join(sorted(pods))}"
+
+
 def pods_go_after_their_containers(history: History) -> Iterator[str]:
     """Whoever waits for a pod to be gone, as a StatefulSet does, relies on it."""
     gone = {seen.uid: seen for seen in history.of(PARENT) if seen.gone and seen.uid not in history.forced}
@@ -112,6 +123,7 @@ ALWAYS: Final[tuple[Rule, ...]] = (
     restart_counts_never_shrink,
     containers_of_one_pod_never_overlap,
     what_must_not_restart_runs_once,
+    member_pods_that_must_not_restart_run_once,
     pods_go_after_their_containers,
     one_parent_pod_is_in_one_member,
 )

@@ -8,11 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests import members
-from tests.cluster import STRATEGIC, Cluster, Json
+from tests.cluster import Cluster, Json
+from tests.integration import idle
 from tests.provider import Provider
-from tests.waiting import eventually
-from tests.workloads import IDLE
-from vk_provider.kube.resources import NODES
 
 _numbers = itertools.count(1)
 
@@ -35,11 +33,5 @@ def idle_node(alpha: Cluster) -> Iterator[Json]:
     kwok is no match for pods that come back under the same name: it deletes by name, twice, and meets the next one.
     """
     name = f"idle-{next(_numbers)}"  # the node controller remembers how long a name has been silent
-    alpha.create(NODES, {"metadata": {"name": name, "labels": {"kubernetes.io/os": "linux"}}})
-    size = {"cpu": "4", "memory": "4Gi", "pods": "100", IDLE: "100"}
-    conditions = [{"type": "Ready", "status": "True", "reason": "Test", "message": ""}]
-    status = {"status": {"capacity": size, "allocatable": size, "conditions": conditions}}
-    alpha.patch(NODES, name, status, subresource="status", content_type=STRATEGIC)
-    eventually(lambda: not alpha.get(NODES, name)["spec"].get("taints"), "the idle node takes pods")
-    yield alpha.get(NODES, name)
-    alpha.delete(NODES, name)
+    with idle.idle_node(alpha, name) as node:
+        yield node

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests import members
 from tests.cluster import STRATEGIC, Cluster, Json
+from tests.command_line import vk
 from tests.provider import Provider
 from tests.waiting import eventually
 from tests.workloads import (
@@ -12,13 +14,15 @@ from tests.workloads import (
     idle,
     phase,
     restart_count,
+    running_pods,
     runs,
     start_idle,
     wait_until_gone,
     wait_until_running,
 )
 from vk_provider.api import words
-from vk_provider.kube.resources import PODS
+from vk_provider.api.membercluster import MEMBER_CLUSTERS
+from vk_provider.kube.resources import NAMESPACES, PODS, SERVICES
 
 pytestmark = pytest.mark.usefixtures("provider")
 
@@ -85,6 +89,68 @@ def test_after_a_restore_of_a_member_it_is_brought_up_to_date_again(
     after = uids(alpha, namespace)
     assert (after["stays"], after["changed"]) == (before["stays"], before["changed"]), "what runs goes on"
     assert "server went back in time" in provider.log
+
+
+def test_after_a_restore_of_the_parent_what_it_says_of_a_member_is_written_again(
+    parent: Cluster, alpha: Cluster, provider: Provider
+) -> None:
+    alpha.stop("apiserver")
+    eventually(lambda: members.ready_condition(parent, "alpha").get("status") == "False", "it does not answer", 60)
+    backup = parent.backup()
+    alpha.start("apiserver")
+    eventually(lambda: members.is_served(parent, "alpha"), "it answers", 60)
+    parent.restore(backup)
+    eventually(lambda: members.is_served(parent, "alpha"), "it still does, whatever the backup says", 60)
+    assert known(parent)["clusterUid"] == alpha.get(NAMESPACES, "kube-system")["metadata"]["uid"]
+
+
+def test_what_somebody_else_writes_of_a_member_is_put_right(parent: Cluster, provider: Provider) -> None:
+    before = known(parent)
+    parent.patch(MEMBER_CLUSTERS, "alpha", {"status": {"clusterUid": "x", "conditions": []}}, subresource="status")
+    eventually(lambda: known(parent) == before, "it says what is")
+
+
+def test_after_a_restore_services_stay_with_the_pods_that_the_backup_does_not_know(
+    parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
+) -> None:
+    parent.create(PODS, bare("known"), namespace)
+    wait_until_running(parent, "known", namespace)
+    backup = parent.backup()
+    parent.create(SERVICES, {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}, namespace)
+    strays = {f"web-{number}" for number in range(12)}
+    for name in sorted(strays):
+        parent.create(PODS, bare(name), namespace)
+    eventually(lambda: len(running_pods(parent, namespace)) == 13, "all run", 60)
+    eventually(lambda: alpha.find(SERVICES, "web", namespace), "their Service is there")
+    position = alpha.audit_position()
+    parent.restore(backup)
+    eventually(lambda: condition(parent, words.ORPHANS_HELD) == "True", "the pods are held", 60)
+    parent.create(PODS, bare("new"), namespace)
+    wait_until_running(parent, "new", namespace, 60)
+    assert removed(alpha, position, namespace) == set(), "nothing of theirs is removed meanwhile"
+    assert vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha").exit_code == 0
+    eventually(lambda: set(running_pods(alpha, namespace)) == {"known", "new"}, "they go", 60)
+    eventually(lambda: alpha.find(SERVICES, "web", namespace) is None, "and so does their Service", 90)
+
+
+def condition(parent: Cluster, type: str) -> str:
+    """The status of a condition of the member; empty where it was never set."""
+    conditions = known(parent).get("conditions", [])
+    return next((str(each["status"]) for each in conditions if each["type"] == type), "")
+
+
+def known(parent: Cluster) -> Json:
+    found: Json = parent.get(MEMBER_CLUSTERS, "alpha")["status"]
+    return found
+
+
+def removed(cluster: Cluster, since: int, namespace: str) -> set[str]:
+    """What the provider deleted in a namespace after that position."""
+    return {
+        f"{request.resource} {request.name}"
+        for request in cluster.requests(since)
+        if (request.agent, request.verb, request.namespace) == ("vk-provider", "delete", namespace)
+    }
 
 
 def run(parent: Cluster, alpha: Cluster, name: str, namespace: str, **spec: str) -> None:

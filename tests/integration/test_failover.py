@@ -32,7 +32,7 @@ from tests.workloads import (
 from vk_provider.api import words
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.errors import ConfigError
-from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS, Resource
+from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS, SERVICES, Resource
 from vk_provider.sync.access import identify
 
 STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
@@ -248,13 +248,16 @@ class TestManyOrphans:
         """The parent has lost more than half of the pods while the provider was away."""
         names = [f"web-{number}" for number in range(14)]
         parent.create(CONFIG_MAPS, {"metadata": {"name": "settings"}}, namespace)
+        parent.create(SERVICES, {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}, namespace)
         volumes = [{"name": "settings", "configMap": {"name": "settings"}}]
         for name in names:
             parent.create(PODS, bare(name, volumes=volumes if name in names[:12] else None), namespace)
         eventually(lambda: len(running_pods(parent, namespace)) == len(names), "all run", PATIENCE)
+        eventually(lambda: alpha.find(SERVICES, "web", namespace), "their Service is there")
         provider.kill()
         for name in names[:12]:
             parent.delete(PODS, name, namespace, grace_seconds=0)
+        parent.delete(SERVICES, "web", namespace)
         yield namespace
         parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": None}})
 
@@ -270,10 +273,12 @@ class TestManyOrphans:
         wait_until_running(parent, "new", forgotten, PATIENCE)
         assert len(running_pods(alpha, forgotten)) == 15
         assert alpha.find(CONFIG_MAPS, "settings", forgotten), "what they may need stays too"
+        assert alpha.find(SERVICES, "web", forgotten), "and so do their Services"
         assert vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha").exit_code == 0
         eventually(lambda: set(running_pods(alpha, forgotten)) == {"web-12", "web-13", "new"}, "they go", PATIENCE)
         eventually(lambda: condition(parent, "alpha", words.ORPHANS_HELD, "False"), "nothing is held any more")
         eventually(lambda: alpha.find(CONFIG_MAPS, "settings", forgotten) is None, "nor is what they needed")
+        eventually(lambda: alpha.find(SERVICES, "web", forgotten) is None, "nor are their Services")
         eventually(
             lambda: words.CONFIRM not in parent.get(MEMBER_CLUSTERS, "alpha")["metadata"].get("annotations", {}),
             "the confirmation is used up",

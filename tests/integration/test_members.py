@@ -190,14 +190,3 @@ def test_without_the_crd_the_provider_says_so_in_one_line_and_ends(
     (line,) = provider.log.splitlines()
     assert "does not know MemberClusters" in line
     assert "kubectl apply -f manifests/crds" in line
-
-
-def test_without_an_api_server_the_provider_says_so_in_one_line_and_ends(
-    beta: Cluster, start_provider: Callable[[Path], Provider], tmp_path: Path
-) -> None:
-    file = tmp_path / "kubeconfig"
-    file.write_text(kubeconfig(beta, server=f"https://{beta.info.address}:1"))
-    provider = start_provider(file)
-    assert provider.wait() == 1
-    (line,) = provider.log.splitlines()
-    assert "parent cluster" in line

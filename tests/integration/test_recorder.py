@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 
 from tests.cluster import Cluster, Json
+from tests.gateway import Gateway
 from tests.integration.connecting import client_through
 from tests.waiting import eventually_here
 from vk_provider.kube.client import Client
@@ -66,3 +68,21 @@ async def test_an_event_of_our_own_is_not_repeated_while_it_is_fresh(
         await eventually_here(lambda: parent.list(EVENTS, namespace, fields="reason=Last"), "the last one is written")
         running.cancel()
     assert len(parent.list(EVENTS, namespace, fields="reason=NameConflict")) == 1
+
+
+async def test_an_event_has_the_time_of_its_server_and_not_of_this_machine() -> None:
+    written: list[Json] = []
+
+    async def script(request: web.Request) -> web.Response:
+        written.append(await request.json() if request.can_read_body else {})
+        answer = {"kind": "Event", "apiVersion": "v1", "metadata": {"name": "it"}}
+        return web.json_response(answer, headers={"Date": "Tue, 01 Jan 2030 00:00:00 GMT"})
+
+    async with Gateway(script) as gateway, gateway.client() as client, asyncio.TaskGroup() as group:
+        await client.request("GET", "/")
+        recorder = Recorder(client)
+        running = group.create_task(recorder.run())
+        recorder.event(PODS, Metadata(name="web", namespace="shop", uid="1"), "Warning", "NameConflict", "words")
+        await eventually_here(lambda: len(written) > 1, "it is written")
+        running.cancel()
+    assert written[-1]["lastTimestamp"].startswith("2030-01-01T00:00:")

@@ -63,6 +63,14 @@ def test_a_second_run_of_what_must_not_restart_is_told() -> None:
     assert rules(WEB, containers=boxes) == {"what_must_not_restart_runs_once"}
 
 
+def test_a_second_member_pod_of_what_must_not_restart_is_told_once_it_ran() -> None:
+    first = replace(MEMBER, policy="Never")
+    second = replace(first, uid="m-2", phase="Pending")
+    assert rules(WEB, first, second) == set()
+    found = rules(WEB, first, second, replace(second, phase="Running"))
+    assert found == {"member_pods_that_must_not_restart_run_once"}
+
+
 def test_a_pod_that_goes_before_its_container_is_told_but_where_a_user_forced_it() -> None:
     gone = replace(WEB, deleting=True, gone=True, at=5.0)
     late = replace(BOX, ended=6.0)

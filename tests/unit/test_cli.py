@@ -192,7 +192,7 @@ def test_join_says_that_it_is_the_member_that_does_not_answer() -> None:
     assert said.startswith(f"error: member west: {NOBODY}") and "s3cret" not in said
 
 
-@pytest.mark.parametrize("args", [["status"], ["unjoin", "west", "--yes"], ["run"], ["plan-failover", "west"]])
+@pytest.mark.parametrize("args", [["status"], ["unjoin", "west", "--yes"], ["plan-failover", "west"]])
 def test_commands_say_that_it_is_the_parent_that_does_not_answer(args: list[str]) -> None:
     said = refused(*args)
     assert said.startswith(f"error: parent cluster {NOBODY}") and "--context" in said and "s3cret" not in said

@@ -317,6 +317,16 @@ async def test_troubles_of_the_world_are_logged_once_they_persist(caplog: pytest
     assert [record.levelname for record in caplog.records if record.name.startswith("vk_provider")] == ["WARNING"]
 
 
+async def test_troubles_that_last_are_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="vk_provider")
+    log = Log(UnreachableError("x"))
+    async with working(log) as queue:
+        queue.add("a")
+        await passes(3600)
+    assert len(log.starts) > 100
+    assert [record.__dict__["attempt"] for record in caplog.records][:4] == [3, 30, 60, 90]
+
+
 @given(st.integers(1, 2000), st.randoms(use_true_random=False))
 def test_jitter_is_full_and_within_bounds(attempt: int, rng: random.Random) -> None:
     assert 0 <= full_jitter(attempt, base=0.1, cap=30, rng=rng) <= min(30, 0.1 * 2.0 ** min(attempt - 1, 30))

@@ -6,9 +6,11 @@ Each Source owns the credential that it caches. No credential is ever logged.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import ssl
 import tempfile
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +20,7 @@ import msgspec
 
 from vk_provider.errors import ConfigError
 
-_TOKEN_FILE_READ_EVERY: Final = timedelta(minutes=1)  # bound service account tokens rotate within their file
+_TOKEN_FILE_READ_EVERY: Final = 60.0  # seconds; bound service account tokens rotate within their file
 _EXEC_DEADLINE: Final = 60.0  # seconds; a plugin may ask a cloud, and a person may have to touch a key
 
 
@@ -78,10 +80,10 @@ class TokenFile(Source):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._token = ""
-        self._stale_at = datetime.min.replace(tzinfo=UTC)
+        self._stale_at = -math.inf  # monotonic seconds: a wall clock that is set back would keep an old token
 
     async def authorization(self, context: ssl.SSLContext) -> str | None:
-        now = datetime.now(UTC)
+        now = time.monotonic()
         if now >= self._stale_at:
             try:
                 self._token = self._path.read_text().strip()
@@ -91,7 +93,7 @@ class TokenFile(Source):
         return f"Bearer {self._token}"
 
     def renew(self) -> bool:
-        self._stale_at = datetime.min.replace(tzinfo=UTC)
+        self._stale_at = -math.inf
         return True
 
 

@@ -21,7 +21,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -130,6 +131,15 @@ class Informer(Generic[T]):
         self._handlers.append(handler)
         for item in self._items.values():
             handler(None, item)
+
+    @contextmanager
+    def heard(self, handler: Handler[T]) -> Iterator[None]:
+        """`on_change` within the block only: for those that end before the informer does."""
+        self.on_change(handler)
+        try:
+            yield
+        finally:
+            self._handlers.remove(handler)
 
     def on_rewind(self, handler: Callable[[], None]) -> None:
         """Registers what is called when the server was found to have gone back in time, after `items` has followed.

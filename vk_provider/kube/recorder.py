@@ -12,7 +12,6 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from vk_provider.errors import ConflictError, NotFoundError, VkError
@@ -113,15 +112,15 @@ class Recorder:
             del self._written[next(iter(self._written))]
 
     async def _create(self, entry: _Entry) -> None:
-        await self._client.create(EVENTS, _event(entry), entry.namespace, type=Named)
+        now = self._client.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
+        await self._client.create(EVENTS, _event(entry, now), entry.namespace, type=Named)
 
     async def _count(self, entry: _Entry, told: Told) -> None:
         body = {"count": told.count, "lastTimestamp": told.last, "message": _shortened(entry.message)}
         await self._client.patch(EVENTS, told.name, body, entry.namespace, type=Named, patch_type=PatchType.MERGE)
 
 
-def _event(entry: _Entry) -> dict[str, Any]:
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _event(entry: _Entry, now: str) -> dict[str, Any]:
     about, told = entry.metadata, entry.told
     component = told.component if told else _COMPONENT
     return {

@@ -30,6 +30,7 @@ _SIGNS_OF_LIFE: Final = tuple(
 LEAKY_TLS: Final = sys.version_info < (3, 12, 7)  # asyncio leaves a TLS transport open whose task is cancelled
 _NOT_SENT: Final = ("Accept-Encoding", "User-Agent", "Accept")  # what aiohttp would add by itself
 _NAME_MISMATCH: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_OUT_OF_DATE: Final = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
 def for_requests(tls: ssl.SSLContext, connections: int) -> aiohttp.ClientSession:
@@ -68,12 +69,13 @@ def unreachable(server: str, error: BaseException) -> UnreachableError:
     """What a connection failed for, in words; with a remedy where the certificate is not trusted."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
         cause: BaseException = getattr(error, "certificate_error", error)
-        mismatch = getattr(cause, "verify_code", 0) in _NAME_MISMATCH
-        wrong = "server and tls-server-name" if mismatch else "certificate-authority-data"
+        code, text = getattr(cause, "verify_code", 0), getattr(cause, "verify_message", cause)
+        wrong = "server and tls-server-name" if code in _NAME_MISMATCH else "certificate-authority-data"
+        expired = code in _OUT_OF_DATE
         return UnreachableError(
-            f"{server}: its certificate is not trusted: {getattr(cause, 'verify_message', cause)}",
-            reason="CertificateInvalid",
-            remedy=f"check {wrong} of the kubeconfig",
+            f"{server}: its certificate is not trusted: {text}",
+            reason="CertificateExpired" if expired else "CertificateInvalid",
+            remedy="renew it, or set the clock of this machine" if expired else f"check {wrong} of the kubeconfig",
         )
     if isinstance(error, TimeoutError):
         return UnreachableError(f"{server}: no answer in time")

@@ -118,11 +118,14 @@ class WorkQueue(Generic[K]):
         delay = full_jitter(attempt, base=self._base, cap=self._cap, rng=self._rng)
         if isinstance(error, ApiError) and error.retry_after is not None:
             delay = max(delay, error.retry_after)
-        # A defect of ours deserves its traceback; the world's troubles one line, and only once they persist.
+        # A defect of ours deserves its traceback; the world's troubles one line once they persist, and now and then.
         if not isinstance(error, VkError):
             log.exception("reconcile failed", extra={"queue": self.name, "key": key, "attempt": attempt})
-        elif attempt >= 3:
-            log.warning(
-                "reconcile failed", extra={"queue": self.name, "key": key, "attempt": attempt, "error": str(error)}
+        else:
+            level = logging.WARNING if attempt == 3 or attempt % 30 == 0 else logging.DEBUG
+            log.log(
+                level,
+                "reconcile failed",
+                extra={"queue": self.name, "key": key, "attempt": attempt, "error": str(error)},
             )
         return delay

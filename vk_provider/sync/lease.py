@@ -42,7 +42,7 @@ class LeaseLoop:
 
     async def run(self) -> None:
         """Renews until cancelled."""
-        loop = asyncio.get_running_loop()
+        loop, failures = asyncio.get_running_loop(), 0  # in a row
         while True:
             started = loop.time()
             self._hurry.clear()
@@ -51,8 +51,11 @@ class LeaseLoop:
                 await self._renew()
                 took = loop.time() - started
                 self._tell(f"a write took {took:.0f} s" if took > _SLOW else "")
+                failures = 0
             except VkError as error:
-                log.warning("lease not renewed", extra={"node": self._node, "error": str(error)})
+                failures += 1
+                level = logging.WARNING if failures == 1 or failures % 30 == 0 else logging.DEBUG
+                log.log(level, "lease not renewed", extra={"node": self._node, "error": str(error)})
                 if not isinstance(error, ApiError) or error.status >= 500 or error.status == 429:
                     self._tell(str(error))
             finally:

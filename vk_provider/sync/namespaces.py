@@ -44,12 +44,12 @@ class NamespaceLoop:
         self.queue: WorkQueue[str] = WorkQueue("namespaces", self._reconcile, workers=2)
 
     async def run(self) -> None:
-        """Works until cancelled. Both informers must be synced."""
-        self._parent_namespaces.on_change(self._parent_changed)
+        """Works until cancelled. Both informers must be synced; that of the parent outlives this loop."""
         for namespace in self._member_namespaces.items.values():
             if self._names.owns(namespace.metadata.labels):
                 self.queue.add(_parent_name(namespace.metadata))
-        await self.queue.run()
+        with self._parent_namespaces.heard(self._parent_changed):
+            await self.queue.run()
 
     def _parent_changed(self, before: Named | None, after: Named | None) -> None:
         if before is not None and after is None:

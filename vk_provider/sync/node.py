@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import random
 from collections.abc import Callable, Set
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Condition, Metadata, Named, Node, fields
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES
+from vk_provider.kube.workqueue import full_jitter
 from vk_provider.translate import node as translate
 from vk_provider.translate.health import Belief, State
 from vk_provider.translate.node import MemberNode, Offer, Usage
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _HEARTBEAT: Final = 60.0  # seconds between status writes when nothing changes
 _SETTLE: Final = 1.0  # seconds in which changes of the member's nodes and pods are gathered into one write
+_RETRY_CAP: Final = 10.0  # seconds between attempts while the parent takes no writes
 _SERVED_WITHIN: Final = 5.0  # seconds that the first status waits for the kubelet API
 _ATTEMPTS: Final = 10  # at a Node that others write at the same time
 
@@ -74,6 +77,7 @@ class NodeLoop:
         self._since: dict[str, tuple[str, str]] = {}  # condition -> status, and since when
         self._sent: Offer = Offer()
         self._known: set[str] = set()  # resources that the member's nodes have or had
+        self._rng = random.Random()
         self.uid = ""  # of the Node, once it is registered
 
     async def register(self) -> None:
@@ -235,18 +239,23 @@ class NodeLoop:
         log.info("fence taken back", extra={"node": self._name})
 
     async def _keep_status(self) -> None:
+        failures = 0  # in a row
         while True:
             self._dirty.clear()
             self._urgent.clear()
             try:
                 await self._refresh()
                 await self._write_status()
+                failures = 0
             except (NotFoundError, ConflictError):
                 await self.register()  # somebody deleted the Node; a kubelet comes back as well
                 continue
             except VkError as error:
-                log.warning("node status not written", extra={"node": self._name, "error": str(error)})
-                self._dirty.set()
+                failures += 1
+                level = logging.WARNING if failures == 1 or failures % 30 == 0 else logging.DEBUG
+                log.log(level, "node status not written", extra={"node": self._name, "error": str(error)})
+                await asyncio.sleep(full_jitter(failures, base=_SETTLE, cap=_RETRY_CAP, rng=self._rng))
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT):
                     await self._dirty.wait()

@@ -7,7 +7,7 @@ served.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from vk_provider.kube.client import Client
@@ -26,8 +26,11 @@ class ParentServices:
         self._of_namespace: dict[str, set[str]] = {}
         self._of_service: dict[str, set[str]] = {}
         self._listeners: list[tuple[Handler[Object], Handler[ParentSlice]]] = []
+        self._rewound: list[Callable[[], None]] = []
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
+        self._services.on_rewind(self._went_back)
+        self._slices.on_rewind(self._went_back)
 
     async def run(self) -> None:
         """Keeps them current until cancelled."""
@@ -57,14 +60,22 @@ class ParentServices:
         return frozenset(self._of_service.get(service, ()))
 
     @contextmanager
-    def heard(self, service: Handler[Object], slice: Handler[ParentSlice]) -> Iterator[None]:
-        """Calls the handlers after every change within the block."""
+    def heard(
+        self, service: Handler[Object], slice: Handler[ParentSlice], rewound: Callable[[], None]
+    ) -> Iterator[None]:
+        """Calls the handlers after every change within the block, and `rewound` as `Informer.on_rewind` has it."""
         listener = (service, slice)
         self._listeners.append(listener)
+        self._rewound.append(rewound)
         try:
             yield
         finally:
             self._listeners.remove(listener)
+            self._rewound.remove(rewound)
+
+    def _went_back(self) -> None:
+        for handler in self._rewound:
+            handler()
 
     def _service_changed(self, before: Object | None, after: Object | None) -> None:
         if found := after or before:

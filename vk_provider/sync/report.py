@@ -4,13 +4,15 @@
     Reachable      what is believed of the member: Healthy, Suspect, Frozen, Lost, Returning
     OrphansHeld    whether member pods that the parent does not know wait for a confirmation
 
-Owner of MemberCluster status; one Report per MemberCluster and process.
+Owner of MemberCluster status; one Report per MemberCluster and process. What is written there by somebody else, or
+undone by a restored backup, is written again; so is, while `run` runs, what could not be written.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from typing import Any, Final
 
 import msgspec
@@ -19,13 +21,16 @@ from vk_provider.api import words
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberClusterStatus
 from vk_provider.errors import ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Condition, Metadata, Named, Object
+from vk_provider.kube.objects import Condition, Named, Object
 from vk_provider.kube.recorder import Recorder
+from vk_provider.kube.workqueue import full_jitter
 
 log = logging.getLogger(__name__)
 
 # Reasons that are no trouble: all is well, or somebody asked for it.
 _WANTED: Final = frozenset({"Serving", "Leaving", "Left", "Healthy", "Returning", "Released"})
+
+_RETRY_CAP: Final = 10.0  # seconds between attempts while the parent takes no writes
 
 
 class Report:
@@ -33,23 +38,42 @@ class Report:
 
     def __init__(self, parent: Client, cluster: Object, recorder: Recorder) -> None:
         self._parent, self._metadata, self._recorder = parent, cluster.metadata, recorder
-        try:
-            status = msgspec.json.decode(cluster.status, type=MemberClusterStatus)
-        except msgspec.DecodeError:
-            status = MemberClusterStatus()  # written by something else; it is replaced
+        status = _status(cluster)
         self.cluster_uid = status.cluster_uid
+        self._known: dict[str, str] = {}
         self._said = {condition.type: condition for condition in status.conditions}
         self._written = True
+        self._unwritten = asyncio.Event()
+        self._rng = random.Random()
         self._turn = asyncio.Lock()  # an older list must not come after a newer one
 
-    def follow(self, metadata: Metadata) -> None:
-        """Another version of the MemberCluster is what is reported on now."""
-        self._metadata = metadata
+    async def run(self) -> None:
+        """Writes what the parent did not take, as soon as it does, until cancelled."""
+        failures = 0  # in a row
+        while True:
+            await self._unwritten.wait()
+            self._unwritten.clear()
+            failures += 1
+            await asyncio.sleep(full_jitter(failures, base=1.0, cap=_RETRY_CAP, rng=self._rng))
+            if not self._written:
+                await self._write_all()
+            if self._written:
+                failures = 0
+
+    async def follow(self, cluster: Object) -> None:
+        """Another version of the MemberCluster is what is reported on now. Its status is put right."""
+        self._metadata = cluster.metadata
+        status = _status(cluster)
+        there = {condition.type: condition for condition in status.conditions}
+        same = all(there.get(type) == condition for type, condition in self._said.items())
+        if not same or (self._known and self.cluster_uid != status.cluster_uid):
+            await self._write_all()
 
     async def learn(self, *, node_name: str, version: str, cluster_uid: str) -> None:
         """Writes what is known of the member."""
         self.cluster_uid = cluster_uid
-        await self._write({"nodeName": node_name, "version": version, "clusterUid": cluster_uid})
+        self._known = {"nodeName": node_name, "version": version, "clusterUid": cluster_uid}
+        await self._write(self._known)
 
     async def say(self, ready: bool, reason: str, message: str) -> None:
         """The Ready condition is this."""
@@ -70,8 +94,7 @@ class Report:
             log.log(level, "member", extra=fields)
             self._recorder.event(MEMBER_CLUSTERS, self._metadata, kind, reason, message)
         self._said[type] = Condition(type, status, reason, message, since, None, generation)
-        async with self._turn:  # the list is replaced as a whole
-            self._written = await self._write({"conditions": [_written(each) for each in self._said.values()]})
+        await self._write_all()
 
     async def forget_annotation(self, name: str) -> None:
         """Takes off what somebody stated there: it has been heard. Never raises."""
@@ -80,6 +103,13 @@ class Report:
             await self._parent.patch(MEMBER_CLUSTERS, self._metadata.name, body, type=Named)
         except VkError as error:
             log.warning("annotation not removed", extra={"member": self._metadata.name, "error": str(error)})
+
+    async def _write_all(self) -> None:
+        async with self._turn:  # the list is replaced as a whole
+            conditions = [_written(each) for each in self._said.values()]
+            self._written = await self._write({**self._known, "conditions": conditions})
+        if not self._written:
+            self._unwritten.set()
 
     async def _write(self, status: dict[str, Any]) -> bool:
         """Whether it was written. Never raises: a report is not the work."""
@@ -92,9 +122,17 @@ class Report:
         except (NotFoundError, ConflictError):
             pass  # gone meanwhile
         except VkError as error:
-            log.warning("status not written", extra={"member": self._metadata.name, "error": str(error)})
+            level = logging.WARNING if self._written else logging.DEBUG
+            log.log(level, "status not written", extra={"member": self._metadata.name, "error": str(error)})
             return False
         return True
+
+
+def _status(cluster: Object) -> MemberClusterStatus:
+    try:
+        return msgspec.json.decode(cluster.status, type=MemberClusterStatus)
+    except msgspec.DecodeError:
+        return MemberClusterStatus()  # written by something else; it is replaced
 
 
 def _written(condition: Condition) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""The parent at the provider's start: what is waited for, and what is not."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+
+from tests.gateway import Gateway, failure
+from vk_provider.api.membercluster import MEMBER_CLUSTERS
+from vk_provider.config import Settings
+from vk_provider.connect import connect
+from vk_provider.errors import ApiError
+from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES
+from vk_provider.translate.freeze import Freeze
+
+ANSWERS = {
+    NAMESPACES.path("kube-system"): {"metadata": {"name": "kube-system", "uid": "it"}},
+    MEMBER_CLUSTERS.path(): {"metadata": {}, "items": []},
+    ENDPOINT_SLICES.path("kubernetes", "default"): {
+        "endpoints": [{"addresses": ["192.0.2.1"]}],
+        "ports": [{"port": 6443}],
+    },
+}
+
+
+@pytest.mark.parametrize(("status", "reason"), [(403, "Forbidden"), (410, "Expired"), (500, "InternalError")])
+async def test_a_parent_that_does_not_work_yet_is_asked_again(status: int, reason: str) -> None:
+    async def script(request: web.Request) -> web.Response:
+        if len(gateway.asked) == 1:
+            return failure(status, reason)
+        return web.json_response(ANSWERS[request.path])
+
+    async with Gateway(script) as gateway, gateway.client() as client:
+        parent = await connect(client, Settings(), Freeze())
+    assert (parent.uid, parent.host, parent.port) == ("it", "192.0.2.1", "6443")
+
+
+@pytest.mark.parametrize(("status", "reason"), [(400, "BadRequest"), (401, "Unauthorized"), (404, "NotFound")])
+async def test_a_parent_that_will_never_do_is_asked_once(status: int, reason: str) -> None:
+    async def script(request: web.Request) -> web.Response:
+        return failure(status, reason)
+
+    async with Gateway(script) as gateway, gateway.client() as client:
+        with pytest.raises(ApiError, match=reason):
+            await connect(client, Settings(), Freeze())
+        assert len(gateway.asked) == 1

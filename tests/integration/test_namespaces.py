@@ -1,0 +1,45 @@
+"""The loop that keeps the member's namespaces, against scripted servers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from tests.gateway import Gateway, bookmark, event, item, stream
+from tests.waiting import eventually_here
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Named
+from vk_provider.kube.resources import NAMESPACES
+from vk_provider.sync.namespaces import NamespaceLoop
+from vk_provider.translate.names import Names
+
+
+async def test_a_loop_that_has_ended_hears_no_more_of_the_parent_whose_namespaces_all_members_share() -> None:
+    deleted = asyncio.Event()
+
+    async def script(request: web.Request) -> web.StreamResponse:
+        if "sendInitialEvents" in request.query:
+            return await stream(request, event("ADDED", shop(3)), bookmark(5, end_of_list=True), stay=False)
+        await deleted.wait()
+        return await stream(request, event("DELETED", shop(6)))
+
+    async with Gateway(script) as gateway, gateway.client() as client, asyncio.TaskGroup() as group:
+        namespaces: Informer[Named] = Informer(client, NAMESPACES, Named)
+        watching = group.create_task(namespaces.run())
+        await namespaces.synced.wait()
+        loop = NamespaceLoop(Names("alpha", "it"), client, client, namespaces, namespaces, in_use=lambda _: False)
+        serving = group.create_task(loop.run())
+        await asyncio.sleep(0)  # it listens
+        serving.cancel()
+        await asyncio.wait([serving])
+        deleted.set()
+        await eventually_here(lambda: not namespaces.items, "the informer knows of the deletion")
+        assert len(loop.queue) == 0
+        watching.cancel()
+
+
+def shop(version: int) -> dict[str, object]:
+    found = item("shop", version)
+    del found["metadata"]["namespace"]
+    return found

@@ -1,0 +1,49 @@
+"""Clocks jump. What is compared with times of the parent goes by the parent's clock, and deadlines by a steady one.
+
+(docs/decisions/0005-the-parents-clock.md.) So the wall clock of this machine is read in very few places.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import vk_provider
+
+ROOT: Final = Path(vk_provider.__file__).parent
+WALL_CLOCKS: Final = {
+    *(("time", name) for name in ("time", "time_ns", "gmtime", "localtime", "ctime", "strftime")),
+    *(("datetime", name) for name in ("now", "utcnow", "today")),
+    ("date", "today"),
+}
+# Where -> why the clock of this machine is the right one there.
+ALLOWED: Final = {
+    "kube/client.py Client.server_time": "until the server has said what time it is",
+    "kube/credentials.py ExecPlugin.authorization": "the plugin has compared its expiry with this very clock",
+    "cli/status.py _show": "ages for a person to read; nothing is decided by them",
+    "cli/status.py table": "ages for a person to read; nothing is decided by them",
+}
+
+
+def wall_clocks(file: Path) -> Iterator[str]:
+    """The functions of a file that read the wall clock, with their classes."""
+
+    def look(node: ast.AST, inside: tuple[str, ...]) -> Iterator[str]:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            inside = (*inside, node.name)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
+            owner = node.value.id if isinstance(node.value, ast.Name) else node.value.attr
+            if (owner, node.attr) in WALL_CLOCKS:
+                yield f"{file.relative_to(ROOT)} {'.'.join(inside)}"
+        if isinstance(node, ast.ImportFrom) and node.module == "time":
+            yield f"{file.relative_to(ROOT)} imports functions of time: import the module, so that this test sees them"
+        for child in ast.iter_child_nodes(node):
+            yield from look(child, inside)
+
+    yield from look(ast.parse(file.read_text()), ())
+
+
+def test_the_wall_clock_is_read_only_where_it_is_the_right_one() -> None:
+    assert {place for file in ROOT.rglob("*.py") for place in wall_clocks(file)} == set(ALLOWED)
