@@ -48,8 +48,8 @@ class Container:
 
 @dataclass
 class History:
-    """See the module's text. `interfered`: UIDs of member pods that a stranger deleted; `forced`: UIDs of parent pods
-    that users deleted by force, without waiting for anything."""
+    """See the module's text. `interfered`: UIDs of member pods that a stranger deleted; `forced`: UIDs of the pods
+    of either side that somebody deleted by force, without waiting for anything."""
 
     seen: list[Seen] = field(default_factory=list)
     containers: list[Container] = field(default_factory=list)

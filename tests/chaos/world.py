@@ -91,6 +91,8 @@ class World:
         """What has not come to rest yet; empty where everything is as it must be."""
         if self.provider.crashed:
             return ["the provider has ended by itself"]
+        for name in self.clusters:
+            self._supervise(name)
         try:
             found = [f"{name} is not served" for name in MEMBERS if not members.is_served(self.parent, name)]
             parent = Contents(
@@ -149,7 +151,7 @@ class World:
         uid = pod["metadata"]["uid"]
         if cluster is not self.parent:
             self.history.interfere(uid)
-        elif grace == 0:
+        if grace == 0:
             self.history.force(uid)
         options: Json = {"preconditions": {"uid": uid}}
         if grace is not None:
@@ -213,8 +215,11 @@ class World:
                 self.clusters[name].start("apiserver")
             case "cut":
                 self.clusters[name].heal()
-        # They exit where an API server that is killed confuses them ("Scheduler cache is corrupted"); a kubelet would
-        # start them again.
+        self._supervise(name)
+
+    def _supervise(self, name: str) -> None:
+        """Starts what has exited, as a kubelet does with a control plane: they do so where an API server that is killed
+        confuses them ("Scheduler cache is corrupted"), also a while later."""
         for service in ("controller-manager", "scheduler"):
             self.clusters[name].start(service)
 

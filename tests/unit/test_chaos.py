@@ -56,6 +56,8 @@ def test_two_containers_at_a_time_are_told_in_one_member_and_over_two() -> None:
         found = rules(WEB, MEMBER, containers=(replace(BOX, ended=3.0), second))
         assert found == {"containers_of_one_pod_never_overlap"}
         assert rules(WEB, MEMBER, containers=(replace(BOX, ended=1.5), second)) == set()
+        forced = History([WEB, MEMBER], [replace(BOX, ended=3.0), second], forced={"m-1"})
+        assert violations(forced, ALWAYS) == []
 
 
 def test_a_second_run_of_what_must_not_restart_is_told() -> None:
@@ -77,6 +79,7 @@ def test_a_pod_that_goes_before_its_container_is_told_but_where_a_user_forced_it
     assert rules(WEB, gone, containers=(late,)) == {"pods_go_after_their_containers"}
     assert rules(WEB, gone, containers=(replace(BOX, ended=4.0),)) == set()
     assert violations(History([WEB, gone], [late], forced={"p-1"}), AT_REST) == []
+    assert violations(History([WEB, gone], [late], forced={"m-1"}), AT_REST) == []
 
 
 def test_a_pod_in_two_members_is_told() -> None:
