@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from vk_provider.api import words
-from vk_provider.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from vk_provider.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, VkError
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod, pod_phase
@@ -211,26 +211,12 @@ class PodLoop:
             await self._statuses.lose(parent, why)
 
     async def _reflect(self, parent: Pod, member: Pod, state: PodState) -> float | None:
-        signature = applied_signature(parent, member)
-        if state.applied != signature:
-            await self._dependents.bring(parent)
-            for change in changes(parent, member, self._target):
-                try:
-                    member = await self._member.patch(
-                        PODS,
-                        member.metadata.name,
-                        change.patch,
-                        member.metadata.namespace,
-                        type=Pod,
-                        patch_type=PatchType.STRATEGIC,
-                        subresource=change.subresource,
-                    )
-                except (ForbiddenError, InvalidError) as error:
-                    where = f"pods/{change.subresource}" if change.subresource else "pods"
-                    self._event(parent, "Warning", words.MEMBER_REFUSED, f"update of {where}: {error.message}")
-                else:
-                    self._member_pods.observe(member)
-            state.applied = applied_signature(parent, member)
+        if state.applied != applied_signature(parent, member):
+            try:
+                member = await self._apply(parent, member, state)
+            except VkError:
+                await self._statuses.reflect(parent, member)  # what cannot be applied hides nothing of what runs
+                raise
         if state.silent_until and is_silent(member):
             # One write of "Running" instead of one of "nothing yet" and then that.
             if (left := state.silent_until - asyncio.get_running_loop().time()) > 0:
@@ -238,6 +224,28 @@ class PodLoop:
         state.silent_until = 0.0
         await self._statuses.reflect(parent, member)
         return None
+
+    async def _apply(self, parent: Pod, member: Pod, state: PodState) -> Pod:
+        """The member pod, with what has changed of the parent pod and of what that names."""
+        await self._dependents.bring(parent)
+        for change in changes(parent, member, self._target):
+            try:
+                member = await self._member.patch(
+                    PODS,
+                    member.metadata.name,
+                    change.patch,
+                    member.metadata.namespace,
+                    type=Pod,
+                    patch_type=PatchType.STRATEGIC,
+                    subresource=change.subresource,
+                )
+            except (ForbiddenError, InvalidError) as error:
+                where = f"pods/{change.subresource}" if change.subresource else "pods"
+                self._event(parent, "Warning", words.MEMBER_REFUSED, f"update of {where}: {error.message}")
+            else:
+                self._member_pods.observe(member)
+        state.applied = applied_signature(parent, member)
+        return member
 
     async def _delete(self, member: Pod, action: Delete, state: PodState) -> None:
         asked = (action.uid, action.grace_seconds)
