@@ -19,9 +19,9 @@ from vk_provider.api import words
 from vk_provider.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, VkError
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Pod, pod_phase
+from vk_provider.kube.objects import Named, Pod, pod_phase
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import PODS
+from vk_provider.kube.resources import NODES, PODS
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.sync.pods.creation import Creation, applied_signature
 from vk_provider.sync.pods.ports import Brake, Dependents, Namespaces, PodState, Services, Statuses
@@ -43,6 +43,7 @@ from vk_provider.translate.decide import (
 )
 from vk_provider.translate.hostports import host_port_clash
 from vk_provider.translate.orphans import is_stray
+from vk_provider.translate.placement import is_unchecked, misplaced
 from vk_provider.translate.pod import Target
 from vk_provider.translate.status import is_silent
 
@@ -172,7 +173,8 @@ class PodLoop:
         if member and is_stray(parent, member, self._names) and not self._brake.may_delete(member):
             return _ORPHAN_RETRY
         if parent and action == Create():
-            action = host_port_clash(parent, self._parent_pods.items.values()) or action
+            clash = host_port_clash(parent, self._parent_pods.items.values())
+            action = clash or await self._misplaced(parent) or action
         match action:
             case Reflect() if parent and member:
                 return await self._reflect(parent, member, state)
@@ -200,6 +202,12 @@ class PodLoop:
             self._statuses.forget(key)
             self._states.pop(key, None)
         return None
+
+    async def _misplaced(self, parent: Pod) -> Fail | None:
+        if not is_unchecked(parent):
+            return None
+        node = await self._parent.get(NODES, self._names.node, type=Named)
+        return misplaced(parent, node.metadata)
 
     async def _while_blind(self, parent: Pod | None, action: Action, state: PodState, why: str) -> None:
         if parent is None:
