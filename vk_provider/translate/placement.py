@@ -13,7 +13,7 @@ from vk_provider.kube.objects import Metadata, Pod, pod_phase
 from vk_provider.translate.decide import Fail
 from vk_provider.translate.hold import could_run
 
-_REJECTED: Final = "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+_REJECTED: Final = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
 
 
 class _Affinity(msgspec.Struct, rename="camel"):
@@ -38,4 +38,4 @@ def is_unchecked(pod: Pod) -> bool:
 
 def misplaced(pod: Pod, node: Metadata) -> Fail | None:
     """Why the pod is not admitted on the node, in a kubelet's words; None where it is."""
-    return None if could_run(pod, [node]) else Fail("NodeAffinity", _REJECTED)
+    return None if could_run(pod, [node]) else Fail("NodeAffinity", _REJECTED, rejected=True)

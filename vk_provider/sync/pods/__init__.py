@@ -190,7 +190,7 @@ class PodLoop:
                 await self._finish(parent, state)
             case Fail() if parent:
                 self._event(parent, "Warning", action.reason, action.message)
-                await self._statuses.fail(parent, action.reason, action.message)
+                await self._statuses.fail(parent, action.reason, action.status_message)
             case Conflict() if parent:
                 state.foreign = None  # look again: it may have gone
                 return await self._creation.conflict(parent, action.message)
