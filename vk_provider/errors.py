@@ -35,6 +35,12 @@ class NameTakenError(VkError):
     reason = "NameConflict"
 
 
+class NotMountedError(VkError):
+    """Something that a pod mounts cannot be had. The reason is the one of a kubelet's Event."""
+
+    reason = "FailedMount"
+
+
 class UnreachableError(VkError):
     """No HTTP answer: refused, reset, timed out, or TLS failed. Whether a write took effect is unknown."""
 

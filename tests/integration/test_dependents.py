@@ -10,11 +10,24 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import ApiFailure, Cluster, Json
+from tests.cluster import STRATEGIC, ApiFailure, Cluster, Json
+from tests.members import event_reasons
 from tests.waiting import eventually
-from tests.workloads import bare, pod, running_pods, wait_until_gone, wait_until_running, waiting_reason
+from tests.workloads import (
+    IMAGE,
+    bare,
+    idle,
+    pod,
+    restart_count,
+    running_pods,
+    set_status,
+    start_idle,
+    wait_until_gone,
+    wait_until_running,
+    waiting_reason,
+)
 from vk_provider.api import words
-from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, PODS, SECRETS
+from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, PODS, SECRETS, SERVICE_ACCOUNTS
 
 pytestmark = pytest.mark.usefixtures("provider")
 
@@ -245,3 +258,38 @@ def decode(token: str) -> Json:
     payload = token.split(".")[1]
     claims: Json = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     return claims
+
+
+def test_a_pod_whose_service_account_is_gone_says_so_and_starts_when_it_is_back(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    robot = {"metadata": {"name": "robot"}}
+    parent.create(SERVICE_ACCOUNTS, robot, namespace)
+    gates, selector = [{"name": "example.com/held"}], {words.CLUSTER_LABEL: "alpha"}
+    held = pod("web", nodeName=None, nodeSelector=selector, serviceAccountName="robot", schedulingGates=gates)
+    parent.create(PODS, held, namespace)
+    parent.delete(SERVICE_ACCOUNTS, "robot", namespace)
+    parent.patch(PODS, "web", {"spec": {"schedulingGates": None}}, namespace)
+    eventually(lambda: "FailedMount" in event_reasons(parent, "web", namespace), "an Event says why")
+    waiting = parent.get(PODS, "web", namespace)["status"]["containerStatuses"][0]["state"]["waiting"]
+    assert waiting["reason"] == "ContainerCreating"
+    assert 'serviceaccounts "robot" not found' in waiting["message"]
+    parent.create(SERVICE_ACCOUNTS, robot, namespace)
+    wait_until_running(parent, "web", namespace, 60)
+
+
+def test_a_pod_shows_how_it_runs_although_something_that_it_names_since_cannot_be_brought(
+    parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json
+) -> None:
+    parent.create(PODS, idle("web"), namespace)
+    start_idle(alpha, "web", namespace)
+    wait_until_running(parent, "web", namespace)
+    for cluster in (alpha, parent):
+        cluster.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": cluster.name}}, namespace)
+    debugger = {"name": "debug", "image": IMAGE, "envFrom": [{"configMapRef": {"name": "conf"}}]}
+    patch = {"spec": {"ephemeralContainers": [debugger]}}
+    parent.patch(PODS, "web", patch, namespace, subresource="ephemeralcontainers", content_type=STRATEGIC)
+    eventually(lambda: parent.get(PODS, "web", namespace)["spec"].get("ephemeralContainers"), "it names more")
+    running = alpha.get(PODS, "web", namespace)["status"]["containerStatuses"][0]
+    set_status(alpha, "web", namespace, containerStatuses=[running | {"restartCount": 7}])
+    eventually(lambda: restart_count(parent.get(PODS, "web", namespace)) == 7, "the restarts are shown")

@@ -87,7 +87,7 @@ def test_an_event_that_happens_again_in_the_member_is_one_event_with_its_count(
         "involvedObject": about | {"fieldPath": "spec.containers{web}"},
         "type": "Warning",
         "reason": "BackOff",
-        "message": "Back-off restarting failed container",
+        "message": f"Back-off restarting failed container web in pod web_{namespace}({member['uid']})",
         "source": {"component": "kubelet", "host": "alpha-1"},
         "count": 1,
         **times,
@@ -105,6 +105,7 @@ def test_an_event_that_happens_again_in_the_member_is_one_event_with_its_count(
 
     event = eventually(counted, "the count follows")
     assert event["source"] == {"component": "kubelet", "host": "alpha"}
+    assert event["message"].endswith(f" in pod web_{namespace}({event['involvedObject']['uid']})")
     assert event["involvedObject"]["fieldPath"] == "spec.containers{web}"
     assert (event["firstTimestamp"], event["lastTimestamp"]) == ("2030-01-01T00:00:00Z", "2030-01-01T00:00:03Z")
 

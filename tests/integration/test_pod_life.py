@@ -208,3 +208,14 @@ def test_a_pod_bound_without_a_scheduler_is_rejected_where_its_host_port_is_take
     status = parent.get(PODS, "second", namespace)["status"]
     assert (status["reason"], f"{namespace}/first" in status["message"]) == ("NodePorts", True)
     assert alpha.find(PODS, "second", namespace) is None
+
+
+def test_a_pod_bound_without_a_scheduler_is_rejected_where_the_node_is_not_what_it_asks_for(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
+    parent.create(PODS, bare("there", nodeSelector={words.CLUSTER_LABEL: "alpha"}), namespace)
+    parent.create(PODS, bare("elsewhere", nodeSelector={"disk": "ssd"}), namespace)
+    wait_until_running(parent, "there", namespace)
+    eventually(lambda: phase(parent, "elsewhere", namespace) == "Failed", "it is rejected")
+    assert parent.get(PODS, "elsewhere", namespace)["status"]["reason"] == "NodeAffinity"
+    assert alpha.find(PODS, "elsewhere", namespace) is None

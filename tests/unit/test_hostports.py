@@ -51,10 +51,8 @@ def test_the_older_pod_keeps_the_port_and_one_that_has_ended_gives_it_back() -> 
 def test_a_rejected_pod_is_told_who_has_the_port() -> None:
     refused = host_port_clash(with_port("second", 2, hostPort=8080), [FIRST])
     assert refused is not None
-    assert (refused.reason, refused.message) == (
-        "NodePorts",
-        "Pod was rejected: host port 8080/TCP is taken by pod shop/first",
-    )
+    said = "host port 8080/TCP is taken by pod shop/first"
+    assert (refused.reason, refused.message, refused.status_message) == ("NodePorts", said, f"Pod was rejected: {said}")
 
 
 def test_a_pod_that_was_let_in_keeps_the_port_also_against_one_of_the_same_second() -> None:

@@ -17,6 +17,7 @@ from vk_provider.translate.node import (
     MemberNode,
     Usage,
     conditions,
+    declared_features,
     labels,
     member_node,
     node_info,
@@ -36,6 +37,7 @@ def node(
     conditions: list[Manifest] | None = None,
     info: Manifest | None = None,
     labels: dict[str, str] | None = None,
+    features: list[str] | None = None,
 ) -> MemberNode:
     resources = {"cpu": "4", "memory": "16Gi", "pods": "110"} if allocatable is None else allocatable
     return member_node(
@@ -48,6 +50,7 @@ def node(
                     "capacity": resources,
                     "conditions": [READY] if conditions is None else conditions,
                     "nodeInfo": info or {},
+                    "declaredFeatures": features or [],
                 },
             }
         )
@@ -306,3 +309,21 @@ class TestNodeInfo:
             "operatingSystem",
             "architecture",
         }
+
+
+class TestDeclaredFeatures:
+    def test_are_those_of_any_usable_node_in_order(self) -> None:
+        nodes = [
+            node("n1", features=["Z", "B"]),
+            node("n2", features=["A", "B"]),
+            node("n3", conditions=[], features=["C"]),
+        ]
+        assert declared_features(nodes, "", served=True) == ["A", "B", "Z"]
+
+    @pytest.mark.parametrize(
+        ("version", "served", "declared"),
+        [("v1.31.0", True, True), ("1.37+", True, True), ("v1.30.9", True, False), ("v1.37.0", False, False)],
+    )
+    def test_the_kubelet_api_is_ours_to_declare(self, version: str, served: bool, declared: bool) -> None:
+        nodes = [node(features=["ExtendWebSocketsToKubelet"])]
+        assert declared_features(nodes, version, served=served) == ["ExtendWebSocketsToKubelet"] * declared

@@ -20,7 +20,14 @@ import msgspec
 
 from vk_provider.api import words
 from vk_provider.api.membercluster import ApiAccess
-from vk_provider.errors import ConflictError, InvalidError, NameTakenError, NotFoundError, UnreachableError
+from vk_provider.errors import (
+    ConflictError,
+    InvalidError,
+    NameTakenError,
+    NotFoundError,
+    NotMountedError,
+    UnreachableError,
+)
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Payload, Pod
@@ -135,7 +142,8 @@ class DependentLoop:
     async def bring(self, pod: Pod) -> None:
         """Returns when everything that the pod names and that exists is in the member.
 
-        Raises NameTakenError where something in the member is in the way, and the errors of the API servers.
+        Raises NameTakenError where something in the member is in the way, NotMountedError where the service account is
+        gone, and the errors of the API servers.
         """
         self.adopt(pod)
         for item in self._used[pod.metadata.uid]:
@@ -351,14 +359,17 @@ class DependentLoop:
                 },
             },
         }
-        answer = await self._parent.create(
-            SERVICE_ACCOUNTS,
-            body,
-            pod.namespace,
-            type=_TokenRequest,
-            name=named.service_account,
-            subresource="token",
-        )
+        try:
+            answer = await self._parent.create(
+                SERVICE_ACCOUNTS,
+                body,
+                pod.namespace,
+                type=_TokenRequest,
+                name=named.service_account,
+                subresource="token",
+            )
+        except NotFoundError as error:
+            raise NotMountedError(f"failed to fetch a token of the pod's service account: {error.message}") from error
         return answer.status
 
 

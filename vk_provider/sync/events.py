@@ -20,7 +20,7 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Pod
 from vk_provider.kube.recorder import Recorder, Told
 from vk_provider.kube.resources import EVENTS, PODS
-from vk_provider.translate.names import Names
+from vk_provider.translate.names import Names, said_of_parent
 
 _NORMAL_PER_SECOND: Final = 50.0
 # Seconds; more than a watch lasts. API servers send no bookmarks with Events, which they do not cache: a member where
@@ -120,7 +120,8 @@ class EventLoop:
         if after.type == "Normal" and not self._allowed():
             return
         told = after.told(parent.metadata, self._names.node)
-        self._recorder.tell_again(PODS, parent.metadata, after.type, after.reason, after.message, told)
+        message = said_of_parent(after.message, parent.metadata, member.metadata)
+        self._recorder.tell_again(PODS, parent.metadata, after.type, after.reason, message, told)
 
     def _allowed(self) -> bool:
         now = asyncio.get_running_loop().time()

@@ -277,7 +277,7 @@ class NodeLoop:
                 {"type": "Hostname", "address": self._name},
             ],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": self._port}} if self._port else None,
-            "declaredFeatures": translate.declared_features(self._version) if self._port else None,
+            "declaredFeatures": translate.declared_features(nodes, self._version, served=bool(self._port)),
         }
         await self._parent.patch(
             NODES,

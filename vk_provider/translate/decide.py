@@ -73,10 +73,18 @@ class Finish:
 
 @dataclass(frozen=True)
 class Fail:
-    """The parent pod becomes Failed, as a kubelet fails a pod at admission."""
+    """The parent pod becomes Failed, as a kubelet fails a pod at admission.
+
+    `rejected`: in a kubelet's words, which say so in the pod's status and leave it out of the Event.
+    """
 
     reason: str
     message: str
+    rejected: bool = False
+
+    @property
+    def status_message(self) -> str:
+        return f"Pod was rejected: {self.message}" if self.rejected else self.message
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def host_port_clash(pod: Pod, others: Iterable[Pod]) -> Fail | None:
             for port in _host_ports(other):
                 if any(port.clashes(mine) for mine in wanted):
                     message = f"host port {port.host_port}/{port.protocol} is taken by pod {other.metadata.key}"
-                    return Fail("NodePorts", f"Pod was rejected: {message}")
+                    return Fail("NodePorts", message, rejected=True)
     return None
 
 

@@ -78,5 +78,15 @@ class Names:
         return f"{namespace}/{member.annotations.get(words.PARENT_NAME, member.name)}"
 
 
+def said_of_parent(text: str, parent: Metadata, member: Metadata) -> str:
+    """What the member says of a pod, as said of the parent pod: kubelets call a pod `name_namespace(UID)`, in messages
+    of a status and in Events.
+    """
+    if not member.uid:
+        return text
+    called = f"{member.name}_{member.namespace}({member.uid})"
+    return text.replace(called, f"{parent.name}_{parent.namespace}({parent.uid})").replace(member.uid, parent.uid)
+
+
 def _digest(text: str, length: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -28,6 +28,7 @@ _HOSTNAME: Final = "kubernetes.io/hostname"
 _ZONE: Final = "topology.kubernetes.io/zone"
 _EXCLUDED: Final = "node.kubernetes.io/exclude-from-external-load-balancers"
 _NODE_ROLE: Final = "node-role.kubernetes.io/"  # of labels and taints: the member's own affair
+_WEBSOCKETS: Final = "ExtendWebSocketsToKubelet"
 # Resources that are counted in bytes.
 _BYTES: Final = ("memory", "ephemeral-storage", "hugepages-")
 
@@ -62,6 +63,7 @@ class _NodeStatus(msgspec.Struct, rename="camel"):
     allocatable: dict[str, str] = {}
     capacity: dict[str, str] = {}
     conditions: list[Condition] = []
+    declared_features: list[str] = []
     node_info: _NodeInfo = msgspec.field(default_factory=_NodeInfo)
 
 
@@ -96,6 +98,7 @@ class MemberNode(msgspec.Struct, gc=False):
     capacity: dict[str, str]
     pressures: frozenset[str]
     info: _NodeInfo
+    features: list[str]
 
 
 class Usage(msgspec.Struct, gc=False):
@@ -117,6 +120,7 @@ def member_node(node: Node) -> MemberNode:
         capacity=status.capacity,
         pressures=frozenset(true & set(PRESSURES)),
         info=status.node_info,
+        features=status.declared_features,
     )
 
 
@@ -237,15 +241,18 @@ def conditions(nodes: Iterable[MemberNode]) -> list[dict[str, str]]:
     return found
 
 
-def declared_features(version: str) -> list[str]:
-    """`status.declaredFeatures`: what the kubelet API of a member of this version can do.
+def declared_features(nodes: Iterable[MemberNode], version: str, *, served: bool) -> list[str]:
+    """`status.declaredFeatures`: what some usable node of the member can do, for its scheduler finds that node.
 
-    Declared, kube-apiserver hands WebSockets on as they are; members before 1.31 do not speak that protocol version.
+    Without it, pods that need such a feature cannot be scheduled to the virtual node. What a kubelet API does is our
+    own to say: `served` is whether ours is, `version` that of the member's API server, which answers behind it.
     """
+    found = {feature for node in nodes if node.usable for feature in node.features} - {_WEBSOCKETS}
+    # Declared, kube-apiserver hands WebSockets on as they are; members before 1.31 do not speak that protocol version.
     match = re.match(r"v?(\d+)\.(\d+)", version)
-    if match is None or (int(match[1]), int(match[2])) < (1, 31):
-        return []
-    return ["ExtendWebSocketsToKubelet"]
+    if served and match and (int(match[1]), int(match[2])) >= (1, 31):
+        found.add(_WEBSOCKETS)
+    return sorted(found)
 
 
 def node_info(nodes: Iterable[MemberNode], version: str, own_version: str) -> dict[str, str]:

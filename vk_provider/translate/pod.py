@@ -41,6 +41,9 @@ DROPPED: Final = {
     "ephemeralContainers": "added to the running pod, which is the only way that the API allows",
 }
 _SERVICE_ACCOUNT_DIR: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+_FILE_MODE: Final = 0o644  # of files in a volume that says nothing else
+_OTHERS_READ: Final = 0o004
+_READ_ONLY: Final = 0o444
 _OWN: Final = f"{words.DOMAIN}/"
 
 
@@ -187,6 +190,8 @@ def _parent_api(spec: dict[str, Any], parent: Pod, target: Target) -> None:
         for index, source in enumerate(volume.get("projected", {}).get("sources") or ()):
             if token := source.pop("serviceAccountToken", None):
                 item = {"key": token_key(volume["name"], index), "path": token["path"]}
+                if _is_for_one_user(spec) and not volume["projected"].get("defaultMode", _FILE_MODE) & _OTHERS_READ:
+                    item["mode"] = _READ_ONLY
                 source["secret"] = {"name": secret, "items": [item]}
     address = {"KUBERNETES_SERVICE_HOST": target.parent_host, "KUBERNETES_SERVICE_PORT": target.parent_port}
     for container in containers(spec):
@@ -195,6 +200,16 @@ def _parent_api(spec: dict[str, Any], parent: Pod, target: Target) -> None:
         added = [{"name": name, "value": value} for name, value in address.items() if name not in named and value]
         if added:
             container["env"] = added + env
+
+
+def _is_for_one_user(spec: Mapping[str, Any]) -> bool:
+    """Whether all containers run as one user. A kubelet gives it the files of tokens, whatever their mode; those of a
+    Secret are root's.
+    (https://kubernetes.io/docs/concepts/storage/projected-volumes/#securitycontext-interactions)
+    """
+    of_pod = spec.get("securityContext") or {}
+    users = {(of_pod | (container.get("securityContext") or {})).get("runAsUser") for container in containers(spec)}
+    return len(users) == 1 and None not in users and "fsGroup" not in of_pod
 
 
 def _no_api(spec: dict[str, Any]) -> None:

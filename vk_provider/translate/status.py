@@ -14,6 +14,7 @@ import msgspec
 from vk_provider.api import words
 from vk_provider.kube.objects import Condition, Metadata, Pod, fields
 from vk_provider.translate.decide import TERMINAL
+from vk_provider.translate.names import said_of_parent
 
 Status = dict[str, Any]
 
@@ -71,7 +72,9 @@ _spec = msgspec.json.Decoder(_Spec)
 
 def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
     """The status that the parent pod should have, given the member pod. `now` dates conditions that are ours."""
-    status = fields(member.status)
+    status: Status = msgspec.json.decode(
+        said_of_parent(bytes(member.status).decode(), parent.metadata, member.metadata)
+    )
     before = fields(parent.status)
     wanted = {field: value for field, value in status.items() if field not in _PARENTS_OWN}
     wanted["phase"] = _phase(parent.metadata, before, member.metadata, status)
@@ -311,21 +314,23 @@ def _with_gates(conditions: list[dict[str, Any]], gates: list[_Gate], before: St
     """Ready as a kubelet computes it: the containers' readiness and every gate, and gates live in the parent."""
     if not gates:
         return conditions
-    true = {c["type"] for c in before.get("conditions") or () if c.get("status") == "True"}
-    missing = [gate.condition_type for gate in gates if gate.condition_type not in true]
-    if not missing:
+    found = {c["type"]: c.get("status") for c in before.get("conditions") or ()}
+    closed = [
+        f'the status of pod readiness gate "{gate.condition_type}" is not "True", but {found[gate.condition_type]}'
+        if gate.condition_type in found
+        else f'corresponding condition of pod readiness gate "{gate.condition_type}" does not exist.'
+        for gate in gates
+        if found.get(gate.condition_type) != "True"
+    ]
+    if not closed:
         # It became ready when the last gate opened, not when the containers did.
         since = _condition("Ready", "True", "", before, now)["lastTransitionTime"]
         return [
             c | {"lastTransitionTime": since} if c["type"] == "Ready" and c["status"] == "True" else c
             for c in conditions
         ]
-    not_ready = _condition("Ready", "False", "ReadinessGatesNotReady", before, now) | {
-        "message": "\n".join(
-            f'corresponding condition of pod readiness gate "{gate}" does not exist or is not True.' for gate in missing
-        )
-    }
-    return [not_ready if c["type"] == "Ready" and c["status"] == "True" else c for c in conditions]
+    not_ready = _condition("Ready", "False", "ReadinessGatesNotReady", before, now) | {"message": ", ".join(closed)}
+    return [c | not_ready if c["type"] == "Ready" and c["status"] == "True" else c for c in conditions]
 
 
 def _condition(type: str, status: str, reason: str, before: Status, now: str) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from collections.abc import Callable, Set
 from typing import Final
 
 from vk_provider.api import words
-from vk_provider.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from vk_provider.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, VkError
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Pod, pod_phase
+from vk_provider.kube.objects import Named, Pod, pod_phase
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import PODS
+from vk_provider.kube.resources import NODES, PODS
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.sync.pods.creation import Creation, applied_signature
 from vk_provider.sync.pods.ports import Brake, Dependents, Namespaces, PodState, Services, Statuses
@@ -43,6 +43,7 @@ from vk_provider.translate.decide import (
 )
 from vk_provider.translate.hostports import host_port_clash
 from vk_provider.translate.orphans import is_stray
+from vk_provider.translate.placement import is_unchecked, misplaced
 from vk_provider.translate.pod import Target
 from vk_provider.translate.status import is_silent
 
@@ -176,7 +177,8 @@ class PodLoop:
         if member and is_stray(parent, member, self._names) and not self._brake.may_delete(member):
             return _ORPHAN_RETRY
         if parent and action == Create():
-            action = host_port_clash(parent, self._parent_pods.items.values()) or action
+            clash = host_port_clash(parent, self._parent_pods.items.values())
+            action = clash or await self._misplaced(parent) or action
         match action:
             case Reflect() if parent and member:
                 return await self._reflect(parent, member, state)
@@ -192,7 +194,7 @@ class PodLoop:
                 await self._finish(parent, state)
             case Fail() if parent:
                 self._event(parent, "Warning", action.reason, action.message)
-                await self._statuses.fail(parent, action.reason, action.message)
+                await self._statuses.fail(parent, action.reason, action.status_message)
             case Conflict() if parent:
                 state.foreign = None  # look again: it may have gone
                 return await self._creation.conflict(parent, action.message)
@@ -205,6 +207,12 @@ class PodLoop:
             self._states.pop(key, None)
         return None
 
+    async def _misplaced(self, parent: Pod) -> Fail | None:
+        if not is_unchecked(parent):
+            return None
+        node = await self._parent.get(NODES, self._names.node, type=Named)
+        return misplaced(parent, node.metadata)
+
     async def _while_blind(self, parent: Pod | None, action: Action, state: PodState, why: str) -> None:
         if parent is None:
             return
@@ -215,26 +223,12 @@ class PodLoop:
             await self._statuses.lose(parent, why)
 
     async def _reflect(self, parent: Pod, member: Pod, state: PodState) -> float | None:
-        signature = applied_signature(parent, member)
-        if state.applied != signature:
-            await self._dependents.bring(parent)
-            for change in changes(parent, member, self._target):
-                try:
-                    member = await self._member.patch(
-                        PODS,
-                        member.metadata.name,
-                        change.patch,
-                        member.metadata.namespace,
-                        type=Pod,
-                        patch_type=PatchType.STRATEGIC,
-                        subresource=change.subresource,
-                    )
-                except (ForbiddenError, InvalidError) as error:
-                    where = f"pods/{change.subresource}" if change.subresource else "pods"
-                    self._event(parent, "Warning", words.MEMBER_REFUSED, f"update of {where}: {error.message}")
-                else:
-                    self._member_pods.observe(member)
-            state.applied = applied_signature(parent, member)
+        if state.applied != applied_signature(parent, member):
+            try:
+                member = await self._apply(parent, member, state)
+            except VkError:
+                await self._statuses.reflect(parent, member)  # what cannot be applied hides nothing of what runs
+                raise
         if state.silent_until and is_silent(member):
             # One write of "Running" instead of one of "nothing yet" and then that.
             if (left := state.silent_until - asyncio.get_running_loop().time()) > 0:
@@ -242,6 +236,28 @@ class PodLoop:
         state.silent_until = 0.0
         await self._statuses.reflect(parent, member)
         return None
+
+    async def _apply(self, parent: Pod, member: Pod, state: PodState) -> Pod:
+        """The member pod, with what has changed of the parent pod and of what that names."""
+        await self._dependents.bring(parent)
+        for change in changes(parent, member, self._target):
+            try:
+                member = await self._member.patch(
+                    PODS,
+                    member.metadata.name,
+                    change.patch,
+                    member.metadata.namespace,
+                    type=Pod,
+                    patch_type=PatchType.STRATEGIC,
+                    subresource=change.subresource,
+                )
+            except (ForbiddenError, InvalidError) as error:
+                where = f"pods/{change.subresource}" if change.subresource else "pods"
+                self._event(parent, "Warning", words.MEMBER_REFUSED, f"update of {where}: {error.message}")
+            else:
+                self._member_pods.observe(member)
+        state.applied = applied_signature(parent, member)
+        return member
 
     async def _delete(self, member: Pod, action: Delete, state: PodState) -> None:
         asked = (action.uid, action.grace_seconds)

@@ -15,6 +15,7 @@ from vk_provider.errors import (
     InvalidError,
     NameTakenError,
     NotFoundError,
+    NotMountedError,
 )
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
@@ -81,6 +82,10 @@ class Creation:
             return await self.conflict(parent, error.message)
         except ConflictError:
             return await self.look_up(parent, state)
+        except NotMountedError as error:
+            self._event(parent, "Warning", error.reason, error.message)
+            await self._statuses.wait(parent, "ContainerCreating", error.message)
+            raise
         except (ForbiddenError, InvalidError) as error:
             if "serviceaccount" in error.message and "not found" in error.message:
                 return _ACCOUNT_RETRY
