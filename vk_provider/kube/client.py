@@ -61,6 +61,7 @@ class Client:
         self._date, self._date_at = "", 0.0  # Date header of the last answer, and when it came (monotonic)
         self._parsed = "", datetime.min
         self.heard_at = 0.0  # loop time of the last sign of life: a good answer, or bytes of a watch
+        self.restores = 0  # how often the server was found to have gone back in time
         self._watches: set[aiohttp.ClientResponse] = set()
         self._requests = transport.for_requests(credentials.ssl, connections)
         self._streams = transport.for_streams(credentials.ssl)
@@ -229,6 +230,13 @@ class Client:
                     self._watches.discard(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise transport.unreachable(self.server, error) from error
+
+    def went_back(self) -> None:
+        """The server was found to have gone back in time. Who watches it must list anew: the versions of the server may
+        have caught up with theirs before they look.
+        """
+        self.restores += 1
+        self.end_watches()
 
     def end_watches(self) -> None:
         """Ends the watches that are open, as if the server had: some may have been dead for a while without a sign."""

@@ -13,7 +13,8 @@ is open now. A silent connection counts as broken after `inactivity` seconds: se
 A server whose etcd is restored from a backup goes back in time. A watch from a version that it has not reached yet is
 accepted and silent until the versions have caught up, and what happened until then is never told (seen on 1.37). So a
 stream that did not end as planned is resumed only after the server has said that its newest version is none older than
-what was seen; and a list, being a consistent read, is the truth about everything that was known when it was asked for.
+what was seen, and while none of its other informers knows better; and a list, being a consistent read, is the truth
+about everything that was known when it was asked for.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class _Listing(Generic[T]):
 
     known: dict[str, T]
     newest: str  # the newest version that was seen until then
+    restores: int  # how often the server had gone back in time
     since: float  # loop time
     items: dict[str, T]
 
@@ -114,6 +116,7 @@ class Informer(Generic[T]):
         self._rewound: list[Callable[[], None]] = []
         self._version = ""  # where the watch stands; "" = must list
         self._seen = ""  # the newest version of all, of observed writes too; `_version` may be ahead of it
+        self._restores = client.restores  # as of the last list
         self._streaming_list = True
         self.synced = asyncio.Event()
         self.connected = False
@@ -199,7 +202,7 @@ class Informer(Generic[T]):
         `doubtful`: the server may be another one than before, so ask it how far it is.
         """
         loop = asyncio.get_running_loop()
-        if self._version and doubtful and await self._went_back():
+        if self._version and (self._restores != self._client.restores or (doubtful and await self._went_back())):
             self._list_anew()
         listing: _Listing[T] | None = None
         query = {"watch": "1", "allowWatchBookmarks": "true", **self._selectors}
@@ -235,7 +238,7 @@ class Informer(Generic[T]):
 
     def _listing(self) -> _Listing[T]:
         now = asyncio.get_running_loop().time()
-        return _Listing(dict(self._items), self._seen, now, {})
+        return _Listing(dict(self._items), self._seen, self._client.restores, now, {})
 
     def _ends(self, listing: _Listing[T], event: _Event[Any]) -> bool:
         """Takes in an event of a streaming list; whether it was the last."""
@@ -299,9 +302,12 @@ class Informer(Generic[T]):
             else:
                 del self._items[key]
             self._tell(current, item)
-        self._version = version
+        self._version, self._restores = version, listing.restores
         self.synced.set()
         if rewound:
+            if listing.restores == self._client.restores:  # nobody has said so yet
+                self._client.went_back()
+            self._restores = self._client.restores
             log.warning("server went back in time", extra={"path": self._path, "from": listing.newest, "to": version})
             self._seen = version
             for handler in self._rewound:
