@@ -191,6 +191,17 @@ def _host() -> Json:
     }
 
 
+def _together() -> Json:
+    """Resources of the pod as a whole: its containers share them, and each sees them as its limits."""
+    names = ("CPU_LIMIT", "CPU_REQUEST", "MEMORY_LIMIT")
+    words = " ".join(f"{name.lower()}=${name}" for name in names)
+    script = f"for word in {words}; do echo $word; done > {REPORT}"
+    return {
+        "resources": {"requests": {"cpu": "30m", "memory": "24Mi"}, "limits": {"cpu": "300m", "memory": "48Mi"}},
+        "containers": [_container(script, env=[{"name": name, "valueFrom": _FROM[name]} for name in names])],
+    }
+
+
 def _live() -> Json:
     """Runs on, with probes, for what changes while it does."""
     items = [{"path": "labels", **_field("metadata.labels")}]
@@ -223,6 +234,7 @@ _SPECS: Final[dict[str, Json]] = {
     "late": _late(),
     "failing": _failing(),
     "host": _host(),
+    "together": _together(),
     "live": _live(),
 }
 NAMES: Final = tuple(_SPECS)

@@ -99,7 +99,7 @@ def test_a_file_of_labels_shows_those_of_the_parent_pod_and_no_others(both: Both
     assert probes.report(both.parents["environment"])["labels"].split() == ['app="probe"', 'tier="front"']
 
 
-@pytest.mark.parametrize("name", ["names", "steps", "again", "host"])
+@pytest.mark.parametrize("name", ["names", "steps", "again", "host", "together"])
 def test_a_pod_sees_what_it_sees_on_a_plain_node(both: Both, name: str) -> None:
     seen, plain = both.reports(name)
     assert seen == plain

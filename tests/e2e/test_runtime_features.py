@@ -1,0 +1,99 @@
+"""What a member's container runtime may lack: it works, or fails in the same words as on a plain node."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+from demo.world import World
+
+from tests.e2e import probes
+from tests.e2e.test_pods import BUSYBOX
+
+Json = dict[str, Any]
+
+
+def _spec(script: str, **more: Any) -> Json:
+    command = ["sh", "-c", f"{{ {script}; }} > {probes.REPORT}"]
+    mounts = [{"name": "image", "mountPath": "/image"}] if "volumes" in more else []
+    container = {"name": "main", "image": BUSYBOX, "command": command, "volumeMounts": mounts}
+    return {"restartPolicy": "Never", "terminationGracePeriodSeconds": 2, "containers": [container], **more}
+
+
+_SPECS: Final = {
+    "user-namespace": _spec("echo mapped=$(awk '{ print $2 != 0 }' /proc/self/uid_map)", hostUsers=False),
+    "image-volume": _spec(
+        "echo found=$(ls /image/bin/sh)",
+        volumes=[{"name": "image", "image": {"reference": BUSYBOX, "pullPolicy": "IfNotPresent"}}],
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """The pods in the parent, pinned to alpha, or (`cluster`) made in alpha itself."""
+
+    world: World
+    namespace: str
+    cluster: str = ""
+
+    def manifests(self) -> str:
+        selector = {} if self.cluster else {"nodeSelector": {"vk-provider.io/cluster": "alpha"}}
+        pods = [
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec | selector}
+            for name, spec in _SPECS.items()
+        ]
+        return json.dumps({"apiVersion": "v1", "kind": "List", "items": pods})
+
+    def outcome(self, name: str) -> tuple[str, str, dict[str, str], set[str]]:
+        """Phase, why the container waits, what it reported, and the reasons of warnings."""
+        status = self.world.get("pod", name, "-n", self.namespace, cluster=self.cluster)["status"]
+        events = self.world.objects("events", "-n", self.namespace, cluster=self.cluster)
+        warnings = {
+            event["reason"]
+            for event in events
+            if event["involvedObject"]["name"] == name and event["type"] == "Warning"
+        }
+        containers = status.get("containerStatuses") or [{}]
+        state = containers[0].get("state", {})
+        words = state.get("terminated", {}).get("message", "")
+        report = dict(line.split("=", 1) for line in words.splitlines() if "=" in line)
+        return status["phase"], state.get("waiting", {}).get("reason", ""), report, warnings
+
+    def settled(self, name: str) -> bool:
+        phase, _, _, warnings = self.outcome(name)
+        return phase in ("Succeeded", "Failed") or bool(warnings)
+
+
+@pytest.fixture(scope="module")
+def sides(world: World) -> Iterator[tuple[Side, Side]]:
+    suffix = uuid.uuid4().hex[:8]
+    parent, plain = Side(world, f"runtime-{suffix}"), Side(world, f"directly-{suffix}", "alpha")
+    world.kubectl("create", "namespace", parent.namespace)
+    world.create_in("alpha", "namespace", plain.namespace)
+    world.until(
+        "both namespaces have their service account",
+        lambda: all(
+            world.get("serviceaccount", "default", "-n", side.namespace, cluster=side.cluster)
+            for side in (parent, plain)
+        ),
+    )
+    world.kubectl("create", "-n", parent.namespace, "-f", "-", stdin=parent.manifests())
+    world.create_in("alpha", "-n", plain.namespace, "-f", "-", stdin=plain.manifests())
+    yield parent, plain
+    world.kubectl("delete", "namespace", parent.namespace, "--wait=false")
+    world.delete_in("alpha", "namespace", plain.namespace)
+
+
+@pytest.mark.parametrize("name", list(_SPECS))
+def test_a_feature_of_the_runtime_is_there_or_missed_as_on_a_plain_node(sides: tuple[Side, Side], name: str) -> None:
+    parent, plain = sides
+    parent.world.until(f"pod {name} has ended or is complained of", lambda: all(side.settled(name) for side in sides))
+    parent.world.until(
+        f"pod {name} shows in the parent what it shows on a plain node",
+        lambda: parent.outcome(name) == plain.outcome(name),
+    )
