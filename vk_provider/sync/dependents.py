@@ -16,8 +16,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, Literal
 
-import msgspec
-
 from vk_provider.api import words
 from vk_provider.api.membercluster import ApiAccess
 from vk_provider.errors import (
@@ -31,7 +29,8 @@ from vk_provider.errors import (
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Payload, Pod
-from vk_provider.kube.resources import CLUSTER_TRUST_BUNDLES, CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, Resource
+from vk_provider.kube.resources import CLUSTER_TRUST_BUNDLES, CONFIG_MAPS, SECRETS, Resource
+from vk_provider.kube.tokens import Token, request_token
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.translate.dependents import (
     Copy,
@@ -79,15 +78,6 @@ class Item:
 class _Watch:
     informer: Informer[Any]
     task: asyncio.Task[None]
-
-
-class _TokenStatus(msgspec.Struct, rename="camel"):
-    token: str
-    expiration_timestamp: datetime
-
-
-class _TokenRequest(msgspec.Struct):
-    status: _TokenStatus
 
 
 def copies(client: Client, selector: str) -> dict[Kind, Informer[Copy]]:
@@ -337,40 +327,24 @@ class DependentLoop:
             if renew > now:
                 return (renew - now).total_seconds()
         minted = await asyncio.gather(*(self._mint(pod, named, source) for source in named.tokens))
-        expires = min(status.expiration_timestamp for status in minted)
+        expires = min(token.expiration_timestamp for token in minted)
         renew = now + min((expires - now) * _RENEW_AT, _RENEW_AFTER)
-        tokens = {source.key: status.token for source, status in zip(named.tokens, minted, strict=True)}
+        tokens = {source.key: token.token for source, token in zip(named.tokens, minted, strict=True)}
         manifest = token_manifest(pod, tokens, _rfc3339(expires), _rfc3339(renew), self._names)
         await self._write("Secret", manifest, copy)
         return max(1.0, (renew - now).total_seconds())
 
-    async def _mint(self, pod: Metadata, named: Needs, source: TokenSource) -> _TokenStatus:
-        body = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {
-                "audiences": [source.audience] if source.audience else [],
-                "expirationSeconds": source.expiration_seconds,
-                "boundObjectRef": {
-                    "apiVersion": "v1",
-                    "kind": "Pod",
-                    "name": pod.name,
-                    "uid": pod.uid,
-                },
-            },
-        }
+    async def _mint(self, pod: Metadata, named: Needs, source: TokenSource) -> Token:
         try:
-            answer = await self._parent.create(
-                SERVICE_ACCOUNTS,
-                body,
-                pod.namespace,
-                type=_TokenRequest,
-                name=named.service_account,
-                subresource="token",
+            return await request_token(
+                self._parent,
+                named.service_account,
+                pod,
+                audience=source.audience,
+                seconds=source.expiration_seconds,
             )
         except NotFoundError as error:
             raise NotMountedError(f"failed to fetch a token of the pod's service account: {error.message}") from error
-        return answer.status
 
 
 def _replacement(manifest: dict[str, Any], copy: Copy) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import msgspec
 
 from vk_provider.api import words
 from vk_provider.kube.objects import Condition, Metadata, Pod, fields
+from vk_provider.translate.conditions import dated, no_longer_ready, scheduled, with_gates
 from vk_provider.translate.decide import TERMINAL
 from vk_provider.translate.names import said_of_parent
 
@@ -33,8 +34,6 @@ _PARENTS_CONDITIONS: Final = frozenset({"PodScheduled"})
 _NOT_SCHEDULED: Final = frozenset({"Unschedulable", "SchedulerError", "SchedulingGated"})
 # Conditions that a kubelet takes away again.
 _PASSING_CONDITIONS: Final = frozenset({"PodResizePending", "PodResizeInProgress"})
-# Those that a kubelet writes False as long as a container is not ready.
-_READINESS: Final = ("Ready", "ContainersReady")
 _REPLACED_LISTS: Final = frozenset({"podIPs", "hostIPs"})  # merged by key in a strategic merge patch unless told
 _STATUS_LISTS: Final = (
     ("containers", "containerStatuses"),
@@ -87,12 +86,12 @@ def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
     _keep_final_states(wanted, before, spec)
     parents = _PARENTS_CONDITIONS | {gate.condition_type for gate in spec.readiness_gates}
     conditions = [c for c in status.get("conditions") or () if c["type"] not in parents]
-    conditions = _with_gates(conditions, spec.readiness_gates, before, now)
+    conditions = with_gates(conditions, [gate.condition_type for gate in spec.readiness_gates], before, now)
     shown = {condition["type"] for condition in conditions}
-    conditions += [c | {"lastTransitionTime": now} for c in _no_longer_ready(before) if c["type"] not in shown]
-    if scheduled := _scheduled(before, status, now):
-        conditions.append(scheduled)
-    conditions.append(_condition(words.CREATED_CONDITION, "True", "Created", before, now))
+    conditions += [c | {"lastTransitionTime": now} for c in no_longer_ready(before) if c["type"] not in shown]
+    if binding := scheduled(before, status, now):
+        conditions.append(binding)
+    conditions.append(dated(words.CREATED_CONDITION, "True", "Created", before, now))
     # What the member's kubelet has not seen yet, the parent's has not either.
     seen = status.get("observedGeneration", 0) >= member.metadata.generation
     generation = parent.metadata.generation if seen else before.get("observedGeneration", 0)
@@ -101,20 +100,6 @@ def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
         conditions = [c | {"observedGeneration": generation} if "observedGeneration" in c else c for c in conditions]
     wanted["conditions"] = conditions
     return wanted
-
-
-def _scheduled(before: Status, member: Status, now: str) -> dict[str, Any] | None:
-    """PodScheduled with what a kubelet adds: that it is True, where the pod was made with its nodeName, and the
-    generation. None: it adds nothing.
-    """
-    ours, theirs = (
-        next((c for c in status.get("conditions") or () if c["type"] == "PodScheduled" and c["status"] == "True"), None)
-        for status in (before, member)
-    )
-    seen = {"observedGeneration": theirs["observedGeneration"]} if theirs and "observedGeneration" in theirs else {}
-    if ours is None:
-        return {"type": "PodScheduled", "status": "True", "lastTransitionTime": now} | seen
-    return ours | seen if seen else None
 
 
 def is_silent(member: Pod) -> bool:
@@ -129,7 +114,7 @@ def waiting(parent: Pod, reason: str, message: str = "") -> Status:
     spec, before = _spec.decode(parent.spec), fields(parent.status)
     wanted = _waiting(spec, reason, message, restarts(parent))
     _keep_final_states(wanted, before, spec)
-    if conditions := _no_longer_ready(before):
+    if conditions := no_longer_ready(before):
         wanted["conditions"] = conditions
     return wanted | observed(parent)
 
@@ -173,7 +158,7 @@ def lost_patch(parent: Pod, message: str, *, now: str) -> dict[str, Any] | None:
 
     Nothing else is known of it, so nothing else is said. Kubernetes itself does so only for nodes that it gave up.
     """
-    found = _no_longer_ready(fields(parent.status))
+    found = no_longer_ready(fields(parent.status))
     if not found:
         return None
     said = {"reason": words.MEMBER_LOST, "message": message, "lastTransitionTime": now}
@@ -280,15 +265,6 @@ def _keep_final_states(wanted: Status, before: Status, spec: _Spec) -> None:
             ]
 
 
-def _no_longer_ready(before: Status) -> list[dict[str, Any]]:
-    """Readiness that an earlier member pod left behind, taken back."""
-    return [
-        {"type": condition["type"], "status": "False", "reason": "ContainersNotReady"}
-        for condition in before.get("conditions") or ()
-        if condition["type"] in _READINESS and condition.get("status") == "True"
-    ]
-
-
 def _lost_containers(current: Status) -> Status:
     """A failed pod runs nothing: what a kubelet writes where it cannot know how a container ended."""
     unknown = {
@@ -305,38 +281,9 @@ def _lost_containers(current: Status) -> Status:
                 else container | {"state": {"terminated": unknown}, "ready": False, "started": False}
                 for container in containers
             ]
-    if conditions := _no_longer_ready(current):
+    if conditions := no_longer_ready(current):
         found["conditions"] = [condition | {"reason": "PodFailed"} for condition in conditions]
     return found
-
-
-def _with_gates(conditions: list[dict[str, Any]], gates: list[_Gate], before: Status, now: str) -> list[dict[str, Any]]:
-    """Ready as a kubelet computes it: the containers' readiness and every gate, and gates live in the parent."""
-    if not gates:
-        return conditions
-    found = {c["type"]: c.get("status") for c in before.get("conditions") or ()}
-    closed = [
-        f'the status of pod readiness gate "{gate.condition_type}" is not "True", but {found[gate.condition_type]}'
-        if gate.condition_type in found
-        else f'corresponding condition of pod readiness gate "{gate.condition_type}" does not exist.'
-        for gate in gates
-        if found.get(gate.condition_type) != "True"
-    ]
-    if not closed:
-        # It became ready when the last gate opened, not when the containers did.
-        since = _condition("Ready", "True", "", before, now)["lastTransitionTime"]
-        return [
-            c | {"lastTransitionTime": since} if c["type"] == "Ready" and c["status"] == "True" else c
-            for c in conditions
-        ]
-    not_ready = _condition("Ready", "False", "ReadinessGatesNotReady", before, now) | {"message": ", ".join(closed)}
-    return [c | not_ready if c["type"] == "Ready" and c["status"] == "True" else c for c in conditions]
-
-
-def _condition(type: str, status: str, reason: str, before: Status, now: str) -> dict[str, Any]:
-    found = next((c for c in before.get("conditions") or () if c["type"] == type), None)
-    since = found.get("lastTransitionTime", now) if found and found.get("status") == status else now
-    return {"type": type, "status": status, "reason": reason, "lastTransitionTime": since}
 
 
 def _condition_changes(current: list[dict[str, Any]], wanted: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
