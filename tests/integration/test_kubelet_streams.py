@@ -303,9 +303,12 @@ class Talkative(asyncio.Protocol):
 async def test_a_log_that_ends_while_its_reader_stalls_arrives_as_a_whole(parent: Cluster, kilobytes: int) -> None:
     """What the member has said waits in buffers on the way, and the member may be gone."""
     line = b"x" * 999 + b"\n"
+    said = 0
 
     async def say_all(_reader: Reader, writer: Writer) -> None:
+        nonlocal said
         for _ in range(kilobytes):
+            said += 1
             writer.write(b"3e8\r\n" + line + b"\r\n")
             await writer.drain()
         writer.write(b"0\r\n\r\n")
@@ -318,7 +321,10 @@ async def test_a_log_that_ends_while_its_reader_stalls_arrives_as_a_whole(parent
         writer.write(request_bytes("GET", f"/containerLogs/{POD}/app?follow=true"))
         await eventually_here(lambda: len(log.data) > 0, "the log begins", 10)
         log.pause()
-        await asyncio.sleep(1)  # for whatever still moves
+        before = -1
+        while before != said:
+            before = said
+            await asyncio.sleep(0.5)  # as long as anything moves
         log.resume()
         await eventually_here(lambda: log.ended or log.data.endswith(b"\r\n0\r\n\r\n"), "it ends", 30)
         body = bytes(log.data.partition(b"\r\n\r\n")[2])
