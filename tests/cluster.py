@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -201,9 +202,16 @@ class Cluster:
         localkube.stop(self.name, service, root=self.root)
 
     def start(self, service: str) -> None:
-        """Returns when the API server is ready (again)."""
+        """Returns when the API server is ready (again), and what needs it runs."""
         localkube.start(self.name, service, root=self.root)
         eventually(lambda: self.call("GET", "/readyz") == "ok", f"{self.name} is ready again", 60)
+        self.supervise()
+
+    def supervise(self) -> None:
+        """Starts what has exited of the controllers, as a kubelet does with a control plane: they do so where the API
+        server goes while they start, or confuses them ("Scheduler cache is corrupted")."""
+        for service in self._controllers:
+            localkube.start(self.name, service, root=self.root)
 
     def cut(self) -> None:
         """From now on every packet between it and everybody else vanishes."""
@@ -222,22 +230,22 @@ class Cluster:
 
     def restore(self, backup: Path) -> None:
         """Goes back in time. Everything that watches is restarted, as Kubernetes asks for, but for the provider."""
-        controllers = [name for name in ("controller-manager", "scheduler", "kwok") if self._has(name)]
-        for service in (*controllers, "apiserver", "etcd"):
+        for service in (*self._controllers, "apiserver", "etcd"):
             self.stop(service)
         shutil.rmtree(self.info.directory / "etcd")
         shutil.copytree(backup, self.info.directory / "etcd")
         localkube.start(self.name, "etcd", root=self.root)
-        self.start("apiserver")
-        if "kwok" in controllers:
+        localkube.start(self.name, "apiserver", root=self.root)
+        eventually(lambda: self.call("GET", "/readyz") == "ok", f"{self.name} is ready again", 60)
+        if "kwok" in self._controllers:
             # The next kwok is another one, and would wait until the leases of the one before have run out.
             self.call("DELETE", LEASES.path(namespace="kube-node-lease"))
-        for service in controllers:
-            self.start(service)
+        self.supervise()
 
-    def _has(self, service: str) -> bool:
+    @cached_property
+    def _controllers(self) -> Sequence[str]:
         (status,) = [one for one in localkube.status(root=self.root) if one.info.name == self.name]
-        return service in status.services
+        return [name for name in ("controller-manager", "scheduler", "kwok") if name in status.services]
 
     def audit_position(self) -> int:
         """Where the audit log ends now."""

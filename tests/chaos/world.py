@@ -91,8 +91,8 @@ class World:
         """What has not come to rest yet; empty where everything is as it must be."""
         if self.provider.crashed:
             return ["the provider has ended by itself"]
-        for name in self.clusters:
-            self._supervise(name)
+        for cluster in self.clusters.values():
+            cluster.supervise()
         try:
             found = [f"{name} is not served" for name in MEMBERS if not members.is_served(self.parent, name)]
             parent = Contents(
@@ -215,13 +215,7 @@ class World:
                 self.clusters[name].start("apiserver")
             case "cut":
                 self.clusters[name].heal()
-        self._supervise(name)
-
-    def _supervise(self, name: str) -> None:
-        """Starts what has exited, as a kubelet does with a control plane: they do so where an API server that is killed
-        confuses them ("Scheduler cache is corrupted"), also a while later."""
-        for service in ("controller-manager", "scheduler"):
-            self.clusters[name].start(service)
+        self.clusters[name].supervise()
 
 
 def _pod_spec(policy: str, lives: int, exit_code: int, *, image: int = 0, config: str = "") -> Json:
