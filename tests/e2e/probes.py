@@ -291,7 +291,8 @@ _OWN: Final = frozenset(
 def shape(pod: Json) -> Json:
     """A pod's status as far as it must be the same wherever the pod runs: which fields there are, and what they say."""
     status = copy.deepcopy(pod["status"])
-    status.pop("resources", None)  # of a pod that sets none: what its cgroup says, which is a matter of the moment
+    if "resources" not in pod["spec"]:  # then it is what the pod's cgroup says, which is a matter of the moment
+        status.pop("resources", None)
     status["conditions"] = sorted(
         (c for c in status["conditions"] if not c["type"].startswith("vk-provider.io/")), key=lambda c: str(c["type"])
     )

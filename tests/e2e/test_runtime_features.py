@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +13,8 @@ import pytest
 from demo.world import World
 
 from tests.e2e import probes
+from tests.e2e.probes import Json
 from tests.e2e.test_pods import BUSYBOX
-
-Json = dict[str, Any]
 
 
 def _spec(script: str, **more: Any) -> Json:
@@ -34,6 +34,16 @@ _SPECS: Final = {
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What became of a pod: what its container reported, or in which words it is missed."""
+
+    phase: str
+    waiting: tuple[str, str]
+    report: dict[str, str]
+    warnings: set[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class Side:
     """The pods in the parent, pinned to alpha, or (`cluster`) made in alpha itself."""
 
@@ -49,24 +59,31 @@ class Side:
         ]
         return json.dumps({"apiVersion": "v1", "kind": "List", "items": pods})
 
-    def outcome(self, name: str) -> tuple[str, str, dict[str, str], set[str]]:
-        """Phase, why the container waits, what it reported, and the reasons of warnings."""
+    def outcome(self, name: str) -> Outcome:
+        """What is shown of a pod at this moment."""
         status = self.world.get("pod", name, "-n", self.namespace, cluster=self.cluster)["status"]
         events = self.world.objects("events", "-n", self.namespace, cluster=self.cluster)
-        warnings = {
-            event["reason"]
-            for event in events
-            if event["involvedObject"]["name"] == name and event["type"] == "Warning"
-        }
-        containers = status.get("containerStatuses") or [{}]
-        state = containers[0].get("state", {})
+        state = (status.get("containerStatuses") or [{}])[0].get("state", {})
         words = state.get("terminated", {}).get("message", "")
-        report = dict(line.split("=", 1) for line in words.splitlines() if "=" in line)
-        return status["phase"], state.get("waiting", {}).get("reason", ""), report, warnings
+        return Outcome(
+            phase=status["phase"],
+            waiting=_reason(state.get("waiting", {})),
+            report=dict(line.split("=", 1) for line in words.splitlines() if "=" in line),
+            warnings={
+                _reason(event)
+                for event in events
+                if event["involvedObject"]["name"] == name and event["type"] == "Warning"
+            },
+        )
 
     def settled(self, name: str) -> bool:
-        phase, _, _, warnings = self.outcome(name)
-        return phase in ("Succeeded", "Failed") or bool(warnings)
+        outcome = self.outcome(name)
+        return outcome.phase in ("Succeeded", "Failed") or bool(outcome.warnings)
+
+
+def _reason(of: Json) -> tuple[str, str]:
+    """Reason and message; each attempt makes a container of another id, which is no difference."""
+    return of.get("reason", ""), re.sub("[0-9a-f]{64}", "<id>", of.get("message", ""))
 
 
 @pytest.fixture(scope="module")
