@@ -95,6 +95,30 @@ def test_our_own_pods_do_not_make_the_node_smaller(
     assert cpu(parent) == CORES
 
 
+def test_whose_a_resource_is_outlives_the_provider(
+    parent: Cluster, beta: Cluster, provider: Provider, served: None, namespace: str
+) -> None:
+    """What somebody adds to the node's status stays, what the member has lost goes; and pods get the difference."""
+    size = {"cpu": "8", "memory": "16Gi", "pods": "10", "example.com/ours": "1"}
+    ready = [{"type": "Ready", "status": "True", "reason": "Test", "message": ""}]
+    status = {"allocatable": size, "capacity": size, "conditions": ready}
+    beta.create(NODES, {"metadata": {"name": "beta-4"}, "status": status})
+    eventually(lambda: "example.com/ours" in resources(parent), "the node of the member counts")
+    theirs = {"example.com/theirs": "3"}
+    parent.patch(NODES, "beta", {"status": {"capacity": theirs, "allocatable": theirs}}, subresource="status")
+    provider.kill()
+    beta.delete(NODES, "beta-4")
+    provider.start()
+    eventually(lambda: "example.com/ours" not in resources(parent), "what the member has lost is gone")
+    assert resources(parent)["example.com/theirs"] == "3"
+    asked = {"cpu": "1", "example.com/theirs": "1", "example.com/ours": "1"}
+    container = {"name": "web", "image": "x", "resources": {"requests": asked, "limits": asked}}
+    parent.create(PODS, bare("web", node="beta", containers=[container]), namespace)
+    eventually(lambda: beta.find(PODS, "web", namespace), "the member pod is there")
+    made = beta.get(PODS, "web", namespace)
+    assert set(made["spec"]["containers"][0]["resources"]["requests"]) == {"cpu", "example.com/ours"}
+
+
 def test_the_lease_is_renewed(parent: Cluster, served: None) -> None:
     first = renew_time(parent)
     eventually(lambda: renew_time(parent) > first, "the lease is renewed", 20)
@@ -142,6 +166,11 @@ def test_a_node_that_somebody_deleted_comes_back(parent: Cluster, served: None) 
 
 def taints(parent: Cluster) -> list[Json]:
     return list(parent.get(NODES, "beta")["spec"]["taints"])
+
+
+def resources(parent: Cluster) -> Json:
+    found: Json = parent.get(NODES, "beta")["status"].get("allocatable", {})
+    return found
 
 
 def is_ready(node: Json) -> bool:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import random
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Any, Final
 
 import msgspec
@@ -73,7 +72,7 @@ class NodeLoop:
         self._served = asyncio.Event()  # the kubelet API is, at `_port`
         self._dirty, self._urgent = asyncio.Event(), asyncio.Event()
         self._told = ""  # reason of the last Event
-        self._owned: Any = None  # labels, taints and whether a fence is lifted, as they were last written
+        self._owned: Any = None  # labels, taints, whether a fence is lifted, and resources, as they were last written
         self._since: dict[str, tuple[str, str]] = {}  # condition -> status, and since when
         self._sent: Offer = Offer()
         self._known: set[str] = set()  # resources that the member's nodes have or had
@@ -108,11 +107,12 @@ class NodeLoop:
             )
         self.uid = node.metadata.uid
         self._owned = None
-        for one in self._nodes.items.values():
-            self._learn(one)
         status = msgspec.json.decode(node.status, type=_Status)
         self._since = {c.type: (c.status, c.last_transition_time or "") for c in status.conditions}
-        self._sent = Offer(status.capacity, status.allocatable)
+        self._sent = Offer(status.capacity, status.allocatable).only(_record(node).resources)
+        self._known |= self._sent.capacity.keys() | set(_record(node).resources or ())
+        for one in self._nodes.items.values():
+            self._learn(one)
         await self._own(node, labels)
 
     async def ready_status(self) -> str:
@@ -161,7 +161,7 @@ class NodeLoop:
 
     @property
     def known_resources(self) -> Set[str]:
-        """Resources that nodes of the member have or had since it is served, and those that its owner promises."""
+        """Resources that nodes of the member have or had, and those that its owner promises; others are not ours."""
         return self._known | self._cluster.spec.capacity.keys()
 
     async def run(self) -> None:
@@ -181,7 +181,11 @@ class NodeLoop:
         body = {
             "apiVersion": "v1",
             "kind": "Node",
-            "metadata": {"name": self._name, "labels": labels, "annotations": {words.METADATA_KEYS: _keys(labels)}},
+            "metadata": {
+                "name": self._name,
+                "labels": labels,
+                "annotations": {words.METADATA_KEYS: self._keys(labels)},
+            },
             "spec": {"taints": [msgspec.to_builtins(taint) for taint in self._cluster.spec.taints]},
         }
         node = await self._parent.create(NODES, body, type=Node)
@@ -190,10 +194,10 @@ class NodeLoop:
 
     async def _own(self, node: Node, labels: dict[str, str]) -> None:
         """Labels and taints of ours as they should be; those of others, and a cordon, stay."""
-        record = json.loads(node.metadata.annotations.get(words.METADATA_KEYS, "{}"))
-        stale = {key: None for key in record.get("labels", ()) if key not in labels}
+        record = _record(node)
+        stale = {key: None for key in record.labels if key not in labels}
         taints = fields(node.spec).get("taints") or []
-        earlier = {tuple(key) for key in record.get("taints", ())}
+        earlier = set(record.taints)
         wanted = self._taints()
         lift = self._lifts_fence()
         mine = {(taint["key"], taint["effect"]) for taint in wanted}
@@ -203,7 +207,7 @@ class NodeLoop:
             "metadata": {
                 "uid": node.metadata.uid,
                 "labels": labels | stale,
-                "annotations": {words.METADATA_KEYS: _keys(labels, sorted(mine))},
+                "annotations": {words.METADATA_KEYS: self._keys(labels, sorted(mine))},
             }
         }
         if kept + wanted != taints:
@@ -213,13 +217,20 @@ class NodeLoop:
         await self._parent.patch(NODES, self._name, patch, type=Named)
         if lift:
             await self._forget_fence()
-        self._owned = (labels, wanted, lift)
+        self._owned = (labels, wanted, lift, set(self.known_resources))
 
     async def _refresh(self) -> None:
-        """Writes labels and taints where they are no longer what they should be."""
+        """Writes labels and taints where they are no longer what they should be, and which resources are ours.
+
+        The latter before the status first has them.
+        """
         labels = translate.labels(self._cluster, self._nodes.items.values())
-        if self._owned != (labels, self._taints(), self._lifts_fence()):
+        if self._owned != (labels, self._taints(), self._lifts_fence(), set(self.known_resources)):
             await self._own(await self._parent.get(NODES, self._name, type=Node), labels)
+
+    def _keys(self, labels: dict[str, str], taints: Sequence[tuple[str, str]] = ()) -> str:
+        record = _Record(sorted(labels), list(taints), sorted(self.known_resources))
+        return msgspec.json.encode(record).decode()
 
     def _taints(self) -> list[dict[str, str]]:
         wanted = [msgspec.to_builtins(taint) for taint in self._cluster.spec.taints]
@@ -306,5 +317,16 @@ class NodeLoop:
         return found
 
 
-def _keys(labels: dict[str, str], taints: list[tuple[str, str]] | None = None) -> str:
-    return json.dumps({"labels": sorted(labels), "taints": taints or []}, separators=(",", ":"))
+class _Record(msgspec.Struct):
+    """What of the Node is ours, as an annotation of it says. `resources` None: nobody has said so yet."""
+
+    labels: list[str] = []
+    taints: list[tuple[str, str]] = []
+    resources: list[str] | None = None
+
+
+def _record(node: Node) -> _Record:
+    try:
+        return msgspec.json.decode(node.metadata.annotations.get(words.METADATA_KEYS, "{}"), type=_Record)
+    except msgspec.DecodeError:
+        return _Record()  # somebody has spoilt it; it is written anew

@@ -8,7 +8,7 @@ drift, and one wrong pod would stay wrong for ever.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
@@ -19,6 +19,7 @@ from vk_provider.api import words
 from vk_provider.api.membercluster import MemberCluster
 from vk_provider.kube.objects import Condition, Metadata, Node, Pod, pod_phase
 from vk_provider.translate.decide import TERMINAL
+from vk_provider.translate.extended import is_extended
 from vk_provider.translate.quantity import parse, render
 
 Resources = Mapping[str, Fraction]
@@ -178,6 +179,14 @@ class Offer:
 
     capacity: dict[str, str] = field(default_factory=dict)
     allocatable: dict[str, str] = field(default_factory=dict)
+
+    def only(self, names: Collection[str] | None) -> Offer:
+        """The part that is of these resources; None: of all that Kubernetes itself knows."""
+
+        def part(values: dict[str, str]) -> dict[str, str]:
+            return {k: v for k, v in values.items() if (not is_extended(k) if names is None else k in names)}
+
+        return Offer(part(self.capacity), part(self.allocatable))
 
 
 def offer(nodes: Iterable[MemberNode], others: Iterable[Usage], caps: Mapping[str, str | int]) -> Offer:
