@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from vk_provider.api.membercluster import MEMBER_CLUSTERS, ApiAccess, MemberCluster
+from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.api.words import CLUSTER_LABEL, READY, SYSTEM_NAMESPACE
 from vk_provider.cli import options
 from vk_provider.cli.install import apply, install
@@ -54,7 +54,7 @@ class _Request:
 @click.argument("name", type=options.dns_label, metavar="NAME")
 @click.option("--kubeconfig", required=True, metavar="FILE", help="Kubeconfig of the member.")
 @click.option("--context", metavar="NAME", help="Context of the member's kubeconfig (default: its current one).")
-@click.option("--node-name", metavar="NAME", type=options.node_name, help="Name of the virtual node (default: NAME).")
+@options.translation
 @click.option(
     "--label",
     "labels",
@@ -77,17 +77,6 @@ class _Request:
     multiple=True,
     type=options.capacity,
     help="Offer at most this, such as cpu=64. Repeatable.",
-)
-@click.option(
-    "--namespace-prefix",
-    metavar="PREFIX",
-    type=options.namespace_prefix,
-    help="Put before the names of namespaces in the member.",
-)
-@click.option(
-    "--api-access",
-    type=click.Choice([access.value for access in ApiAccess]),
-    help="Whose API the pods' service accounts are for (default: Parent).",
 )
 @click.option(
     "--wait/--no-wait",

@@ -1,16 +1,18 @@
 """Values that people write on the command line, checked before anything is asked of a cluster.
 
-Each function is a click parameter type; BadParameter says what is wrong, and click adds the option.
+Each function is a click parameter type, but for `unique` and `translation`; BadParameter says what is wrong, and click
+adds the option.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
 import click
 
+from vk_provider.api.membercluster import ApiAccess
 from vk_provider.translate import quantity
 
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -19,6 +21,8 @@ _PREFIX: Final = re.compile(r"[a-z0-9][-a-z0-9]{0,39}")
 _WORD: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _DOMAIN: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
 def dns_label(text: str) -> str:
@@ -95,3 +99,29 @@ def unique(pairs: Iterable[tuple[str, str]], option: str) -> dict[str, str]:
             raise click.BadParameter(f"{key} is given twice", param_hint=f"'{option}'")
         found[key] = value
     return found
+
+
+def translation(command: CommandT) -> CommandT:
+    """The options for what a MemberCluster says of its pods' translation: `node_name`, `namespace_prefix` and
+    `api_access`, each None where it is not given."""
+    for option in (
+        click.option(
+            "--api-access",
+            type=click.Choice([access.value for access in ApiAccess]),
+            help=f"Whose API the pods' service accounts are for (default: {ApiAccess.PARENT.value}).",
+        ),
+        click.option(
+            "--namespace-prefix",
+            metavar="PREFIX",
+            type=namespace_prefix,
+            help="Put before the names of namespaces in the member.",
+        ),
+        click.option(
+            "--node-name",
+            metavar="NAME",
+            type=node_name,
+            help="Name of the virtual node (default: that of the member).",
+        ),
+    ):
+        command = option(command)
+    return command

@@ -60,24 +60,7 @@ class Rendered:
     help="YAML or JSON of a pod, or of what has a pod template; - is stdin.",
 )
 @click.option("--member", required=True, metavar="NAME", type=options.dns_label, help="The member.")
-@click.option(
-    "--node-name",
-    metavar="NAME",
-    type=options.node_name,
-    help="Its virtual node (default: the member's name).",
-)
-@click.option(
-    "--namespace-prefix",
-    metavar="PREFIX",
-    type=options.namespace_prefix,
-    help="What stands before names of namespaces there.",
-)
-@click.option(
-    "--api-access",
-    type=click.Choice([access.value for access in ApiAccess]),
-    default=ApiAccess.PARENT.value,
-    help="Whose API the pods' service accounts are for. Default: Parent.",
-)
+@options.translation
 @click.option("-n", "--namespace", default="default", metavar="NAME", help="Namespace of a pod that names none.")
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="Default: yaml.")
 def render(
@@ -85,7 +68,7 @@ def render(
     member: str,
     node_name: str | None,
     namespace_prefix: str | None,
-    api_access: str,
+    api_access: str | None,
     namespace: str,
     output: str,
 ) -> None:
@@ -97,7 +80,7 @@ def render(
     """
     target = Target(
         Names(node_name or member, _UNKNOWN_UID, namespace_prefix or ""),
-        ApiAccess(api_access),
+        ApiAccess(api_access or ApiAccess.PARENT),
         _PARENT_HOST,
         _PARENT_PORT,
     )
