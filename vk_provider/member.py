@@ -239,6 +239,7 @@ class Member:
             events.run(),
             self._report.run(),
             self._watch_secret(),
+            self._announce(node),
         ]
 
     async def _first_health(self, node: NodeLoop) -> Health:
@@ -288,8 +289,15 @@ class Member:
         belief = self._belief()
         ready, reason, message = belief.cluster_ready
         await self._report.tell(words.REACHABLE, *belief.reachable)
+        if ready and not (self._serving and self._serving.node.written.is_set()):
+            return  # see _announce
         if self._cluster.metadata.deletion_timestamp is None:
             await self._report.say(ready, reason, message or f"virtual node {self._names.node} is served")
+
+    async def _announce(self, node: NodeLoop) -> None:
+        """The member is Ready once its node is: who waits for it finds a node that pods can be scheduled to."""
+        await node.written.wait()
+        await self._say_belief()
 
     async def _tell_orphans(self, held: bool, reason: str, message: str) -> None:
         await self._report.tell(words.ORPHANS_HELD, "True" if held else "False", reason, message)

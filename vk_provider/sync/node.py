@@ -78,6 +78,7 @@ class NodeLoop:
         self._known: set[str] = set()  # resources that the member's nodes have or had
         self._rng = random.Random()
         self.uid = ""  # of the Node, once it is registered
+        self.written = asyncio.Event()  # its status is, by this loop
 
     async def register(self) -> None:
         """Creates the Node, or takes up the one that is there.
@@ -299,6 +300,7 @@ class NodeLoop:
             subresource="status",
         )
         self._sent = offer
+        self.written.set()
 
     def _conditions(self, nodes: list[MemberNode]) -> list[dict[str, str]]:
         now = self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
