@@ -6,8 +6,10 @@ The map, in reading order; a pod passes through it from left to right:
 
     cli/        one file per command
     app         the process: watches MemberClusters, supervises a Member for each
+    connect     the parent, found and waited for at the start
     member      one member wired end to end (caches: what its loops look at)
     sync/       control loops of one member
+    kubelet/    the kubelet API of a virtual node: logs, exec, metrics
     translate/  pure functions between parent and member
     kube/       any API server: credentials, requests, informers, the work queue
     api/        MemberCluster, and every label, annotation and condition of ours

@@ -144,14 +144,6 @@ class DependentLoop:
         for item in self._used.pop(pod_uid, ()):
             self._drop(item, pod_uid)
 
-    def in_use(self, member_namespace: str) -> bool:
-        """Whether copies of ours are in a namespace of the member."""
-        return any(
-            copy.metadata.namespace == member_namespace
-            for informer in self._copies.values()
-            for copy in informer.items.values()
-        )
-
     def _drop(self, item: Item, pod_uid: str) -> None:
         users = self._users.get(item, set())
         users.discard(pod_uid)
