@@ -53,6 +53,13 @@ def phase(cluster: Cluster, name: str, namespace: str) -> str:
     return str(found["status"].get("phase", "")) if found else "absent"
 
 
+def ends(cluster: Cluster, name: str, namespace: str) -> bool:
+    """Whether it is on its way out; its kubelet is the test."""
+    found = cluster.find(PODS, name, namespace)
+    assert found, f"no pod {name}"
+    return "deletionTimestamp" in found["metadata"]
+
+
 def runs(cluster: Cluster, name: str, namespace: str) -> Callable[[], Json]:
     """A probe for `eventually`: the pod, once it is Running and not on its way out."""
 

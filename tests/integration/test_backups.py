@@ -11,6 +11,7 @@ from tests.provider import Provider
 from tests.waiting import eventually
 from tests.workloads import (
     bare,
+    ends,
     idle,
     phase,
     restart_count,
@@ -169,13 +170,6 @@ def tier(cluster: Cluster, name: str, namespace: str) -> str:
 
 def image(cluster: Cluster, name: str, namespace: str) -> str:
     return str(cluster.get(PODS, name, namespace)["spec"]["containers"][0]["image"])
-
-
-def ends(cluster: Cluster, name: str, namespace: str) -> bool:
-    """Whether it is on its way out; its kubelet is the test."""
-    found = cluster.find(PODS, name, namespace)
-    assert found, f"no pod {name}"
-    return "deletionTimestamp" in found["metadata"]
 
 
 def uids(cluster: Cluster, namespace: str) -> dict[str, str]:

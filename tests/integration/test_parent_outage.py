@@ -23,6 +23,7 @@ from tests.waiting import eventually
 from tests.workloads import (
     IMAGE,
     bare,
+    ends,
     phase,
     restart_count,
     runs,
@@ -340,13 +341,6 @@ def not_ready(parent: Cluster, since: str) -> list[Json]:
 def is_ready(cluster: Cluster, name: str, namespace: str) -> bool:
     conditions = runs(cluster, name, namespace)()["status"]["conditions"]
     return any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)
-
-
-def ends(cluster: Cluster, name: str, namespace: str) -> bool:
-    """Whether it is on its way out; its kubelet is the test."""
-    found = cluster.find(PODS, name, namespace)
-    assert found, f"no pod {name}"
-    return "deletionTimestamp" in found["metadata"]
 
 
 def uids(cluster: Cluster, namespace: str) -> dict[str, str]:
