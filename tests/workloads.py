@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tests.cluster import DEPLOYMENTS, STRATEGIC, Cluster, Json
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 from vk_provider.api import words
 from vk_provider.kube.resources import PODS
 
@@ -73,11 +73,11 @@ def runs(cluster: Cluster, name: str, namespace: str) -> Callable[[], Json]:
     return probe
 
 
-def wait_until_running(cluster: Cluster, name: str, namespace: str, seconds: float = 30.0) -> Json:
+def wait_until_running(cluster: Cluster, name: str, namespace: str, seconds: float = PATIENCE) -> Json:
     return eventually(runs(cluster, name, namespace), f"pod {name} runs in {cluster.name}", seconds)
 
 
-def wait_until_gone(cluster: Cluster, name: str, namespace: str, seconds: float = 30.0) -> None:
+def wait_until_gone(cluster: Cluster, name: str, namespace: str, seconds: float = PATIENCE) -> None:
     eventually(lambda: cluster.find(PODS, name, namespace) is None, f"pod {name} is gone from {cluster.name}", seconds)
 
 
@@ -101,7 +101,7 @@ def waiting_reason(found: Json) -> str:
     return str(statuses[0].get("state", {}).get("waiting", {}).get("reason", ""))
 
 
-def start_idle(cluster: Cluster, name: str, namespace: str, **more: Any) -> Json:
+def start_idle(cluster: Cluster, name: str, namespace: str, *, seconds: float = PATIENCE, **more: Any) -> Json:
     """Plays the kubelet of the idle node: the pod runs. `more` are further fields of its status. Returns the pod."""
 
     def bound() -> Json:
@@ -111,7 +111,7 @@ def start_idle(cluster: Cluster, name: str, namespace: str, **more: Any) -> Json
         assert "deletionTimestamp" not in found["metadata"], "an earlier one"
         return found
 
-    eventually(bound, f"pod {name} is on a node of {cluster.name}")
+    eventually(bound, f"pod {name} is on a node of {cluster.name}", seconds)
     state = {"running": {"startedAt": "2030-01-01T00:00:00Z"}}
     container = {"name": "web", "image": IMAGE, "imageID": "", "ready": True, "restartCount": 0, "state": state}
     conditions = [{"type": kind, "status": "True"} for kind in ("Initialized", "ContainersReady", "Ready")]

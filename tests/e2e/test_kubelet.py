@@ -228,12 +228,12 @@ class TestExec:
             until,
             resize,
         ):
-            type_("stty size; tty\n")
-            until("30 100")
+            type_(until_size(30, 100) + "; tty\n")
+            until("it is 30 by 100")
             until("/dev/pts/")
             resize((44, 123))
-            type_("while [ \"$(stty size)\" != '44 123' ]; do sleep 0.1; done; echo re''sized\n")
-            until("resized")
+            type_(until_size(44, 123) + "\n")
+            until("it is 44 by 123")
             type_("exit 7\n")
             until("exit code 7")
 
@@ -402,6 +402,15 @@ def undeclared(world: World) -> Iterator[None]:
     finally:
         world.kubectl("delete", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": UNDECLARED}))
         world.until("nodes declare what they can", taken)
+
+
+def until_size(rows: int, columns: int) -> str:
+    """A script that waits for it, and says so in words that the script itself, echoed by the terminal, does not hold.
+
+    The size is a message of its own: the shell may run before the terminal has one.
+    """
+    asked = f"\"$(stty size 2>/dev/null)\" != '{rows} {columns}'"
+    return f"while [ {asked} ]; do sleep 0.1; done; echo it is {rows} ''by {columns}"
 
 
 def fetch(url: str) -> bytes:

@@ -36,7 +36,8 @@ SAYS: Final = {
     "expired certificate": "certificate is not trusted: certificate has expired",
 }
 FAST: Final = {"probeSeconds": 1, "lostAfterSeconds": 5, "returnAfterSeconds": 2}
-PATIENCE: Final = 150.0  # seconds: a connection may have been silent for 100 before it counts as broken
+# Seconds: a connection that was silenced, by the test before this one too, counts as broken after 100 at the latest.
+PATIENCE: Final = 150.0
 
 
 @dataclass
@@ -127,7 +128,7 @@ class Case:
         for name in ("stays", "changed", "removed"):
             parent.create(PODS, bare(name), namespace)
         for name in ("stays", "changed", "removed"):
-            wait_until_running(parent, name, namespace)
+            wait_until_running(parent, name, namespace, PATIENCE)
         return cls(parent, alpha, namespace, uids(alpha, namespace), alpha.audit_position())
 
     def go_on(self) -> None:

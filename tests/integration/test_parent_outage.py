@@ -36,7 +36,8 @@ from vk_provider.api import words
 from vk_provider.kube.resources import NODES, PODS
 
 FAST: Final = {"probeSeconds": 1, "lostAfterSeconds": 5, "returnAfterSeconds": 2}
-PATIENCE: Final = 150.0  # seconds: a connection may have been silent for 100 before it counts as broken
+# Seconds: a connection that was silenced, by the test before this one too, counts as broken after 100 at the latest.
+PATIENCE: Final = 150.0
 UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 
 
@@ -180,10 +181,10 @@ def test_an_outage_that_outlives_watches_and_lease_costs_no_pod_that_its_tolerat
     for name in ("evicted", "removed", "forced"):
         eventually(lambda it=name: ends(alpha, it, namespace), f"{name} ends in the member", PATIENCE)  # type: ignore[misc]
         alpha.delete(PODS, name, namespace, grace_seconds=0)
-        wait_until_gone(parent, name, namespace)
+        wait_until_gone(parent, name, namespace, PATIENCE)
     eventually(lambda: alpha.find(PODS, "new", namespace), "what is new is made", PATIENCE)
-    start_idle(alpha, "new", namespace)
-    wait_until_running(parent, "new", namespace)
+    start_idle(alpha, "new", namespace, seconds=PATIENCE)
+    wait_until_running(parent, "new", namespace, PATIENCE)
     assert alpha.get(PODS, "stays", namespace)["metadata"]["labels"]["tier"] == "new"
     eventually(lambda: not taints(parent, "alpha"), "the node is Ready", PATIENCE)
     case.wait_until_told(["stays", "restarts", "new"])
@@ -195,7 +196,7 @@ def test_a_member_that_falls_silent_while_the_parent_is_away_is_not_declared_los
     parent: Cluster, alpha: Cluster, ways: Ways, provider: Provider, namespace: str
 ) -> None:
     parent.create(PODS, bare("web"), namespace)
-    wait_until_running(parent, "web", namespace)
+    wait_until_running(parent, "web", namespace, PATIENCE)
     since = parent.position(NODES)
     written = len(provider.log)
     ways.parent.fault("refused")
@@ -212,7 +213,7 @@ def test_a_member_that_falls_silent_while_the_parent_is_away_is_not_declared_los
     members.wait_until_served(parent, "alpha", PATIENCE)
     assert "state=Lost" not in provider.log[written:]
     assert not_ready(parent, since) == []
-    wait_until_running(parent, "web", namespace)
+    wait_until_running(parent, "web", namespace, PATIENCE)
 
 
 def test_what_is_believed_of_a_member_while_the_parent_is_away_is_said_when_it_is_back(
@@ -253,9 +254,9 @@ class Case:
             spec = {"tolerations": tolerations} if name == "evicted" else {}
             parent.create(PODS, workloads.idle(name, restartPolicy=policy, **spec), namespace)
         for name in names:
-            start_idle(alpha, name, namespace)
+            start_idle(alpha, name, namespace, seconds=PATIENCE)
         for name in names:
-            wait_until_running(parent, name, namespace)
+            wait_until_running(parent, name, namespace, PATIENCE)
         audited = parent.audit_position(), alpha.audit_position()
         return cls(parent, alpha, namespace, uids(alpha, namespace), audited, provider, len(provider.log))
 
@@ -273,7 +274,7 @@ class Case:
     def wait_until_told(self, running: list[str]) -> None:
         parent, namespace = self.parent, self.namespace
         eventually(lambda: self.alpha.find(PODS, "stranger", namespace), "a lost pod is made again", PATIENCE)
-        start_idle(self.alpha, "stranger", namespace)
+        start_idle(self.alpha, "stranger", namespace, seconds=PATIENCE)
         eventually(lambda: restart_count(runs(parent, "stranger", namespace)()) == 1, "it runs again", PATIENCE)
         eventually(lambda: restart_count(runs(parent, "restarts", namespace)()) == 1, "a restart is told", PATIENCE)
         eventually(lambda: phase(parent, "ended", namespace) == "Succeeded", "an end is told", PATIENCE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import pytest
 from aiohttp import web
@@ -12,6 +13,7 @@ from aiohttp import web
 from tests.gateway import Gateway, bookmark, failure, stream
 from tests.waiting import eventually_here
 from vk_provider.errors import UnreachableError
+from vk_provider.kube.client import Client
 from vk_provider.sync.lease import LeaseLoop
 from vk_provider.translate.freeze import Freeze
 
@@ -72,9 +74,18 @@ async def test_watches_that_may_be_dead_can_be_ended_and_nothing_else_is() -> No
         session.close()
 
 
+class Leased(NamedTuple):
+    """A running LeaseLoop, and what it works with."""
+
+    loop: LeaseLoop
+    freeze: Freeze
+    client: Client
+    gateway: Gateway
+
+
 @asynccontextmanager
-async def leased(script: Answer) -> AsyncIterator[tuple[LeaseLoop, Freeze, Gateway]]:
-    """A running LeaseLoop whose parent answers as scripted."""
+async def leased(script: Answer) -> AsyncIterator[Leased]:
+    """One whose parent answers as scripted."""
 
     async def maybe(request: web.Request) -> web.StreamResponse | None:
         return await script(request)
@@ -84,10 +95,17 @@ async def leased(script: Answer) -> AsyncIterator[tuple[LeaseLoop, Freeze, Gatew
         loop = LeaseLoop("west", client, freeze, uid=lambda: "uid-west", missing=lambda: None)
         task = asyncio.create_task(loop.run())
         try:
-            yield loop, freeze, gateway
+            yield Leased(loop, freeze, client, gateway)
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+def cut_off(request: web.Request) -> web.Response:
+    """No answer at all."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
 
 
 def taken() -> web.Response:
@@ -101,7 +119,7 @@ async def test_a_parent_that_is_slow_to_take_a_write_is_told_before_it_has_and_u
         await let_go.wait()
         return taken()
 
-    async with leased(script) as (loop, freeze, _):
+    async with leased(script) as (loop, freeze, _, _):
         await eventually_here(lambda: "more than 5 s" in freeze.why, "the write hangs")
         assert freeze.wrote_at == 0.0
         let_go.set()
@@ -116,10 +134,46 @@ async def test_a_parent_that_fails_is_in_trouble_and_one_that_refuses_is_not(sta
     async def script(request: web.Request) -> web.StreamResponse:
         return failure(status, "Scripted")
 
-    async with leased(script) as (_, freeze, gateway):
+    async with leased(script) as (_, freeze, _, gateway):
         await eventually_here(lambda: gateway.asked, "it was asked")
         await eventually_here(lambda: bool(freeze.why) is trouble, "it is judged")
         assert freeze.wrote_at == 0.0
+
+
+async def test_watches_that_were_silent_while_the_parent_did_not_answer_are_begun_anew() -> None:
+    """Their connections may be dead without a sign; that of one that brought something since is not."""
+    answers, speak = False, asyncio.Semaphore(0)
+
+    async def script(request: web.Request) -> web.StreamResponse:
+        if request.path == "/silent":
+            return await stream(request, bookmark(1))
+        if request.path == "/talking":
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            while True:
+                await answer.write(bookmark(1))
+                await speak.acquire()
+        return taken() if answers else cut_off(request)
+
+    async with leased(script) as (loop, freeze, client, _):
+        silent, talking = (client.stream(path, {}, inactivity=60) for path in ("/silent", "/talking"))
+        await anext(silent)
+        await anext(talking)
+        freeze.parent(now())
+        loop.renew()
+        await eventually_here(lambda: freeze.why, "a renewal fails")
+        speak.release()
+        await anext(talking)
+
+        answers = True
+        loop.renew()
+        with pytest.raises(UnreachableError):
+            async with asyncio.timeout(20):
+                await anext(silent)
+        assert freeze.why == ""
+        speak.release()
+        async with asyncio.timeout(20):
+            await anext(talking)
 
 
 async def test_a_lease_that_is_not_there_is_made_and_belongs_to_the_node() -> None:
@@ -131,7 +185,7 @@ async def test_a_lease_that_is_not_there_is_made_and_belongs_to_the_node() -> No
         bodies.append(await request.json())
         return taken()
 
-    async with leased(script) as (_, freeze, _gateway):
+    async with leased(script) as (_, freeze, _, _):
         await eventually_here(lambda: freeze.wrote_at > 0.0, "it is written")
     assert bodies[0]["metadata"] == {
         "name": "west",

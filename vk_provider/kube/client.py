@@ -7,6 +7,7 @@ its Retry-After says. Every request has a deadline; a watch has an inactivity de
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -62,7 +63,7 @@ class Client:
         self._parsed = "", datetime.min
         self.heard_at = 0.0  # loop time of the last sign of life: a good answer, or bytes of a watch
         self.restores = 0  # how often the server was found to have gone back in time
-        self._watches: set[aiohttp.ClientResponse] = set()
+        self._watches: dict[aiohttp.ClientResponse, float] = {}  # loop time of its last bytes
         self._requests = transport.for_requests(credentials.ssl, connections)
         self._streams = transport.for_streams(credentials.ssl)
 
@@ -212,22 +213,24 @@ class Client:
         Raises UnreachableError also after `inactivity` seconds without a byte: a half-open connection is silent.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=inactivity)
+        url, loop = self._url(path, query), asyncio.get_running_loop()
         try:
-            async with self._streams.get(
-                self._url(path, query), headers=await self._headers(None), timeout=timeout, **self._connect()
-            ) as response:
+            headers = await self._headers(None)
+            async with asyncio.timeout(DEADLINE):  # servers begin their answer before they know of an event
+                response = await self._streams.get(url, headers=headers, timeout=timeout, **self._connect())
+            async with response:
                 if response.status != 200:
                     failure = transport.failure(response, await response.read())
                     if isinstance(failure, UnauthorizedError):
                         self.credentials.renew()
                     raise failure
-                self._watches.add(response)
+                self._watches[response] = loop.time()
                 try:
                     async for line in _lines(response.content):
-                        self.heard_at = asyncio.get_running_loop().time()
+                        self.heard_at = self._watches[response] = loop.time()
                         yield line
                 finally:
-                    self._watches.discard(response)
+                    del self._watches[response]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise transport.unreachable(self.server, error) from error
 
@@ -238,10 +241,13 @@ class Client:
         self.restores += 1
         self.end_watches()
 
-    def end_watches(self) -> None:
-        """Ends the watches that are open, as if the server had: some may have been dead for a while without a sign."""
-        for response in list(self._watches):
-            response.close()
+    def end_watches(self, *, silent_since: float = math.inf) -> None:
+        """Ends the watches that brought nothing since that loop time (default: all), as if the server had: some may
+        have been dead for a while without a sign.
+        """
+        for response, heard_at in list(self._watches.items()):
+            if heard_at <= silent_since:
+                response.close()
 
     async def open(self, method: str, path: str, *, headers: Sequence[tuple[str, str]] = ()) -> aiohttp.ClientResponse:
         """An answer as it comes, for streams: status and headers are there, the body or the upgraded connection is not

@@ -1,7 +1,9 @@
 """The Lease of the virtual node: the provider's sign of life to the parent, and the parent's to the provider.
 
-Owns the Lease. How each renewal went is told to the freeze: who cannot write to the parent judges nobody. Ends when
-cancelled. (https://kubernetes.io/docs/reference/node/node-status/#heartbeats)
+Owns the Lease. How each renewal went is told to the freeze: who cannot write to the parent judges nobody. Where one got
+no answer and a later one does, the watches that have been silent meanwhile are begun anew: they may be dead without a
+sign (a kubelet closes its connections for the same reason). Ends when cancelled.
+(https://kubernetes.io/docs/reference/node/node-status/#heartbeats)
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from vk_provider.errors import ApiError, NotFoundError, VkError
+from vk_provider.errors import ApiError, NotFoundError, UnreachableError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Named
 from vk_provider.kube.resources import LEASES
@@ -43,6 +45,7 @@ class LeaseLoop:
     async def run(self) -> None:
         """Renews until cancelled."""
         loop, failures = asyncio.get_running_loop(), 0  # in a row
+        unanswered = 0.0  # loop time of the last failure that was no answer, since the last success
         while True:
             started = loop.time()
             self._hurry.clear()
@@ -51,9 +54,12 @@ class LeaseLoop:
                 await self._renew()
                 took = loop.time() - started
                 self._tell(f"a write took {took:.0f} s" if took > _SLOW else "")
-                failures = 0
+                if unanswered:
+                    self._parent.end_watches(silent_since=unanswered)
+                failures, unanswered = 0, 0.0
             except VkError as error:
                 failures += 1
+                unanswered = loop.time() if isinstance(error, UnreachableError) else unanswered
                 level = logging.WARNING if failures == 1 or failures % 30 == 0 else logging.DEBUG
                 log.log(level, "lease not renewed", extra={"node": self._node, "error": str(error)})
                 if not isinstance(error, ApiError) or error.status >= 500 or error.status == 429:
