@@ -60,7 +60,8 @@ class Kubelet:
                 uid = pod["metadata"]["uid"]
                 known = self._pods.get(uid)
                 if known is None:
-                    if kind == "DELETED" or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+                    ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+                    if kind == "DELETED" or (ended and "deletionTimestamp" not in pod["metadata"]):
                         return
                     known = self._pods[uid] = _Pod(pod, asyncio.Event())
                     group.create_task(self._live(uid, known))

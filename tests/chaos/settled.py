@@ -35,9 +35,9 @@ def unsettled(parent: Contents, members: Mapping[str, Contents]) -> Iterator[str
 def _pod(pod: Json, members: Mapping[str, Contents]) -> Iterator[str]:
     node, status = pod["spec"].get("nodeName", ""), pod.get("status", {})
     if "deletionTimestamp" in pod["metadata"]:
-        held = pod["metadata"].get("finalizers", [])
+        held, grace = pod["metadata"].get("finalizers", []), pod["metadata"].get("deletionGracePeriodSeconds")
         there = [one["status"].get("phase") for one in members[node].pods if _key(one) == _key(pod)] if node else []
-        yield f"parent: pod {_key(pod)} on {node} is still being deleted: {status.get('phase')}, {held=}, {there=}"
+        yield f"parent: pod {_key(pod)} on {node} is still being deleted: {status.get('phase')}, {held=}, {grace=}, {there=}"
     elif status.get("phase") in TERMINAL:
         return
     elif not node:
