@@ -37,7 +37,8 @@ def _pod(pod: Json, members: Mapping[str, Contents]) -> Iterator[str]:
     if "deletionTimestamp" in pod["metadata"]:
         held, grace = pod["metadata"].get("finalizers", []), pod["metadata"].get("deletionGracePeriodSeconds")
         there = [one["status"].get("phase") for one in members[node].pods if _key(one) == _key(pod)] if node else []
-        yield f"parent: pod {_key(pod)} on {node} is still being deleted: {status.get('phase')}, {held=}, {grace=}, {there=}"
+        state = f"{status.get('phase')}, {held=}, {grace=}, {there=}"
+        yield f"parent: pod {_key(pod)} on {node} is still being deleted: {state}"
     elif status.get("phase") in TERMINAL:
         return
     elif not node:
