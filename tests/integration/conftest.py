@@ -1,16 +1,20 @@
-"""What only integration tests need: a node of a member whose kubelet is the test."""
+"""What only integration tests need: a node of a member whose kubelet is the test, and ways that can be cut."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests import members
 from tests.cluster import Cluster, Json
 from tests.integration import idle
+from tests.integration.connecting import client_through
+from tests.integration.ways import Ways, two_ways
 from tests.provider import Provider
+from tests.proxy import Proxy
+from vk_provider.kube.client import Client
 
 _numbers = itertools.count(1)
 
@@ -35,3 +39,27 @@ def idle_node(alpha: Cluster) -> Iterator[Json]:
     name = f"idle-{next(_numbers)}"  # the node controller remembers how long a name has been silent
     with idle.idle_node(alpha, name) as node:
         yield node
+
+
+@pytest.fixture(scope="module")
+def ways(
+    parent: Cluster, alpha: Cluster, _session_provider: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ways]:
+    """Between a provider of the module's and its API servers; the session's rests."""
+    _session_provider.stop()
+    with two_ways(parent, alpha, tmp_path_factory.mktemp("ways")) as found:
+        yield found
+
+
+@pytest.fixture
+async def proxy(parent: Cluster) -> AsyncIterator[Proxy]:
+    """In front of the parent."""
+    async with Proxy(parent.info.address, int(parent.server.rpartition(":")[2])) as found:
+        yield found
+
+
+@pytest.fixture
+async def client(parent: Cluster, proxy: Proxy) -> AsyncIterator[Client]:
+    """Of the parent, through the proxy."""
+    async with client_through(parent, proxy) as found:
+        yield found

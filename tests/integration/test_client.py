@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -30,18 +29,6 @@ from vk_provider.kube.auth import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Named, Payload
 from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS, SERVICE_ACCOUNTS
-
-
-@pytest.fixture
-async def proxy(parent: Cluster) -> AsyncIterator[Proxy]:
-    async with Proxy(parent.info.address, int(parent.server.rpartition(":")[2])) as found:
-        yield found
-
-
-@pytest.fixture
-async def client(parent: Cluster, proxy: Proxy) -> AsyncIterator[Client]:
-    async with client_through(parent, proxy) as found:
-        yield found
 
 
 async def test_errors_carry_the_servers_words(client: Client, namespace: str) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -14,7 +12,7 @@ import pytest
 
 from tests import members
 from tests.cluster import Cluster
-from tests.integration.connecting import admin_token, document
+from tests.integration.ways import PATIENCE, Ways
 from tests.link import BROKEN, SLOW, Link
 from tests.provider import Provider
 from tests.waiting import eventually
@@ -35,51 +33,16 @@ SAYS: Final = {
     "410": "a fault of the test: Expired",
     "expired certificate": "certificate is not trusted: certificate has expired",
 }
-FAST: Final = {"probeSeconds": 1, "lostAfterSeconds": 5, "returnAfterSeconds": 2}
-# Seconds: a connection that was silenced, by the test before this one too, counts as broken after 100 at the latest.
-PATIENCE: Final = 150.0
-
-
-@dataclass
-class Ways:
-    """A provider all of whose requests go over two links."""
-
-    parent: Link
-    member: Link
-    provider: Provider
 
 
 Side = Literal["parent", "member"]
 
 
-@pytest.fixture(scope="module")
-def ways(
-    parent: Cluster, alpha: Cluster, _session_provider: Provider, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ways]:
-    _session_provider.stop()
-    with ExitStack() as stack:
-        to_parent, to_member = stack.enter_context(Link(parent)), stack.enter_context(Link(alpha))
-        directory = tmp_path_factory.mktemp("faults")
-        kubeconfig = directory / "parent.kubeconfig"
-        kubeconfig.write_text(json.dumps(to_parent.through(document(parent, None, {"token": admin_token(parent)}))))
-        content = json.loads(members.kubeconfig(alpha))
-        members.set_kubeconfig(parent, "alpha", json.dumps(to_member.through(content)))
-        members.set_health(parent, "alpha", FAST)
-        provider = Provider(kubeconfig, directory / "provider.log")
-        stack.callback(provider.stop)
-        provider.start()
-        yield Ways(to_parent, to_member, provider)
-        members.set_kubeconfig(parent, "alpha", json.dumps(content))
-        members.set_health(parent, "alpha", None)
-
-
 @pytest.fixture
 def provider(ways: Ways, parent: Cluster) -> Iterator[Provider]:
-    members.wait_until_served(parent, "alpha", PATIENCE)
-    yield ways.provider
-    for link in (ways.parent, ways.member):
-        link.heal()
-    assert not ways.provider.crashed, "the provider has ended by itself"
+    """Runs, and serves alpha."""
+    with ways.serving(parent) as found:
+        yield found
 
 
 @pytest.mark.parametrize("fault", SLOW)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
@@ -23,18 +22,6 @@ from vk_provider.kube.objects import Payload
 from vk_provider.kube.resources import CONFIG_MAPS
 
 WATCHED = "watched"  # label key: its value is the namespace, so that the audit log tells one test from the next
-
-
-@pytest.fixture
-async def proxy(parent: Cluster) -> AsyncIterator[Proxy]:
-    async with Proxy(parent.info.address, int(parent.server.rpartition(":")[2])) as found:
-        yield found
-
-
-@pytest.fixture
-async def client(parent: Cluster, proxy: Proxy) -> AsyncIterator[Client]:
-    async with client_through(parent, proxy) as found:
-        yield found
 
 
 def put(cluster: Cluster, namespace: str, name: str, size: int = 1) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,8 +15,8 @@ import pytest
 from tests import members, workloads
 from tests.cluster import Cluster, Json
 from tests.integration import idle
-from tests.integration.connecting import admin_token, document
-from tests.link import Link
+from tests.integration.connecting import document
+from tests.integration.ways import FAST, PATIENCE, Ways
 from tests.provider import Provider
 from tests.waiting import eventually
 from tests.workloads import (
@@ -35,50 +34,14 @@ from tests.workloads import (
 from vk_provider.api import words
 from vk_provider.kube.resources import NODES, PODS
 
-FAST: Final = {"probeSeconds": 1, "lostAfterSeconds": 5, "returnAfterSeconds": 2}
-# Seconds: a connection that was silenced, by the test before this one too, counts as broken after 100 at the latest.
-PATIENCE: Final = 150.0
 UNREACHABLE: Final = "node.kubernetes.io/unreachable"
-
-
-@dataclass
-class Ways:
-    """A provider all of whose requests go over two links."""
-
-    parent: Link
-    member: Link
-    provider: Provider
-
-
-@pytest.fixture(scope="module")
-def ways(
-    parent: Cluster, alpha: Cluster, _session_provider: Provider, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ways]:
-    _session_provider.stop()
-    with ExitStack() as stack:
-        to_parent, to_member = stack.enter_context(Link(parent)), stack.enter_context(Link(alpha))
-        directory = tmp_path_factory.mktemp("outage")
-        kubeconfig = directory / "parent.kubeconfig"
-        kubeconfig.write_text(json.dumps(to_parent.through(document(parent, None, {"token": admin_token(parent)}))))
-        content = json.loads(members.kubeconfig(alpha))
-        members.set_kubeconfig(parent, "alpha", json.dumps(to_member.through(content)))
-        members.set_health(parent, "alpha", FAST)
-        provider = Provider(kubeconfig, directory / "provider.log")
-        stack.callback(provider.stop)
-        yield Ways(to_parent, to_member, provider)
-        members.set_kubeconfig(parent, "alpha", json.dumps(content))
-        members.set_health(parent, "alpha", None)
 
 
 @pytest.fixture
 def provider(ways: Ways, parent: Cluster) -> Iterator[Provider]:
     """Runs, and serves alpha."""
-    ways.provider.start()
-    members.wait_until_served(parent, "alpha", PATIENCE)
-    yield ways.provider
-    for link in (ways.parent, ways.member):
-        link.heal()
-    assert not ways.provider.crashed, "the provider has ended by itself"
+    with ways.serving(parent) as found:
+        yield found
 
 
 @pytest.fixture

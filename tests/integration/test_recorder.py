@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import pytest
 from aiohttp import web
 
 from tests.cluster import Cluster, Json
 from tests.gateway import Gateway
-from tests.integration.connecting import client_through
 from tests.waiting import eventually_here
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Metadata
 from vk_provider.kube.recorder import Recorder, Told
 from vk_provider.kube.resources import EVENTS, PODS
-
-
-@pytest.fixture
-async def client(parent: Cluster) -> AsyncIterator[Client]:
-    async with client_through(parent, None) as found:
-        yield found
 
 
 def tell(recorder: Recorder, namespace: str, count: int) -> None:

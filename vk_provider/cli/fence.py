@@ -29,13 +29,7 @@ class _Status(msgspec.Struct):
 @click.command(short_help="State that a lost member is down.")
 @click.argument("name", type=options.dns_label, metavar="NAME")
 @click.option("--confirmed-down", is_flag=True, help="None of its containers runs: you have seen to it.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    metavar="SECONDS",
-    help="How long to wait for its node to be not Ready. Default: 60.",
-)
+@options.timeout(60, "How long to wait for its node to be not Ready.")
 @pass_parent
 def fence(parent: Parent, name: str, confirmed_down: bool, timeout: float) -> None:
     """State that a lost member is down: none of its containers runs, nor will before it answers again.

@@ -83,13 +83,7 @@ class _Request:
     default=None,
     help="Fail if it is not ready in time; do not wait. Default: wait, and only say how it stands.",
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=10.0,
-    metavar="SECONDS",
-    help="For how long to wait. Default: 10.",
-)
+@options.timeout(10, "How long to wait.")
 @pass_parent
 def join(
     parent: Parent,

@@ -1,7 +1,7 @@
 """Values that people write on the command line, checked before anything is asked of a cluster.
 
-Each function is a click parameter type, but for `unique` and `translation`; BadParameter says what is wrong, and click
-adds the option.
+Each function is a click parameter type, but for `unique`, and for `timeout` and `translation`, which are options that
+several commands have; BadParameter says what is wrong, and click adds the option.
 """
 
 from __future__ import annotations
@@ -99,6 +99,17 @@ def unique(pairs: Iterable[tuple[str, str]], option: str) -> dict[str, str]:
             raise click.BadParameter(f"{key} is given twice", param_hint=f"'{option}'")
         found[key] = value
     return found
+
+
+def timeout(seconds: int, what: str) -> Callable[[CommandT], CommandT]:
+    """The option `timeout`, in seconds."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=float(seconds),
+        metavar="SECONDS",
+        help=f"{what} Default: {seconds}.",
+    )
 
 
 def translation(command: CommandT) -> CommandT:

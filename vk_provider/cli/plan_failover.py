@@ -68,13 +68,7 @@ class Result(msgspec.Struct):
 
 @click.command("plan-failover", short_help="Show where a member's pods would go if it were lost.")
 @click.argument("name", type=options.dns_label, metavar="NAME")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=120.0,
-    metavar="SECONDS",
-    help="How long to wait for the scheduler. Default: 120.",
-)
+@options.timeout(120, "How long to wait for the scheduler.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Default: table.")
 @pass_parent
 def plan_failover(parent: Parent, name: str, timeout: float, output: str) -> None:

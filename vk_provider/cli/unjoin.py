@@ -51,13 +51,7 @@ class _Pod(msgspec.Struct):
 @click.command(short_help="End the membership of a cluster.")
 @click.argument("name", type=options.dns_label, metavar="NAME")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=120.0,
-    metavar="SECONDS",
-    help="How long to follow it. Default: 120.",
-)
+@options.timeout(120, "How long to follow it.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
 @pass_parent
 def unjoin(parent: Parent, name: str, yes: bool, timeout: float, output: str) -> None:

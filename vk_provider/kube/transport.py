@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
@@ -35,33 +35,21 @@ _OUT_OF_DATE: Final = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_
 
 def for_requests(tls: ssl.SSLContext, connections: int) -> aiohttp.ClientSession:
     """For requests with an answer, at most so many at a time."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            ssl=tls,
-            limit=connections,
-            keepalive_timeout=60,
-            enable_cleanup_closed=LEAKY_TLS,
-            socket_factory=_socket,
-        ),
-        skip_auto_headers=_NOT_SENT,
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
+    return _session(tls, limit=connections, keepalive_timeout=60)
 
 
 def for_streams(tls: ssl.SSLContext) -> aiohttp.ClientSession:
     """For watches and streams, without a limit: many of them must never starve the requests."""
+    return _session(tls, read_bufsize=2**18, limit=0, force_close=True)
+
+
+def _session(tls: ssl.SSLContext, *, read_bufsize: int = 2**16, **connector: Any) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            ssl=tls,
-            limit=0,
-            force_close=True,
-            enable_cleanup_closed=LEAKY_TLS,
-            socket_factory=_socket,
-        ),
+        connector=aiohttp.TCPConnector(ssl=tls, enable_cleanup_closed=LEAKY_TLS, socket_factory=_socket, **connector),
         skip_auto_headers=_NOT_SENT,
+        auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        read_bufsize=2**18,
+        read_bufsize=read_bufsize,
     )
 
 
