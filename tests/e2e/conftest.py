@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
-import localkube
 import pytest
-from demo.world import World, bring_up
+from demo.world import World
+
+from tests.worlds import served
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The clusters of the demo in a state directory of their own."""
-    root = Path(tmp_path_factory.mktemp("localkube"))
-    try:
-        with localkube.on_stderr() as progress:
-            world = bring_up(real=True, progress=progress, root=root)
-        for member in world.members:
-            world.join(member)
-        world.start_provider()
-        world.until("both virtual nodes are Ready", world.ready)
-        yield world
-        world.stop_provider()
-    finally:
-        localkube.down(root=root)
+    """One for all tests of the session."""
+    with served(tmp_path_factory.mktemp("localkube"), real=True) as found:
+        yield found
 
 
 @pytest.fixture
