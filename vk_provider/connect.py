@@ -13,8 +13,6 @@ import socket
 from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
-
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.config import Settings
 from vk_provider.errors import (
@@ -36,10 +34,13 @@ from vk_provider.kube.workqueue import full_jitter
 from vk_provider.member import Parent
 from vk_provider.sync.parent_services import ParentServices
 from vk_provider.translate.freeze import Freeze
+from vk_provider.translate.services import EndpointSlice
 
 log = logging.getLogger(__name__)
 
 _RETRY_CAP: Final = 10.0  # seconds between attempts
+_ADVERTISES: Final = 5.0  # seconds after which an API server that works has said under which address
+_LOOK: Final = 0.5  # seconds between looks for it
 _SAY_AGAIN: Final = 60.0  # seconds between two lines about a parent that is waited for
 _REMEDY: Final = "check that it runs, and --kubeconfig and --context"
 
@@ -102,15 +103,33 @@ async def _address(client: Client) -> tuple[str, str]:
     """Host and port of the parent's API server for pods in members.
 
     What the provider itself uses, unless that means something only here (loopback, or a Service address inside of the
-    parent): then the address that the API server advertises.
+    parent): then the address that the API server advertises. One that runs on the loopback advertises none.
     """
-    url = urlsplit(client.server)
+    url, loop = urlsplit(client.server), asyncio.get_running_loop()
     host, port = url.hostname or "", str(url.port or 443)
-    if client.credentials.name != IN_CLUSTER and host not in ("localhost", "::1") and not host.startswith("127."):
+    in_cluster = client.credentials.name == IN_CLUSTER
+    if not in_cluster and host not in ("localhost", "::1") and not host.startswith("127."):
         return host, port
-    raw = await client.request("GET", ENDPOINT_SLICES.path("kubernetes", "default"))
-    slice_ = msgspec.json.decode(raw)
-    return slice_["endpoints"][0]["addresses"][0], str(slice_["ports"][0]["port"])
+    deadline = loop.time() + _ADVERTISES
+    while not (found := await _advertised(client)):
+        if in_cluster:
+            raise UnreachableError(f"{client.server}: EndpointSlice default/kubernetes lists no address yet")
+        if loop.time() > deadline:
+            fields = {"parent": client.server, "remedy": "let it have an address that members reach, and use that"}
+            log.warning("pods in members cannot reach the parent's API: it advertises no address", extra=fields)
+            return host, port
+        await asyncio.sleep(_LOOK)
+    return found
+
+
+async def _advertised(client: Client) -> tuple[str, str] | None:
+    try:
+        slice_ = await client.get(ENDPOINT_SLICES, "kubernetes", "default", type=EndpointSlice)
+    except NotFoundError:
+        return None
+    addresses = [address for endpoint in slice_.endpoints or () for address in endpoint.addresses]
+    ports = [str(each.port) for each in slice_.ports or ()]
+    return (addresses[0], ports[0]) if addresses and ports else None
 
 
 def _own_address(client: Client) -> str:

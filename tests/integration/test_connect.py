@@ -13,10 +13,12 @@ from vk_provider.errors import ApiError
 from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES
 from vk_provider.translate.freeze import Freeze
 
+SLICE = ENDPOINT_SLICES.path("kubernetes", "default")
 ANSWERS = {
     NAMESPACES.path("kube-system"): {"metadata": {"name": "kube-system", "uid": "it"}},
     MEMBER_CLUSTERS.path(): {"metadata": {}, "items": []},
-    ENDPOINT_SLICES.path("kubernetes", "default"): {
+    SLICE: {
+        "metadata": {"name": "kubernetes"},
         "endpoints": [{"addresses": ["192.0.2.1"]}],
         "ports": [{"port": 6443}],
     },
@@ -44,3 +46,25 @@ async def test_a_parent_that_will_never_do_is_asked_once(status: int, reason: st
         with pytest.raises(ApiError, match=reason):
             await connect(client, Settings(), Freeze())
         assert len(gateway.asked) == 1
+
+
+@pytest.mark.parametrize("nothing", [None, {"metadata": {"name": "kubernetes"}, "endpoints": None, "ports": None}])
+async def test_an_address_that_is_advertised_late_is_waited_for(nothing: dict[str, object] | None) -> None:
+    async def script(request: web.Request) -> web.Response:
+        if request.path == SLICE and [each.path for each in gateway.asked].count(SLICE) == 1:
+            return failure(404, "NotFound") if nothing is None else web.json_response(nothing)
+        return web.json_response(ANSWERS[request.path])
+
+    async with Gateway(script) as gateway, gateway.client() as client:
+        parent = await connect(client, Settings(), Freeze())
+    assert (parent.host, parent.port) == ("192.0.2.1", "6443")
+
+
+async def test_a_parent_on_the_loopback_advertises_nothing_and_is_served(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(request: web.Request) -> web.Response:
+        return failure(404, "NotFound") if request.path == SLICE else web.json_response(ANSWERS[request.path])
+
+    async with Gateway(script) as gateway, gateway.client() as client:
+        parent = await connect(client, Settings(), Freeze())
+        assert f"http://{parent.host}:{parent.port}" == gateway.server
+    assert "pods in members cannot reach the parent's API" in caplog.text
