@@ -121,7 +121,8 @@ class World:
             if time.monotonic() > deadline:
                 raise ExpectationError(f"not within {seconds:.0f} s: {what}")
             if self.provider is not None and self.provider.poll() is not None:
-                raise ExpectationError(f"the provider has ended; its log is {self.log}")
+                last = "".join(self.log.read_text(errors="replace").splitlines(keepends=True)[-5:])
+                raise ExpectationError(f"the provider has ended; the end of {self.log}:\n{last}")
             time.sleep(_POLL)
 
     def start_provider(self) -> None:
