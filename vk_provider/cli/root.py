@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from importlib import import_module
+from typing import Any, Final
 
 import click
 
 from vk_provider import telemetry
-from vk_provider.cli.confirm import confirm
-from vk_provider.cli.fence import fence
-from vk_provider.cli.join import join
 from vk_provider.cli.parent import Parent
-from vk_provider.cli.plan_failover import plan_failover
-from vk_provider.cli.render import render
-from vk_provider.cli.run import run
-from vk_provider.cli.status import status
-from vk_provider.cli.unjoin import unjoin
 from vk_provider.errors import VkError
 from vk_provider.telemetry import LogFormat
 
+# Each is a module of its name. Loaded when it is asked for: what tables take has no place in the memory of `run`.
+_COMMANDS: Final = ("confirm", "fence", "join", "plan-failover", "render", "run", "status", "unjoin")
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -32,6 +27,16 @@ class _Failure(click.ClickException):
 
 class _Group(click.Group):
     """Errors that are meant for a user end as one line; anything else is a bug of ours and shows its traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*_COMMANDS, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"vk_provider.cli.{module}"), module)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -62,7 +67,3 @@ def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose
     """
     ctx.obj = Parent(kubeconfig, context, verbose)
     telemetry.setup(LogFormat.TEXT, level=logging.WARNING, verbose=verbose)
-
-
-for command in (join, render, run, status, plan_failover, fence, confirm, unjoin):
-    cli.add_command(command)
