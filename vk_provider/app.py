@@ -26,9 +26,10 @@ from vk_provider.kube.credentials import Credentials
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Object
 from vk_provider.kube.workqueue import full_jitter
-from vk_provider.member import KubeconfigChangedError, Member
+from vk_provider.member import Member
 from vk_provider.sync import leave
 from vk_provider.sync.access import another_cluster
+from vk_provider.sync.kubeconfig import KubeconfigChangedError
 from vk_provider.sync.lease import renew
 from vk_provider.sync.report import Report
 from vk_provider.translate.freeze import Freeze

@@ -10,8 +10,6 @@ broken member never disturbs another: nothing here is shared but the parent's cl
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import gc
 import logging
 from dataclasses import dataclass
@@ -21,13 +19,11 @@ from vk_provider.api import words
 from vk_provider.api.membercluster import MemberCluster
 from vk_provider.caches import Caches
 from vk_provider.config import Settings
-from vk_provider.errors import ConfigError, NotFoundError, UnreachableError
-from vk_provider.kube.auth import Kubeconfig
+from vk_provider.errors import UnreachableError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Payload
+from vk_provider.kube.objects import Named
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import SECRETS
 from vk_provider.kubelet.backend import Backend
 from vk_provider.kubelet.metrics import MemberMetrics
 from vk_provider.kubelet.server import KubeletServer
@@ -38,6 +34,7 @@ from vk_provider.sync.dependents import DependentLoop
 from vk_provider.sync.events import EventLoop, member_events
 from vk_provider.sync.health import HealthLoop
 from vk_provider.sync.hold import HoldLoop
+from vk_provider.sync.kubeconfig import MemberKubeconfig
 from vk_provider.sync.lease import LeaseLoop
 from vk_provider.sync.namespaces import NamespaceLoop
 from vk_provider.sync.node import NodeLoop
@@ -75,10 +72,6 @@ class Parent:
     freeze: Freeze
 
 
-class KubeconfigChangedError(Exception):
-    """The Secret holds another kubeconfig now: connect anew."""
-
-
 class Member:
     """See the module's text. Built anew for each attempt."""
 
@@ -87,7 +80,7 @@ class Member:
         self._name = cluster.metadata.name
         self._names = Names(cluster.node_name, parent.uid, cluster.spec.namespace_mapping.prefix)
         self._target = Target(self._names, cluster.spec.api_access, parent.host, parent.port)
-        self._kubeconfig = ""  # as the Secret holds it, base64
+        self._kubeconfig = MemberKubeconfig(parent.client, cluster.spec.kubeconfig_secret_ref)
         self._serving: _Serving | None = None
 
     async def connect(self) -> tuple[Client, Facts]:
@@ -95,19 +88,7 @@ class Member:
 
         Raises ConfigError or UnreachableError with the cause in words.
         """
-        reference = self._cluster.spec.kubeconfig_secret_ref
-        source = f"secret {reference.namespace}/{reference.name}"
-        try:
-            secret = await self._parent.client.get(SECRETS, reference.name, reference.namespace, type=Payload)
-            self._kubeconfig = secret.data[reference.key]
-            content = base64.b64decode(self._kubeconfig)
-        except NotFoundError as error:
-            raise ConfigError(f"{source} does not exist", reason="SecretNotFound") from error
-        except KeyError as error:
-            raise ConfigError(f"{source} has no key {reference.key}", reason="SecretNotFound") from error
-        except binascii.Error as error:
-            raise ConfigError(f"{source}: key {reference.key} is not base64", reason="KubeconfigInvalid") from error
-        client = Client(Kubeconfig.from_secret(content, source).credentials())
+        client = await self._kubeconfig.client()
         try:
             return client, await examine(client)
         except BaseException:
@@ -238,7 +219,7 @@ class Member:
             certificates.run(),
             events.run(),
             self._report.run(),
-            self._watch_secret(),
+            self._kubeconfig.run(),
             self._announce(node),
         ]
 
@@ -319,28 +300,6 @@ class Member:
             else:
                 await self._report.forget_annotation(words.CONFIRM)
         await self._say_belief()
-
-    async def _watch_secret(self) -> None:
-        """Ends the run when the kubeconfig is another one."""
-        reference = self._cluster.spec.kubeconfig_secret_ref
-        changed = asyncio.Event()
-
-        def look(_before: Payload | None, after: Payload | None) -> None:
-            if after is not None and after.data.get(reference.key) != self._kubeconfig:
-                changed.set()
-
-        informer: Informer[Payload] = Informer(
-            self._parent.client,
-            SECRETS,
-            Payload,
-            namespace=reference.namespace,
-            fields=f"metadata.name={reference.name}",
-        )
-        informer.on_change(look)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(informer.run())
-            await changed.wait()
-            raise KubeconfigChangedError
 
     async def _leave(self, caches: Caches) -> None:
         async def say(message: str) -> None:
