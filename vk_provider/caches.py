@@ -12,9 +12,8 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Named, Node, Pod
 from vk_provider.kube.resources import LEASES, NAMESPACES, NODES, PODS
-from vk_provider.sync.dependents import copies
+from vk_provider.sync.dependents.copies import Copies
 from vk_provider.sync.services.reflections import Reflections
-from vk_provider.translate.dependents import Copy, Kind
 from vk_provider.translate.names import Names
 from vk_provider.translate.node import MemberNode, Usage, member_node, usage
 
@@ -31,7 +30,7 @@ class Caches:
     nodes: Informer[MemberNode]
     namespaces: Informer[Named]
     leases: Informer[Named]  # of the member's nodes: a sign of life every few seconds, nobody reads them
-    copies: dict[Kind, Informer[Copy]]
+    copies: Copies
     reflections: Reflections
 
     @classmethod
@@ -50,7 +49,7 @@ class Caches:
             nodes=Informer(member, NODES, Node, keep=member_node),
             namespaces=Informer(member, NAMESPACES, Named),
             leases=Informer(member, LEASES, Named, namespace="kube-node-lease"),
-            copies=copies(member, names.selector),
+            copies=Copies.of(member, names),
             reflections=Reflections.of(member, names),
         )
 
@@ -72,17 +71,16 @@ class Caches:
             self.nodes,
             self.namespaces,
             self.leases,
-            *self.copies.values(),
+            *self.copies.lists.values(),
             self.reflections.services,
             self.reflections.slices,
         ]
 
     def in_use(self, namespace: str) -> bool:
         """Whether a namespace of the member holds pods, of anybody, or copies of ours."""
-        held: list[Informer[Any]] = [self.member_pods, self.others, *self.copies.values()]
+        held: list[Informer[Any]] = [self.member_pods, self.others, *self.copies.lists.values()]
         return any(item.metadata.namespace == namespace for informer in held for item in informer.items.values())
 
     def count_in_member(self) -> int:
         """How many pods, copies and reflections of ours are in the member."""
-        copies = sum(len(informer.items) for informer in self.copies.values())
-        return len(self.member_pods.items) + copies + self.reflections.count()
+        return len(self.member_pods.items) + self.copies.count() + self.reflections.count()

@@ -158,7 +158,7 @@ class Member:
             changed=self._changed,
         )
         hold = HoldLoop(names.node, parent, caches.parent_pods, recorder, state=lambda: self._belief().state)
-        dependents = DependentLoop(self._target, parent, member, caches.copies, keep=lambda: brake.holding)
+        dependents = DependentLoop(self._target, parent, caches.copies, keep=lambda: brake.holding)
         for pod in caches.parent_pods.items.values():
             dependents.adopt(pod)
         namespaces = NamespaceLoop(
@@ -190,7 +190,8 @@ class Member:
             blind=self._blind,
             known=lambda: node.known_resources,
         )
-        certificates = CertificateLoop(names, parent, member, caches.parent_pods, caches.copies["Secret"], recorder)
+        secrets = caches.copies.lists["Secret"]
+        certificates = CertificateLoop(names, parent, member, caches.parent_pods, secrets, recorder)
         events = EventLoop(names, caches.parent_pods, caches.member_pods, member_events(member), recorder)
         backend = Backend(
             names,

@@ -3,7 +3,7 @@
 Level-triggered by item: an item that has users and exists in the parent is in the member with the same contents; any
 other copy of ours goes. What a pod names is watched in the parent by name, one watch per object, as a kubelet does;
 nothing else of a namespace's Secrets is ever read. Tokens are minted by the parent, bound to the parent pod, and
-renewed at 80 % of their life. Owns: who uses what, and the watches.
+renewed at 80 % of their life. Owns: who uses what, and the watches. What is in the member is `copies`.
 """
 
 from __future__ import annotations
@@ -18,26 +18,19 @@ from typing import Any, Final, Literal
 
 from vk_provider.api import words
 from vk_provider.api.membercluster import ApiAccess
-from vk_provider.errors import (
-    ConflictError,
-    InvalidError,
-    NameTakenError,
-    NotFoundError,
-    NotMountedError,
-    UnreachableError,
-)
-from vk_provider.kube.client import Client, PatchType
+from vk_provider.errors import NameTakenError, NotFoundError, NotMountedError, UnreachableError
+from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Payload, Pod
-from vk_provider.kube.resources import CLUSTER_TRUST_BUNDLES, CONFIG_MAPS, SECRETS, Resource
+from vk_provider.kube.resources import CLUSTER_TRUST_BUNDLES
 from vk_provider.kube.tokens import Token, request_token
 from vk_provider.kube.workqueue import WorkQueue
+from vk_provider.sync.dependents.copies import RESOURCES, Copies
 from vk_provider.translate.dependents import (
     Copy,
     Kind,
     Needs,
     TokenSource,
-    copy_of,
     digest,
     member_payload,
     needs,
@@ -48,7 +41,6 @@ from vk_provider.translate.trust import TrustBundle, TrustQuery, trust_manifest
 
 log = logging.getLogger(__name__)
 
-_RESOURCES: Final[dict[Kind, Resource]] = {"ConfigMap": CONFIG_MAPS, "Secret": SECRETS}
 _HELD_IN: Final[dict[str, Kind]] = {
     "ConfigMap": "ConfigMap",
     "Secret": "Secret",
@@ -80,14 +72,6 @@ class _Watch:
     task: asyncio.Task[None]
 
 
-def copies(client: Client, selector: str) -> dict[Kind, Informer[Copy]]:
-    """Informers of what this virtual node made in the member."""
-    return {
-        kind: Informer(client, resource, Payload, labels=selector, keep=copy_of)
-        for kind, resource in _RESOURCES.items()
-    }
-
-
 class DependentLoop:
     """See the module's text."""
 
@@ -95,14 +79,13 @@ class DependentLoop:
         self,
         target: Target,
         parent: Client,
-        member: Client,
-        copies: dict[Kind, Informer[Copy]],
+        copies: Copies,
         *,
         keep: Callable[[], bool],
     ) -> None:
         """`keep` tells whether copies that nobody uses stay for now: pods that the parent does not know may run."""
         self._target, self._names = target, target.names
-        self._parent, self._member, self._copies = parent, member, copies
+        self._parent, self._copies = parent, copies
         self._keep = keep
         self._users: dict[Item, set[str]] = {}  # item -> UIDs of parent pods
         self._used: dict[str, tuple[Item, ...]] = {}  # UID of a parent pod -> its items
@@ -116,7 +99,7 @@ class DependentLoop:
     async def run(self) -> None:
         """Works until cancelled. The copies' informers must be synced and every living pod adopted."""
         async with asyncio.TaskGroup() as self._group:
-            for kind, informer in self._copies.items():
+            for kind, informer in self._copies.lists.items():
                 informer.on_change(partial(self._copy_changed, kind))
             self._group.create_task(self._queue.run())
 
@@ -211,37 +194,31 @@ class DependentLoop:
                 name = self._names.config_map(item.name)
             case "Secret":
                 name = item.name
-        return self._copies[_HELD_IN[item.kind]].items.get(f"{self._names.namespace(item.namespace)}/{name}")
+        return self._copies.find(_HELD_IN[item.kind], f"{self._names.namespace(item.namespace)}/{name}")
 
     async def _remove(self, item: Item) -> None:
         if watch := self._watches.pop(item, None):
             watch.task.cancel()
         self._tokens.pop(item, None)
         if copy := self._copy(item):
-            await self._delete(_RESOURCES[_HELD_IN[item.kind]], copy.metadata)
-
-    async def _delete(self, resource: Resource, copy: Metadata) -> None:
-        try:
-            await self._member.delete(resource, copy.name, copy.namespace, uid=copy.uid)
-        except (NotFoundError, ConflictError):
-            pass
+            await self._copies.delete(_HELD_IN[item.kind], copy.metadata)
 
     async def _sync_payload(self, item: Item, kind: Kind) -> None:
         source = await self._source(item, kind)
         copy = self._copy(item)
         if source is None:  # may be optional, may appear later; the watch will tell
             if copy is not None:
-                await self._delete(_RESOURCES[kind], copy.metadata)
+                await self._copies.delete(kind, copy.metadata)
             return
         if copy is None or copy.digest != digest(source.data, source.binary_data):
-            await self._write(kind, member_payload(kind, source, self._names), copy)
+            await self._copies.put(kind, member_payload(kind, source, self._names), copy)
 
     async def _source(self, item: Item, kind: Kind) -> Payload | None:
         watch = self._watches.get(item)
         if watch is None:
             informer: Informer[Payload] = Informer(
                 self._parent,
-                _RESOURCES[kind],
+                RESOURCES[kind],
                 Payload,
                 namespace=item.namespace,
                 fields=f"metadata.name={item.name}",
@@ -262,11 +239,11 @@ class DependentLoop:
         anchors = query.answer(self._trust_bundles.informer.items)
         if anchors is None:  # may appear later; running pods keep what they have
             if copy is not None:
-                await self._delete(CONFIG_MAPS, copy.metadata)
+                await self._copies.delete("ConfigMap", copy.metadata)
             return
         manifest = trust_manifest(query, anchors, item.namespace, self._names)
         if copy is None or copy.digest != digest(manifest["data"]):
-            await self._write("ConfigMap", manifest, copy)
+            await self._copies.put("ConfigMap", manifest, copy)
 
     def _trust_changed(self, _before: TrustBundle | None, _after: TrustBundle | None) -> None:
         for item in self._users:
@@ -285,31 +262,6 @@ class DependentLoop:
         except TimeoutError as error:
             raise UnreachableError(f"{self._parent.server}: {what} could not be read in time") from error
 
-    async def _write(self, kind: Kind, manifest: dict[str, Any], copy: Copy | None) -> None:
-        resource, metadata = _RESOURCES[kind], manifest["metadata"]
-        name, namespace = metadata["name"], metadata["namespace"]
-        try:
-            if copy is None:
-                written = await self._member.create(resource, manifest, namespace, type=Payload)
-            else:
-                body = _replacement(manifest, copy)
-                written = await self._member.patch(
-                    resource, name, body, namespace, type=Payload, patch_type=PatchType.JSON
-                )
-        except InvalidError:
-            if copy is None:
-                raise
-            await self._delete(resource, copy.metadata)  # immutable, or another type: only a new one will do
-            written = await self._member.create(resource, manifest, namespace, type=Payload)
-        except ConflictError as error:
-            if error.reason != "AlreadyExists":
-                raise
-            raise NameTakenError(
-                f"a {kind} {namespace}/{name} that is not managed by virtual node {self._names.node} exists in the "
-                "member cluster",
-            ) from error
-        self._copies[kind].observe(written)
-
     async def _sync_tokens(self, item: Item) -> float:
         pod, named = self._tokens[item]
         copy = self._copy(item)
@@ -323,7 +275,7 @@ class DependentLoop:
         renew = now + min((expires - now) * _RENEW_AT, _RENEW_AFTER)
         tokens = {source.key: token.token for source, token in zip(named.tokens, minted, strict=True)}
         manifest = token_manifest(pod, tokens, _rfc3339(expires), _rfc3339(renew), self._names)
-        await self._write("Secret", manifest, copy)
+        await self._copies.put("Secret", manifest, copy)
         return max(1.0, (renew - now).total_seconds())
 
     async def _mint(self, pod: Metadata, named: Needs, source: TokenSource) -> Token:
@@ -337,18 +289,6 @@ class DependentLoop:
             )
         except NotFoundError as error:
             raise NotMountedError(f"failed to fetch a token of the pod's service account: {error.message}") from error
-
-
-def _replacement(manifest: dict[str, Any], copy: Copy) -> list[dict[str, Any]]:
-    """A JSON patch of this very copy: whole maps are replaced, since a merge would keep keys that are gone."""
-    parts = ["data"] + (["binaryData"] if manifest["kind"] == "ConfigMap" else [])
-    immutable = [{"op": "add", "path": "/immutable", "value": True}] if manifest.get("immutable") else []
-    return [
-        {"op": "test", "path": "/metadata/uid", "value": copy.metadata.uid},
-        {"op": "add", "path": "/metadata/annotations", "value": manifest["metadata"]["annotations"]},
-        *({"op": "add", "path": f"/{part}", "value": manifest.get(part) or {}} for part in parts),
-        *immutable,
-    ]
 
 
 def _rfc3339(moment: datetime) -> str:
