@@ -127,6 +127,13 @@ def failure(status: int, reason: str, message: str = "", **headers: str) -> web.
     return web.json_response(body, status=status, headers={key.replace("_", "-"): v for key, v in headers.items()})
 
 
+def cut_off(request: web.Request) -> web.Response:
+    """No answer at all, whatever was done."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
 def item(name: str, version: int, **more: Any) -> dict[str, Any]:
     """A ConfigMap of a scripted server."""
     metadata = {"name": name, "namespace": "ns", "uid": f"uid-{name}", "resourceVersion": str(version)}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from aiohttp import web
 
-from tests.gateway import Gateway, bookmark, failure, stream
+from tests.gateway import Gateway, bookmark, cut_off, failure, stream
 from tests.waiting import eventually_here
 from vk_provider.errors import UnreachableError
 from vk_provider.kube.client import Client
@@ -99,13 +99,6 @@ async def leased(script: Answer) -> AsyncIterator[Leased]:
         finally:
             task.cancel()
             await asyncio.wait([task])
-
-
-def cut_off(request: web.Request) -> web.Response:
-    """No answer at all."""
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
 
 
 def taken() -> web.Response:

@@ -105,12 +105,16 @@ class Creation:
         return _FIRST_WORDS
 
     async def _send(self, manifest: dict[str, Any], namespace: str, state: PodState) -> Pod:
-        """The create itself. Its outcome is unknown until the answer is there, and after a failure of the server."""
-        state.unsure = True
+        """The create itself. Its outcome is unknown until the answer is there, and after a failure of the server.
+
+        A refusal says nothing of the creates before it, and a name that is taken may be taken by what one of them made:
+        only a look at the member does (see `look_up`).
+        """
+        unsure, state.unsure = state.unsure, True
         try:
             created = await self._member.create(PODS, manifest, namespace, type=Pod)
         except ApiError as error:
-            state.unsure = error.status >= 500
+            state.unsure = unsure or error.status >= 500 or isinstance(error, ConflictError)
             raise
         state.unsure = False
         return created

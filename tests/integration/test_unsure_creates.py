@@ -1,0 +1,166 @@
+"""A create whose outcome is not known: until somebody has looked, the member may run the pod."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.gateway import Gateway, bookmark, cut_off, event, failure
+from tests.waiting import eventually_here
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Pod
+from vk_provider.kube.recorder import Recorder
+from vk_provider.kube.resources import PODS
+from vk_provider.sync.pods import PodLoop
+from vk_provider.translate.names import Names
+from vk_provider.translate.pod import Target
+
+Json = dict[str, Any]
+
+NAMES = Names("alpha", "parent-uid")
+SPEC = {"nodeName": "alpha", "containers": [{"name": "web", "image": "web"}]}
+KEY = "shop/web"
+
+
+class Quiet:
+    """The other loops, as far as a pod needs them: none has anything to say or to do."""
+
+    async def ensure(self, parent_namespace: str) -> Any:
+        return "namespace-uid"
+
+    async def bring(self, pod: Pod) -> None: ...
+
+    def release(self, pod_uid: str) -> None: ...
+
+    async def reflect(self, parent: Pod, member: Pod) -> None: ...
+
+    async def wait(self, parent: Pod, reason: str, message: str) -> None: ...
+
+    async def fail(self, parent: Pod, reason: str, message: str) -> None: ...
+
+    async def lose(self, parent: Pod, message: str) -> None: ...
+
+    def forget(self, key: str) -> None: ...
+
+    def may_delete(self, member: Pod) -> bool:
+        return True
+
+
+class Scripted:
+    """An API server whose watch of pods tells what the test says, and no more; other requests are the subclass's."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[bytes] = asyncio.Queue()
+        self.events.put_nowait(bookmark(1, end_of_list=True))
+
+    async def script(self, request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return await self.answer(request)
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        while True:
+            await answer.write(await self.events.get())
+
+    async def answer(self, request: web.Request) -> web.Response:
+        return web.json_response({})
+
+
+class Parent(Scripted):
+    """Knows the pod, and notes when it is let go."""
+
+    let_go = False
+
+    def tell(self, version: int, **metadata: Any) -> None:
+        about = {"namespace": "shop", "name": "web", "uid": "p-1", "resourceVersion": str(version), **metadata}
+        self.events.put_nowait(event("MODIFIED", {"metadata": about, "spec": SPEC, "status": {"phase": "Pending"}}))
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.let_go |= request.method == "DELETE"
+        return await super().answer(request)
+
+
+class Member(Scripted):
+    """Makes the pod and does not get to say so; later creates meet what `refusal` says, and reads nothing."""
+
+    def __init__(self, refusal: int) -> None:
+        super().__init__()
+        self.refusal, self.readable = refusal, False
+        self.pod: Json = {}
+        self.creates = self.reads = 0
+        self.deleted: Json = {}
+
+    async def answer(self, request: web.Request) -> web.Response:
+        match request.method:
+            case "POST" if not self.pod:
+                made = await request.json()
+                self.pod = made | {"metadata": made["metadata"] | {"uid": "m-1", "resourceVersion": "2"}}
+                return cut_off(request)
+            case "POST":
+                self.creates += 1
+                return failure(self.refusal, {409: "AlreadyExists", 403: "Forbidden", 422: "Invalid"}[self.refusal])
+            case "DELETE":
+                self.deleted = await request.json()
+                return web.json_response({})
+            case "GET":
+                self.reads += 1
+                return web.json_response(self.pod) if self.readable else cut_off(request)
+        return await super().answer(request)
+
+
+@asynccontextmanager
+async def served(parent: Parent, member: Member) -> AsyncIterator[None]:
+    """A PodLoop between the two."""
+    async with (
+        Gateway(parent.script) as above,
+        Gateway(member.script) as below,
+        above.client() as up,
+        below.client() as down,
+    ):
+        pods: tuple[Informer[Pod], Informer[Pod]] = Informer(up, PODS, Pod), Informer(down, PODS, Pod)
+        quiet = Quiet()
+        loop = PodLoop(
+            Target(NAMES),
+            up,
+            down,
+            *pods,
+            dependents=quiet,
+            namespaces=quiet,
+            services=quiet,
+            statuses=quiet,
+            brake=quiet,
+            recorder=Recorder(up),
+            workers=1,
+            blind=lambda: "",
+            known=lambda: frozenset(),
+        )
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(informer.run()) for informer in pods]
+            for informer in pods:
+                await informer.synced.wait()
+            tasks.append(group.create_task(loop.run()))
+            yield
+            for task in tasks:
+                task.cancel()
+
+
+@pytest.mark.parametrize("refusal", [409, 403, 422])
+async def test_a_pod_is_not_let_go_before_somebody_has_looked_for_what_was_made_of_it(refusal: int) -> None:
+    parent, member = Parent(), Member(refusal)
+    async with served(parent, member):
+        parent.tell(2)
+        await eventually_here(lambda: member.creates, "a create meets what the first one made, or a refusal")
+        reads = member.reads
+        parent.tell(3, deletionTimestamp="2030-01-01T00:00:00Z", deletionGracePeriodSeconds=1)
+        await eventually_here(lambda: member.reads > reads + 3 or parent.let_go, "it looks again and again")
+        assert not parent.let_go, "it may run in the member"
+        member.readable = True
+        await eventually_here(lambda: member.deleted, "what was made is found and deleted")
+        assert member.deleted["preconditions"] == {"uid": "m-1"}
+        assert not parent.let_go
+        member.events.put_nowait(event("DELETED", member.pod))
+        await eventually_here(lambda: parent.let_go, "then it is let go")
