@@ -203,6 +203,15 @@ RUNNING: Manifest = {
 }
 
 
+@pytest.mark.parametrize("date", [{}, {"lastTransitionTime": None}])
+def test_a_condition_that_comes_without_a_date_keeps_the_one_that_it_was_given(date: Manifest) -> None:
+    member = pod(status={"phase": "Running", "conditions": [{"type": "Ready", "status": "True", **date}]})
+    parent = apply_status(pod(), status_patch(pod(), reflected(pod(), member, now=NOW)))
+    (ready,) = (c for c in fields(parent.status)["conditions"] if c["type"] == "Ready")
+    assert ready["lastTransitionTime"] == NOW
+    assert status_patch(parent, reflected(parent, member, now=LATER)) is None
+
+
 def test_a_pod_that_waits_names_the_reason_on_each_container() -> None:
     two = pod({"containers": [{"name": "app", "image": "app:1"}, {"name": "side", "image": "side:1"}]})
     states = [entry["state"] for entry in waiting(two, "NameConflict", "taken")["containerStatuses"]]

@@ -62,8 +62,16 @@ def scheduled(before: Status, member: Status, now: str) -> Condition | None:
     return ours | seen if seen else None
 
 
+def in_time(condition: Condition, before: Status, now: str) -> Condition:
+    """A condition of the member's, with a date: of one that came without, the moment at which the parent showed it."""
+    if condition.get("lastTransitionTime"):
+        return condition
+    moment = dated(condition["type"], condition["status"], "", before, now)["lastTransitionTime"]
+    return condition | {"lastTransitionTime": moment}
+
+
 def dated(type: str, status: str, reason: str, before: Status, now: str) -> Condition:
     """A condition of ours, dated by the moment at which it became that."""
     found = next((c for c in before.get("conditions") or () if c["type"] == type), None)
-    moment = found.get("lastTransitionTime", now) if found and found.get("status") == status else now
+    moment = (found.get("lastTransitionTime") or now) if found and found.get("status") == status else now
     return {"type": type, "status": status, "reason": reason, "lastTransitionTime": moment}

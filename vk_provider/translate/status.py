@@ -13,7 +13,7 @@ import msgspec
 
 from vk_provider.api import words
 from vk_provider.kube.objects import Condition, Metadata, Pod, fields
-from vk_provider.translate.conditions import dated, no_longer_ready, scheduled, with_gates
+from vk_provider.translate.conditions import dated, in_time, no_longer_ready, scheduled, with_gates
 from vk_provider.translate.decide import TERMINAL
 from vk_provider.translate.names import said_of_parent
 
@@ -85,7 +85,7 @@ def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
         _add_restarts(wanted, earlier)
     _keep_final_states(wanted, before, spec)
     parents = _PARENTS_CONDITIONS | {gate.condition_type for gate in spec.readiness_gates}
-    conditions = [c for c in status.get("conditions") or () if c["type"] not in parents]
+    conditions = [in_time(c, before, now) for c in status.get("conditions") or () if c["type"] not in parents]
     conditions = with_gates(conditions, [gate.condition_type for gate in spec.readiness_gates], before, now)
     shown = {condition["type"] for condition in conditions}
     conditions += [c | {"lastTransitionTime": now} for c in no_longer_ready(before) if c["type"] not in shown]
