@@ -49,7 +49,7 @@ from vk_provider.translate.status import is_silent
 
 log = logging.getLogger(__name__)
 
-_ORPHAN_RETRY: Final = 5.0  # seconds until the parent is asked again about a pod that only its own cache misses
+_LOOK_AGAIN: Final = 5.0  # seconds until a server is asked again about a pod of which it and its cache differ
 
 
 class PodLoop:
@@ -175,7 +175,7 @@ class PodLoop:
             await self._while_blind(parent, action, state, why)
             return None
         if member and is_stray(parent, member, self._names) and not self._brake.may_delete(member):
-            return _ORPHAN_RETRY
+            return _LOOK_AGAIN
         if parent and action == Create():
             clash = host_port_clash(parent, self._parent_pods.items.values())
             action = clash or await self._misplaced(parent) or action
@@ -191,7 +191,7 @@ class PodLoop:
                 if parent and parent.metadata.uid == member.metadata.annotations.get(words.PARENT_UID):
                     await self._statuses.reflect(parent, member)
             case Finish() if parent:
-                await self._finish(parent, state)
+                return await self._finish(parent, state)
             case Fail() if parent:
                 self._event(parent, "Warning", action.reason, action.message)
                 await self._statuses.fail(parent, action.reason, action.status_message)
@@ -272,7 +272,7 @@ class PodLoop:
                 grace_seconds=action.grace_seconds,
             )
         except NotFoundError:
-            pass  # the watch will say so
+            return  # the watch will say so
         state.deleting = asked
 
     async def _last_words(self, parent: Pod, state: PodState) -> Pod:
@@ -283,15 +283,14 @@ class PodLoop:
         state.last = None
         return parent
 
-    async def _finish(self, parent: Pod, state: PodState) -> None:
+    async def _finish(self, parent: Pod, state: PodState) -> float | None:
         """The member pod is gone: lets the parent pod go."""
         if state.finished == parent.metadata.uid:
-            return  # the watch will say so, or whoever holds a finalizer
+            return None  # the watch will say so, or whoever holds a finalizer
         if state.unsure:
             await self._creation.look_up(parent, state)
             if self._member_pods.items.get(self._member_key(parent.metadata.key)) is not None:
-                self.queue.add(parent.metadata.key)
-                return
+                return 0.0
         if parent.metadata.finalizers and pod_phase(parent).phase not in TERMINAL:
             # It outlives its deletion for somebody who waits for its end, as a Job does: a kubelet gives it one.
             await self._statuses.fail(parent, "", "")
@@ -300,8 +299,9 @@ class PodLoop:
                 PODS, parent.metadata.name, parent.metadata.namespace, uid=parent.metadata.uid, grace_seconds=0
             )
         except (NotFoundError, ConflictError):
-            pass
+            return _LOOK_AGAIN  # the watch will say so
         state.finished = parent.metadata.uid
+        return None
 
     async def _orphan(self, key: str, member: Pod) -> float | None:
         """Deletes a member pod whose parent pod is gone, if the parent itself, asked now, says so."""
@@ -310,7 +310,7 @@ class PodLoop:
         try:
             living = await self._parent.get(PODS, name, namespace, type=Pod)
             if living.metadata.uid == uid:
-                return _ORPHAN_RETRY
+                return _LOOK_AGAIN
         except NotFoundError:
             pass
         log.info("member pod is an orphan", extra={"pod": key, "node": self._names.node})
