@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests import members
@@ -23,7 +25,7 @@ from tests.workloads import (
 )
 from vk_provider.api import words
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
-from vk_provider.kube.resources import NAMESPACES, PODS, SERVICES
+from vk_provider.kube.resources import CONFIG_MAPS, LEASES, NAMESPACES, PODS, SERVICES
 
 pytestmark = pytest.mark.usefixtures("provider")
 
@@ -92,6 +94,24 @@ def test_after_a_restore_of_a_member_it_is_brought_up_to_date_again(
     assert "server went back in time" in provider.log
 
 
+def test_a_restore_whose_versions_have_caught_up_is_told_by_the_lease(
+    parent: Cluster, alpha: Cluster, namespace: str, provider: Provider
+) -> None:
+    backup = parent.backup()
+    parent.create(PODS, bare("undone"), namespace)
+    wait_until_running(parent, "undone", namespace)
+    wait_until_renewed(parent)
+    seen, written = int(parent.position(PODS)), len(provider.log)
+    with provider.paused():
+        parent.restore(backup)
+        number = itertools.count()
+        while int(parent.position(PODS)) < seen + 100:
+            parent.create(CONFIG_MAPS, {"metadata": {"name": f"more-{next(number)}"}}, namespace)
+    eventually(lambda: alpha.find(PODS, "undone", namespace) is None, "what the backup does not know goes", 90)
+    assert "server went back in time" in provider.log[written:]
+    members.wait_until_served(parent, "alpha", 60)
+
+
 def test_after_a_restore_of_the_parent_what_it_says_of_a_member_is_written_again(
     parent: Cluster, alpha: Cluster, provider: Provider
 ) -> None:
@@ -100,6 +120,7 @@ def test_after_a_restore_of_the_parent_what_it_says_of_a_member_is_written_again
     backup = parent.backup()
     alpha.start("apiserver")
     eventually(lambda: members.is_served(parent, "alpha"), "it answers", 60)
+    wait_until_renewed(parent)
     parent.restore(backup)
     eventually(lambda: members.is_served(parent, "alpha"), "it still does, whatever the backup says", 60)
     assert known(parent)["clusterUid"] == alpha.get(NAMESPACES, "kube-system")["metadata"]["uid"]
@@ -174,3 +195,11 @@ def image(cluster: Cluster, name: str, namespace: str) -> str:
 
 def uids(cluster: Cluster, namespace: str) -> dict[str, str]:
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in cluster.list(PODS, namespace)}
+
+
+def wait_until_renewed(parent: Cluster) -> None:
+    """The Lease of alpha is newer than anything before: a restore takes that back, however far versions come."""
+    before = parent.get(LEASES, "alpha", "kube-node-lease")["metadata"]["resourceVersion"]
+    eventually(
+        lambda: parent.get(LEASES, "alpha", "kube-node-lease")["metadata"]["resourceVersion"] != before, "it is renewed"
+    )

@@ -184,3 +184,25 @@ async def test_a_lease_that_is_not_there_is_made_and_belongs_to_the_node() -> No
         "name": "west",
         "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "west", "uid": "uid-west"}],
     }
+
+
+@pytest.mark.parametrize(("found", "restores"), [("8", 1), ("10", 0)], ids=["restored", "somebody else wrote it"])
+async def test_a_lease_that_is_older_than_what_was_written_tells_of_a_restore(found: str, restores: int) -> None:
+    versions = ["7"]  # of the Lease; the last is what the parent has
+
+    async def script(request: web.Request) -> web.StreamResponse:
+        if request.method == "PATCH":
+            if (await request.json()).get("metadata", {}).get("resourceVersion", versions[-1]) != versions[-1]:
+                return failure(409, "Conflict")
+            versions.append("9" if versions == ["7"] else "12")
+        return web.json_response({"metadata": {"name": "west", "resourceVersion": versions[-1]}})
+
+    async with leased(script) as (loop, freeze, client, _):
+        await eventually_here(lambda: freeze.wrote_at > 0, "it is written")
+        versions.append(found)
+        loop.renew()
+        await eventually_here(lambda: versions == ["7", "9", found, "12"], "it is written again, whatever it was")
+        assert client.restores == restores
+        loop.renew()
+        await eventually_here(lambda: versions[-2:] == ["12", "12"], "and again")
+        assert client.restores == restores, "a restore is told once"

@@ -13,8 +13,8 @@ is open now. A silent connection counts as broken after `inactivity` seconds: se
 A server whose etcd is restored from a backup goes back in time. A watch from a version that it has not reached yet is
 accepted and silent until the versions have caught up, and what happened until then is never told (seen on 1.37). So a
 stream that did not end as planned is resumed only after the server has said that its newest version is none older than
-what was seen, and while none of its other informers knows better; and a list, being a consistent read, is the truth
-about everything that was known when it was asked for.
+what was seen, and while nobody else of its client knows better; and a list, being a consistent read, is the truth about
+everything that was known when it was asked for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import msgspec
 
 from vk_provider.errors import ApiError, GoneError, InvalidError, VkError, api_error
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Metadata
+from vk_provider.kube.objects import Metadata, newer
 from vk_provider.kube.resources import Resource
 from vk_provider.kube.workqueue import full_jitter
 
@@ -156,9 +156,9 @@ class Informer(Generic[T]):
 
         Safe against races: an answer that the watch has overtaken (a deletion, say) is ignored.
         """
-        if self.synced.is_set() and _newer(item.metadata.resource_version, self._version):
+        if self.synced.is_set() and newer(item.metadata.resource_version, self._version):
             current = self._items.get(item.metadata.key)
-            if current is None or _newer(item.metadata.resource_version, current.metadata.resource_version):
+            if current is None or newer(item.metadata.resource_version, current.metadata.resource_version):
                 self._seen = _newest(item.metadata.resource_version, self._seen)
                 self._set(item)
 
@@ -231,7 +231,7 @@ class Informer(Generic[T]):
 
     async def _went_back(self) -> bool:
         newest = await self._client.newest_version(self._resource, self._namespace, query=self._selectors)
-        return _newer(_newest(self._version, self._seen), newest)
+        return newer(_newest(self._version, self._seen), newest)
 
     def _list_anew(self) -> None:
         self._seen, self._version = _newest(self._version, self._seen), ""
@@ -286,16 +286,16 @@ class Informer(Generic[T]):
                 del self._items[item.metadata.key]
             # The last state travels with the deletion: handlers get it as the object before.
             self._tell(self._keep(item) if self._keep else item, None)
-        elif current is None or _newer(self._version, current.metadata.resource_version):
+        elif current is None or newer(self._version, current.metadata.resource_version):
             self._set(item)
 
     def _replace(self, listing: _Listing[T], version: str) -> None:
-        rewound = _newer(listing.newest, version)
+        found, told = newer(listing.newest, version), listing.restores != self._restores
         for key in self._items | listing.items:
             current, item = self._items.get(key), listing.items.get(key)
             # The list knows better, but for a write that was observed while it was under way and is newer than it.
             observed = current is not None and current is not listing.known.get(key)
-            if current == item or (observed and current and _newer(current.metadata.resource_version, version)):
+            if current == item or (observed and current and newer(current.metadata.resource_version, version)):
                 continue
             if item is not None:
                 self._items[key] = item
@@ -304,11 +304,12 @@ class Informer(Generic[T]):
             self._tell(current, item)
         self._version, self._restores = version, listing.restores
         self.synced.set()
-        if rewound:
+        if found:
             if listing.restores == self._client.restores:  # nobody has said so yet
                 self._client.went_back()
             self._restores = self._client.restores
             log.warning("server went back in time", extra={"path": self._path, "from": listing.newest, "to": version})
+        if found or told:
             self._seen = version
             for handler in self._rewound:
                 handler()
@@ -324,14 +325,5 @@ class Informer(Generic[T]):
             handler(before, after)
 
 
-def _newer(version: str, than: str) -> bool:
-    """Whether a resourceVersion comes after another of the same server; both are decimal numbers.
-
-    (https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions: ordered since 1.35, and in every
-    etcd-backed server before.)
-    """
-    return len(version) > len(than) or (len(version) == len(than) and version > than)
-
-
 def _newest(version: str, other: str) -> str:
-    return version if _newer(version, other) else other
+    return version if newer(version, other) else other

@@ -122,3 +122,12 @@ def fields(raw: msgspec.Raw) -> dict[str, Any]:
 def encode(body: Any) -> bytes:
     """JSON of a dict or struct."""
     return _encoder.encode(body)
+
+
+def newer(version: str, than: str) -> bool:
+    """Whether a resourceVersion comes after another of the same server; both are decimal numbers.
+
+    (https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions: ordered since 1.35, and in every
+    etcd-backed server before.)
+    """
+    return len(version) > len(than) or (len(version) == len(than) and version > than)

@@ -2,8 +2,9 @@
 
 Owns the Lease. How each renewal went is told to the freeze: who cannot write to the parent judges nobody. Where one got
 no answer and a later one does, the watches that have been silent meanwhile are begun anew: they may be dead without a
-sign (a kubelet closes its connections for the same reason). Ends when cancelled.
-(https://kubernetes.io/docs/reference/node/node-status/#heartbeats)
+sign (a kubelet closes its connections for the same reason). A Lease that is older than what was written last is told to
+all who watch the parent: its etcd was restored from a backup, however far its versions have come since. Ends when
+cancelled. (https://kubernetes.io/docs/reference/node/node-status/#heartbeats)
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from vk_provider.errors import ApiError, NotFoundError, UnreachableError, VkError
+from vk_provider.errors import ApiError, ConflictError, NotFoundError, UnreachableError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Named
+from vk_provider.kube.objects import Named, newer
 from vk_provider.kube.resources import LEASES
 from vk_provider.translate.freeze import Freeze
 
@@ -36,6 +37,10 @@ class LeaseLoop:
     ) -> None:
         self._node, self._parent, self._freeze = node, parent, freeze
         self._uid, self._missing = uid, missing
+        self._written = (
+            "",
+            parent.restores,
+        )  # resourceVersion of the last renewal, and how often the parent had gone back
         self._hurry = asyncio.Event()
 
     def renew(self) -> None:
@@ -75,7 +80,11 @@ class LeaseLoop:
 
     async def _renew(self) -> None:
         try:
-            await _write(self._parent, self._node)
+            try:
+                written = await _write(self._parent, self._node, self._written[0])
+            except ConflictError:
+                await self._compare()
+                written = await _write(self._parent, self._node)
         except NotFoundError:
             self._missing()  # gone with its Node, perhaps: a status write tells, and brings both back
             owner = {"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": self._uid()}
@@ -85,7 +94,16 @@ class LeaseLoop:
                 "metadata": {"name": self._node, "ownerReferences": [owner]},
                 "spec": _spec(self._parent, self._node),
             }
-            await self._parent.create(LEASES, body, _NAMESPACE, type=Named)
+            written = await self._parent.create(LEASES, body, _NAMESPACE, type=Named)
+        self._written = written.metadata.resource_version, self._parent.restores
+
+    async def _compare(self) -> None:
+        """The Lease is not as it was written last: somebody else has written it since, or that never happened."""
+        found = await self._parent.get(LEASES, self._node, _NAMESPACE, type=Named)
+        version, restores = self._written
+        if newer(version, found.metadata.resource_version) and restores == self._parent.restores:
+            log.warning("server went back in time", extra={"lease": self._node, "server": self._parent.server})
+            self._parent.went_back()
 
 
 async def renew(parent: Client, node: str) -> None:
@@ -97,8 +115,10 @@ async def renew(parent: Client, node: str) -> None:
         log.warning("lease not renewed", extra={"node": node, "error": str(error)})
 
 
-async def _write(parent: Client, node: str) -> None:
-    await parent.patch(LEASES, node, {"spec": _spec(parent, node)}, _NAMESPACE, type=Named)
+async def _write(parent: Client, node: str, version: str = "") -> Named:
+    """Raises ConflictError where the Lease is another version than that."""
+    metadata = {"metadata": {"resourceVersion": version}} if version else {}
+    return await parent.patch(LEASES, node, metadata | {"spec": _spec(parent, node)}, _NAMESPACE, type=Named)
 
 
 def _spec(parent: Client, node: str) -> dict[str, object]:
