@@ -32,8 +32,10 @@ class StatusWriter:
         if self._agreed.get(key) == _signature(parent, member):
             return
         wanted = translate.reflected(parent, member, now=self._timestamp())
-        written = await self._write(parent, translate.status_patch(parent, wanted))
-        if written is not None:
+        patch = translate.status_patch(parent, wanted)
+        written = await self._write(parent, patch)
+        # Somebody else may have written what the watch has not told yet: then the answer is not what is wanted.
+        if written is not None and (patch is None or translate.status_patch(written, wanted) is None):
             self._agreed[key] = _signature(written, member)
 
     async def wait(self, parent: Pod, reason: str, message: str) -> None:
