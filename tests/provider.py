@@ -62,8 +62,10 @@ class Provider:
         """It does nothing meanwhile, and does not know of it."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
-        yield
-        self._process.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def wait(self) -> int:
         """The exit code of one that ends by itself."""

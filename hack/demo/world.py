@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,4 +208,19 @@ def bring_up(*, real: bool, progress: Progress, root: Path | None = None, audit:
     )
 
 
-__all__ = ["ROOT", "VK_PROVIDER", "ExpectationError", "LocalkubeError", "World", "bring_up"]
+@contextmanager
+def served(root: Path, *, real: bool) -> Iterator[World]:
+    """The clusters in a state directory of their own, joined and served; all of it is gone afterwards."""
+    with ExitStack() as stack:
+        stack.callback(localkube.down, root=root)
+        with localkube.on_stderr() as progress:
+            world = bring_up(real=real, progress=progress, root=root)
+        stack.callback(world.stop_provider)
+        for member in world.members:
+            world.join(member)
+        world.start_provider()
+        world.until("both virtual nodes are Ready", world.ready)
+        yield world
+
+
+__all__ = ["ROOT", "VK_PROVIDER", "ExpectationError", "LocalkubeError", "World", "bring_up", "served"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 import localkube
-from demo.world import ExpectationError, World, bring_up
+from demo.world import ExpectationError, World, served
 from rich.console import Console
 
 from failover import runs
@@ -61,19 +61,9 @@ def main(times: int, pods: int, fake: bool, file: Path | None) -> None:
 def _clusters(*, real: bool) -> Iterator[tuple[World, Path]]:
     """A parent with two members that are served; removed at the end, whatever happens."""
     with tempfile.TemporaryDirectory(prefix="vk-failover-") as directory:
-        root, world = Path(directory), None
-        try:
-            with localkube.on_stderr() as progress:
-                world = bring_up(real=real, progress=progress, root=root)
-            for member in world.members:
-                world.join(member)
-            world.start_provider()
-            world.until("both virtual nodes are Ready", world.ready)
+        root = Path(directory)
+        with served(root, real=real) as world:
             yield world, root
-        finally:
-            if world is not None:
-                world.stop_provider()
-            localkube.down(root=root)
 
 
 @contextmanager

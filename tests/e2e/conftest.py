@@ -6,9 +6,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from demo.world import World
-
-from tests.worlds import served
+from demo.world import World, served
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from demo.scenes import SCENES
-
-from tests.worlds import served
+from demo.world import served
 
 
 @pytest.mark.timeout(400)
