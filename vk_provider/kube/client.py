@@ -210,7 +210,8 @@ class Client:
     async def stream(self, path: str, query: Mapping[str, str], *, inactivity: float) -> AsyncIterator[bytes]:
         """Lines of a watch, as they come, until the server ends it.
 
-        Raises UnreachableError also after `inactivity` seconds without a byte: a half-open connection is silent.
+        Raises UnreachableError also where no answer begins within DEADLINE, and after `inactivity` seconds without a
+        byte: a half-open connection is silent.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=inactivity)
         url, loop = self._url(path, query), asyncio.get_running_loop()

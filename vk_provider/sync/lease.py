@@ -37,10 +37,8 @@ class LeaseLoop:
     ) -> None:
         self._node, self._parent, self._freeze = node, parent, freeze
         self._uid, self._missing = uid, missing
-        self._written = (
-            "",
-            parent.restores,
-        )  # resourceVersion of the last renewal, and how often the parent had gone back
+        # The resourceVersion of the last renewal, and how often the parent had gone back in time by then.
+        self._written = "", parent.restores
         self._hurry = asyncio.Event()
 
     def renew(self) -> None:

@@ -172,8 +172,7 @@ class PodLoop:
             parent = await self._last_words(parent, state)
         action = decide(parent, member, self._names, now=self._parent.server_time(), made=state.made)
         if why:
-            await self._while_blind(parent, action, state, why)
-            return None
+            return await self._while_blind(parent, action, state, why)
         if member and is_stray(parent, member, self._names) and not self._brake.may_delete(member):
             return _LOOK_AGAIN
         if parent and action == Create():
@@ -213,14 +212,14 @@ class PodLoop:
         node = await self._parent.get(NODES, self._names.node, type=Named)
         return misplaced(parent, node.metadata)
 
-    async def _while_blind(self, parent: Pod | None, action: Action, state: PodState, why: str) -> None:
+    async def _while_blind(self, parent: Pod | None, action: Action, state: PodState, why: str) -> float | None:
         if parent is None:
-            return
+            return None
         created = pod_phase(parent).has(words.CREATED_CONDITION) or state.made == parent.metadata.uid
         if isinstance(action, Finish) and not state.unsure and not created:
-            await self._finish(parent, state)  # it never was in the member, which needs no asking
-        else:
-            await self._statuses.lose(parent, why)
+            return await self._finish(parent, state)  # it never was in the member, which needs no asking
+        await self._statuses.lose(parent, why)
+        return None
 
     async def _reflect(self, parent: Pod, member: Pod, state: PodState) -> float | None:
         if state.applied != applied_signature(parent, member):
