@@ -277,6 +277,23 @@ async def test_a_server_that_went_back_in_time_is_listed_before_it_is_watched() 
         assert "written" in seen.names, "versions count from the backup on"
 
 
+async def test_who_hears_of_a_restore_from_another_lists_anew_and_tells_it_on() -> None:
+    """Whatever its own versions say: they may have caught up with what was lost."""
+
+    async def script(request: web.Request) -> web.StreamResponse:
+        assert "sendInitialEvents" in request.query
+        version = 10 * len(gateway.asked)
+        return await stream(request, event("ADDED", item("a", version)), bookmark(version, end_of_list=True))
+
+    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
+        rewinds: list[str] = []
+        seen.informer.on_rewind(lambda: rewinds.append(seen.informer.items["ns/a"].metadata.resource_version))
+        await eventually_here(lambda: seen.names == {"a"}, "it watches")
+        client.went_back()
+        await eventually_here(lambda: rewinds == ["20"], "it is told once the list has come")
+        assert client.restores == 1
+
+
 async def test_a_write_that_a_backup_undid_is_noticed_although_the_watch_had_not_seen_it() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         if "sendInitialEvents" in request.query:

@@ -13,6 +13,7 @@ from aiohttp import web
 from tests.gateway import Gateway, bookmark, cut_off, failure, stream
 from tests.waiting import eventually_here
 from vk_provider.errors import UnreachableError
+from vk_provider.kube import client as module
 from vk_provider.kube.client import Client
 from vk_provider.sync.lease import LeaseLoop
 from vk_provider.translate.freeze import Freeze
@@ -55,6 +56,19 @@ async def test_a_refusal_is_no_sign_of_life() -> None:
             with pytest.raises(Exception, match="ServiceUnavailable"):
                 await attempt
         assert client.heard_at == 0.0
+
+
+async def test_a_watch_whose_answer_does_not_begin_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DEADLINE", 0.3)
+
+    async def script(request: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with Gateway(script) as gateway, gateway.client() as client:
+        with pytest.raises(UnreachableError, match="no answer in time"):
+            async with asyncio.timeout(20):
+                await anext(client.stream("/api/v1/pods", {}, inactivity=60))
 
 
 async def test_watches_that_may_be_dead_can_be_ended_and_nothing_else_is() -> None:
