@@ -234,9 +234,17 @@ class Cluster:
             self.stop(service)
         shutil.rmtree(self.info.directory / "etcd")
         shutil.copytree(backup, self.info.directory / "etcd")
-        localkube.start(self.name, "etcd", root=self.root)
-        localkube.start(self.name, "apiserver", root=self.root)
+        self.revive()
+
+    def revive(self) -> None:
+        """The end of a longer outage: what of it is down is started, and the controllers anew, whether they ended or
+        not. Those of other clusters lose their leases in one; these have none, and would wait up to a minute before
+        they ask again."""
+        for service in ("etcd", "apiserver"):
+            localkube.start(self.name, service, root=self.root)
         eventually(lambda: self.call("GET", "/readyz") == "ok", f"{self.name} is ready again", 60)
+        for controller in self._controllers:
+            self.stop(controller)
         if "kwok" in self._controllers:
             # The next kwok is another one, and would wait until the leases of the one before have run out.
             self.call("DELETE", LEASES.path(namespace="kube-node-lease"))

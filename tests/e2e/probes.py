@@ -291,8 +291,9 @@ _OWN: Final = frozenset(
 def shape(pod: Json) -> Json:
     """A pod's status as far as it must be the same wherever the pod runs: which fields there are, and what they say."""
     status = copy.deepcopy(pod["status"])
-    if "resources" not in pod["spec"]:  # then it is what the pod's cgroup says, which is a matter of the moment
-        status.pop("resources", None)
+    # What the pod's cgroup says, which is a matter of the moment: of a finished pod a kubelet takes the CPU away before
+    # the cgroup, and its last word may be from before, from after, or from between.
+    status.pop("resources", None)
     status["conditions"] = sorted(
         (c for c in status["conditions"] if not c["type"].startswith("vk-provider.io/")), key=lambda c: str(c["type"])
     )

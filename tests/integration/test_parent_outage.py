@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import localkube
 import pytest
 
 from tests import members, workloads
@@ -109,7 +108,7 @@ def test_what_happens_in_a_member_while_the_parent_is_away_is_told_when_it_is_ba
     eventually(lambda: lines(provider.log[written:], "lease not renewed"), "the provider notices", 60)
     case.go_on_in_the_member()
     if how == "stopped":
-        revive(parent)
+        parent.revive()
     else:
         ways.parent.heal()
     case.wait_until_told(["stays", "restarts"])
@@ -137,7 +136,7 @@ def test_an_outage_that_outlives_watches_and_lease_costs_no_pod_that_its_tolerat
     parent.patch(PODS, "stays", {"metadata": {"labels": {"tier": "new"}}}, namespace)
     parent.create(PODS, workloads.idle("new"), namespace)
     parent.stop("apiserver")
-    revive(parent)  # its watches begin here: those from before are too old
+    parent.revive()  # its watches begin here: those from before are too old
     written = len(provider.log)
     ways.parent.heal()
 
@@ -268,13 +267,6 @@ class Case:
             if (request.agent, request.resource, request.subresource) == ("vk-provider", "pods", "")
             if (request.namespace, request.verb, request.status) == (self.namespace, verb, status)
         )
-
-
-def revive(cluster: Cluster) -> None:
-    """Its API server, and those that end where they lose theirs."""
-    localkube.start(cluster.name, "etcd", root=cluster.root)
-    for service in ("apiserver", "controller-manager", "scheduler"):
-        cluster.start(service)
 
 
 def lines(log: str, text: str) -> list[str]:
