@@ -7,6 +7,7 @@ server was asked for what.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import ssl
 import time
@@ -87,13 +88,7 @@ class Gateway:
 
     def client(self) -> Client:
         """A client of this server; the caller closes it."""
-        document = {
-            "clusters": [{"name": "it", "cluster": {"server": self.server}}],
-            "users": [{"name": "it", "user": {}}],
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-            "current-context": "it",
-        }
-        return Client(Kubeconfig.from_secret(json.dumps(document).encode(), "test").credentials())
+        return client_of(self.server)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.query.get("limit") == "1" and self._script is not None:
@@ -119,6 +114,18 @@ class Gateway:
             async for chunk in theirs.content.iter_any():
                 await answer.write(chunk)
             return answer
+
+
+def client_of(server: str, authority: bytes = b"") -> Client:
+    """A client of the server at a URL, whose certificate is of that authority (PEM); the caller closes it."""
+    trusted = {"certificate-authority-data": base64.b64encode(authority).decode()} if authority else {}
+    document = {
+        "clusters": [{"name": "it", "cluster": {"server": server, **trusted}}],
+        "users": [{"name": "it", "user": {}}],
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        "current-context": "it",
+    }
+    return Client(Kubeconfig.from_secret(json.dumps(document).encode(), "test").credentials())
 
 
 def failure(status: int, reason: str, message: str = "", **headers: str) -> web.Response:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import pytest
-from bench.execs import CLOSE, STDIN, Execs, outcome
+from bench.execs import CLOSE, STDIN, STDOUT, Execs, outcome
 from demo.world import World
 
 from tests.e2e.test_kubelet import Kubectl
@@ -82,17 +83,33 @@ def memory(world: World) -> int:
 
 
 async def test_two_hundred_execs_at_once_all_work_and_leave_nothing_behind(world: World, home: Pods) -> None:
+    """None ends before all have begun, which the shim of containerd 1.6 does not survive.
+
+    Starting an exec holds a lock that telling of an exit waits for; 32 more exits, and nobody reaps the `runc` that the
+    start waits for. (`service.Start` and `sendL` in runtime/v2/runc/task/service.go of containerd 1.6.20)
+    """
     rest = Rest(world)
     async with execs(world, home) as shell:
         streams = await asyncio.gather(*(shell.open("cat") for _ in range(CONCURRENT)))
         assert await asyncio.to_thread(figure, world, "vk_provider_kubelet_sessions") == CONCURRENT
         for number, stream in enumerate(streams):
             await stream.send_bytes(bytes([STDIN]) + b"%d" % number)
+        echoes = await asyncio.gather(*(echo(stream) for stream in streams))
+        for stream in streams:
             await stream.send_bytes(bytes([CLOSE, STDIN]))
-        answers = await asyncio.gather(*(outcome(stream) for stream in streams))
-    assert [int(out) for out, _ in answers] == list(range(CONCURRENT))
-    assert all(b'"Success"' in status for _, status in answers)
+        ends = await asyncio.gather(*(outcome(stream) for stream in streams))
+    assert [int(out) for out in echoes] == list(range(CONCURRENT))
+    assert all(out == b"" and b'"Success"' in status for out, status in ends)
     rest.regained()
+
+
+async def echo(stream: aiohttp.ClientWebSocketResponse) -> bytes:
+    """The next that the command prints."""
+    async for message in stream:
+        data: bytes = message.data
+        if data[0] == STDOUT and len(data) > 1:
+            return data[1:]
+    raise AssertionError("the command ended without a word")
 
 
 async def test_a_thousand_execs_one_after_the_other_leave_nothing_behind(world: World, home: Pods) -> None:

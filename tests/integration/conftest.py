@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Final
 
 import pytest
+import uvloop
 
 from tests import members
 from tests.cluster import Cluster, Json
@@ -17,6 +20,16 @@ from tests.proxy import Proxy
 from vk_provider.kube.client import Client
 
 _numbers = itertools.count(1)
+
+LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+_ON_BOTH: Final = {"test_kubelet_streams"}  # modules
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """What hangs on how an event loop ends its connections runs on either of those that a provider may have."""
+    return LOOPS if item.path.stem in _ON_BOTH else {"asyncio": LOOPS["asyncio"]}
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
+import trustme
 from aiohttp import web
 
 from tests.cluster import Cluster
-from tests.gateway import Gateway, Script
+from tests.gateway import Gateway, Script, client_of
 from tests.integration.connecting import client_through
 from tests.unit.pods import PARENT, pod
 from tests.waiting import eventually_here
@@ -108,7 +109,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 async def serving(parent: Cluster, script: Script | None = None, *, raw: Serve | None = None) -> AsyncIterator[Served]:
     """A server that is published within the block. The member answers as scripted, and every log is `LOG`.
 
-    With `raw`, the member is that function, which gets its connections.
+    With `raw`, the member is that function, which gets its connections, over TLS as those of any member.
     """
 
     async def answer(request: web.Request) -> web.StreamResponse | None:
@@ -117,11 +118,14 @@ async def serving(parent: Cluster, script: Script | None = None, *, raw: Serve |
 
     async with contextlib.AsyncExitStack() as stack:
         member = await stack.enter_async_context(Gateway(answer))
+        authority = trustme.CA()
         if raw is not None:
-            listening = await stack.enter_async_context(await asyncio.start_server(raw, ADDRESS, 0))
-            member.server = f"http://{ADDRESS}:{listening.sockets[0].getsockname()[1]}"
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert(ADDRESS).configure_cert(tls)
+            listening = await stack.enter_async_context(await asyncio.start_server(raw, ADDRESS, 0, ssl=tls))
+            member.server = f"https://{ADDRESS}:{listening.sockets[0].getsockname()[1]}"
         client = await stack.enter_async_context(client_through(parent, None))
-        to_member = await stack.enter_async_context(member.client())
+        to_member = await stack.enter_async_context(client_of(member.server, authority.cert_pem.bytes()))
         backend = Backend(Names(NODE, PARENT), to_member, parent_pods, member_pods, lambda: None)
         ports: list[int] = []
         server = KubeletServer(client, backend, Figures(), ADDRESS, published=ports.append)

@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import trustme
+import uvloop
 from aiohttp import web
 
 from tests.waiting import eventually_here
@@ -160,6 +163,18 @@ async def test_both_first_owners_hear_of_the_end_once() -> None:
     assert (one.lost, other.lost) == ([None], [None])
 
 
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_side_whose_end_its_first_owner_has_been_told_already_ends_the_other(told: bool) -> None:
+    one, other = End(), End()
+    one.closing = True
+    splice = joined(one, other)
+    if not told:
+        one.close_remotely()
+    await splice.done.wait()
+    assert (other.closing, other.aborted) == (True, False)
+    assert other.lost == [None]
+
+
 @pytest.mark.looptime
 async def test_a_silent_splice_is_closed() -> None:
     one, other = End(), End()
@@ -300,6 +315,42 @@ async def test_what_was_sent_before_the_end_arrives_before_the_end() -> None:
             received += data
         await sending
         assert received == payload
+
+
+@pytest.mark.parametrize("kilobytes", [300, 600, 700, 800])
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_what_was_sent_over_tls_arrives_although_the_sender_went_while_the_reader_stalled(
+    factory: Callable[[], asyncio.AbstractEventLoop], kilobytes: int
+) -> None:
+    """Sizes on either side of what makes a splice stop reading."""
+    payload = random.Random(kilobytes).randbytes(kilobytes * 1000)
+    authority, said = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("member").configure_cert(said)
+    trusted = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    (sender, far), (reader, near) = socket.socketpair(), socket.socketpair()
+
+    def send() -> None:
+        """As API servers do it: all of it, and the connection is closed, with no other word."""
+        with said.wrap_socket(sender, server_side=True) as connection:
+            connection.sendall(payload)
+
+    async def received() -> bytes:
+        loop = asyncio.get_running_loop()
+        sending = asyncio.create_task(asyncio.to_thread(send))
+        one, _ = await loop.create_unix_connection(_Silent, sock=near)
+        other, _ = await loop.create_unix_connection(_Silent, sock=far, ssl=trusted, server_hostname="member")
+        splice = Splice(one, other, one_lost=lambda _: None, other_lost=lambda _: None, idle_seconds=60)
+        await sending
+        data = bytearray()
+        while chunk := await loop.sock_recv(reader, 1 << 16):
+            data += chunk
+        await splice.done.wait()
+        return bytes(data)
+
+    reader.setblocking(False)
+    with reader, asyncio.Runner(loop_factory=factory) as runner:
+        found = runner.run(received())
+        assert (len(found), found == payload) == (len(payload), True)
 
 
 async def test_both_directions_flow_at_once() -> None:

@@ -9,6 +9,8 @@ That is more than to call `close`, as clients show that acknowledge what they re
 loses what it has not sent yet as soon as the other end says another word: so a side whose peer has ended is closed only
 when the kernel of the other end has all of it. And whoever writes to a connection that has ended is told that it is
 broken, and never gets to read the rest: so nothing is written to a side whose end has come, although not been read yet.
+And a TLS transport of uvloop forgets what it has read ahead while reading is paused, when the connection ends then
+(https://github.com/MagicStack/uvloop/pull/661): so none is to read on while it keeps anything.
 """
 
 from __future__ import annotations
@@ -34,10 +36,11 @@ ConnectionLost = Callable[[BaseException | None], None]
 class _Side(asyncio.Protocol):
     """One end. `lost` is connection_lost of the protocol that had the transport before, and must still hear of it."""
 
-    __slots__ = ("_splice", "lost", "peer")
+    __slots__ = ("_gone", "_splice", "lost", "peer")
 
     def __init__(self, splice: Splice, lost: ConnectionLost) -> None:
         self._splice, self.lost = splice, lost
+        self._gone = False
         self.peer: asyncio.Transport | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -57,6 +60,9 @@ class _Side(asyncio.Protocol):
         return False  # closes this side, and so leads to connection_lost
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._gone:
+            return
+        self._gone = True
         self.lost(error)
         if self.peer is not None:
             self._splice.side_lost(self.peer, error)
@@ -85,7 +91,10 @@ class Splice:
         for transport, side, peer in ((one, sides[0], other), (other, sides[1], one)):
             side.peer = peer
             transport.set_write_buffer_limits(high=_HIGH_WATER)
+            _read_nothing_ahead(transport)
             transport.set_protocol(side)
+            if transport.is_closing():  # of its end the protocol before may have been told already
+                asyncio.get_running_loop().call_soon(side.connection_lost, None)
         for transport in self._transports:
             if not transport.is_closing() and not transport.is_reading():
                 transport.resume_reading()
@@ -129,6 +138,13 @@ class Splice:
             return
         self.active = False
         self._timer = asyncio.get_running_loop().call_later(self._idle, self._check_idle)
+
+
+def _read_nothing_ahead(transport: asyncio.Transport) -> None:
+    """Over TLS; others keep nothing. (A limit of 0 would be reached by an empty buffer, and nothing be read at all.)"""
+    limit: Callable[[int, int], None] | None = getattr(transport, "set_read_buffer_limits", None)
+    if limit is not None:
+        limit(1, 0)
 
 
 def _ended(transport: asyncio.Transport) -> bool:
