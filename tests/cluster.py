@@ -240,9 +240,8 @@ class Cluster:
         """The end of a longer outage: what of it is down is started, and the controllers anew, whether they ended or
         not. Those of other clusters lose their leases in one; these have none, and would wait up to a minute before
         they ask again."""
-        for service in ("etcd", "apiserver"):
-            localkube.start(self.name, service, root=self.root)
-        eventually(lambda: self.call("GET", "/readyz") == "ok", f"{self.name} is ready again", 60)
+        localkube.start(self.name, "etcd", root=self.root)
+        self.start("apiserver")
         for controller in self._controllers:
             self.stop(controller)
         if "kwok" in self._controllers:

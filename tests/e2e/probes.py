@@ -203,9 +203,10 @@ def _together() -> Json:
 
 
 def _live() -> Json:
-    """Runs on, with probes, for what changes while it does."""
+    """Runs on, with probes, for what changes while it does; has resources of the pod as a whole beside its own."""
     items = [{"path": "labels", **_field("metadata.labels")}]
     return {
+        "resources": {"requests": {"cpu": "40m", "memory": "24Mi"}, "limits": {"memory": "48Mi"}},
         "restartPolicy": "Always",
         "volumes": [
             {"name": "info", "downwardAPI": {"items": items}},
@@ -291,9 +292,10 @@ _OWN: Final = frozenset(
 def shape(pod: Json) -> Json:
     """A pod's status as far as it must be the same wherever the pod runs: which fields there are, and what they say."""
     status = copy.deepcopy(pod["status"])
-    # What the pod's cgroup says, which is a matter of the moment: of a finished pod a kubelet takes the CPU away before
-    # the cgroup, and its last word may be from before, from after, or from between.
-    status.pop("resources", None)
+    if status["phase"] in ("Succeeded", "Failed"):
+        # What the pod's cgroup says, which is a matter of the moment then: a kubelet takes the CPU away before the
+        # cgroup, and its last word may be from before, from after, or from between.
+        status.pop("resources", None)
     status["conditions"] = sorted(
         (c for c in status["conditions"] if not c["type"].startswith("vk-provider.io/")), key=lambda c: str(c["type"])
     )

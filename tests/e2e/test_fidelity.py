@@ -114,6 +114,12 @@ def test_the_parent_shows_of_a_pod_what_a_kubelet_shows(both: Both, name: str) -
     assert shown
 
 
+def test_the_resources_of_a_pod_as_a_whole_are_shown_while_it_runs(both: Both) -> None:
+    shown, plain = (pods["live"]["status"]["resources"] for pods in (both.parents, both.plain))
+    assert shown == plain
+    assert shown["requests"] == {"cpu": "40m", "memory": "24Mi"}
+
+
 def test_last_words_come_from_the_log_where_the_pod_asks_for_that(both: Both) -> None:
     state = both.parents["failing"]["status"]["containerStatuses"][0]["state"]["terminated"]
     assert (state["exitCode"], state["message"].strip()) == (7, "last words")
