@@ -21,7 +21,7 @@ from vk_provider.kube.client import Client
 
 _numbers = itertools.count(1)
 
-LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+_LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 _ON_BOTH: Final = {"test_kubelet_streams"}  # modules
 
 
@@ -29,7 +29,7 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """What hangs on how an event loop ends its connections runs on either of those that a provider may have."""
-    return LOOPS if item.path.stem in _ON_BOTH else {"asyncio": LOOPS["asyncio"]}
+    return _LOOPS if item.path.stem in _ON_BOTH else {"asyncio": _LOOPS["asyncio"]}
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,7 @@ async def test_a_side_whose_end_its_first_owner_has_been_told_already_ends_the_o
         one.close_remotely()
     await splice.done.wait()
     assert (other.closing, other.aborted) == (True, False)
-    assert other.lost == [None]
+    assert (one.lost, other.lost) == ([None], [None])
 
 
 @pytest.mark.looptime
@@ -324,14 +324,14 @@ def test_what_was_sent_over_tls_arrives_although_the_sender_went_while_the_reade
 ) -> None:
     """Sizes on either side of what makes a splice stop reading."""
     payload = random.Random(kilobytes).randbytes(kilobytes * 1000)
-    authority, said = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("member").configure_cert(said)
+    authority, presented = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("member").configure_cert(presented)
     trusted = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
     (sender, far), (reader, near) = socket.socketpair(), socket.socketpair()
 
     def send() -> None:
         """As API servers do it: all of it, and the connection is closed, with no other word."""
-        with said.wrap_socket(sender, server_side=True) as connection:
+        with presented.wrap_socket(sender, server_side=True) as connection:
             connection.sendall(payload)
 
     async def received() -> bytes:
