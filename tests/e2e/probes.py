@@ -203,10 +203,9 @@ def _together() -> Json:
 
 
 def _live() -> Json:
-    """Runs on, with probes, for what changes while it does; has resources of the pod as a whole beside its own."""
+    """Runs on, with probes, for what changes while it does."""
     items = [{"path": "labels", **_field("metadata.labels")}]
     return {
-        "resources": {"requests": {"cpu": "40m", "memory": "24Mi"}, "limits": {"memory": "48Mi"}},
         "restartPolicy": "Always",
         "volumes": [
             {"name": "info", "downwardAPI": {"items": items}},
@@ -227,6 +226,15 @@ def _live() -> Json:
     }
 
 
+def _sharing() -> Json:
+    """Runs on, for what a kubelet says of the resources of a pod as a whole while it does."""
+    return {
+        "restartPolicy": "Always",
+        "resources": {"requests": {"cpu": "40m", "memory": "24Mi"}, "limits": {"memory": "48Mi"}},
+        "containers": [_container(FOREVER)],
+    }
+
+
 _SPECS: Final[dict[str, Json]] = {
     "environment": _environment(),
     "names": _names(),
@@ -237,6 +245,7 @@ _SPECS: Final[dict[str, Json]] = {
     "host": _host(),
     "together": _together(),
     "live": _live(),
+    "sharing": _sharing(),
 }
 NAMES: Final = tuple(_SPECS)
 
@@ -254,10 +263,10 @@ def manifests(member: str = "") -> str:
 
 
 def has_come_to_rest(pod: Json) -> bool:
-    """Whether its kubelet has had its last word, or, for the one that runs on, is content."""
+    """Whether its kubelet has had its last word, or, for those that run on, is content."""
     status = pod.get("status", {})
     conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", ())}
-    if pod["metadata"]["name"] == "live":
+    if pod["spec"]["restartPolicy"] == "Always":
         return conditions.get("Ready") == "True"
     return status.get("phase") in ("Succeeded", "Failed") and conditions.get("PodReadyToStartContainers") == "False"
 

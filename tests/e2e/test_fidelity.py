@@ -115,7 +115,7 @@ def test_the_parent_shows_of_a_pod_what_a_kubelet_shows(both: Both, name: str) -
 
 
 def test_the_resources_of_a_pod_as_a_whole_are_shown_while_it_runs(both: Both) -> None:
-    shown, plain = (pods["live"]["status"]["resources"] for pods in (both.parents, both.plain))
+    shown, plain = (pods["sharing"]["status"]["resources"] for pods in (both.parents, both.plain))
     assert shown == plain
     assert shown["requests"] == {"cpu": "40m", "memory": "24Mi"}
 
