@@ -13,7 +13,7 @@ import yaml
 
 from tests.cluster import BINDINGS, ApiFailure, Cluster, Json
 from tests.waiting import eventually
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.kube.resources import (
     CONFIG_MAPS,
@@ -28,7 +28,7 @@ from vk_provider.kube.resources import (
 )
 
 _MANIFESTS: Final = Path(__file__).resolve().parents[1] / "manifests"
-SYSTEM: Final = words.SYSTEM_NAMESPACE
+SYSTEM: Final = wellknown.SYSTEM_NAMESPACE
 
 
 def install(parent: Cluster) -> None:
@@ -88,7 +88,7 @@ def set_health(parent: Cluster, name: str, thresholds: Json | None) -> None:
 def join(parent: Cluster, name: str, content: str, **spec: Any) -> None:
     """The Secret and the MemberCluster; `spec` holds more of its fields."""
     reference = {"name": f"{name}-kubeconfig", "namespace": SYSTEM}
-    metadata = {"name": reference["name"], "labels": {words.CLUSTER_LABEL: name}}
+    metadata = {"name": reference["name"], "labels": {wellknown.CLUSTER_LABEL: name}}
     parent.create(SECRETS, {"metadata": metadata, "data": {"kubeconfig": _encoded(content)}}, SYSTEM)
     parent.create(MEMBER_CLUSTERS, {"metadata": {"name": name}, "spec": {"kubeconfigSecretRef": reference, **spec}})
 
@@ -157,7 +157,7 @@ def remains(member: Cluster, name: str) -> set[str]:
     """What virtual node `name` has made in a member and not removed; namespaces may hold what others made there."""
     found = set()
     for resource in (PODS, CONFIG_MAPS, SECRETS, SERVICES, ENDPOINT_SLICES):
-        items = member.list(resource, labels=f"{words.NODE_LABEL}={name}")
+        items = member.list(resource, labels=f"{wellknown.NODE_LABEL}={name}")
         found |= {f"{resource.plural} {item['metadata']['namespace']}/{item['metadata']['name']}" for item in items}
     return found
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tests.cluster import DEPLOYMENTS, STRATEGIC, Cluster, Json
 from tests.waiting import PATIENCE, eventually
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import PODS
 
 IDLE: Final = "example.com/idle"  # a resource that only the idle node has
@@ -39,7 +39,7 @@ def deployment(name: str, replicas: int, *, image: str = IMAGE) -> Json:
     template = {
         "metadata": {"labels": {"app": name}},
         "spec": {
-            "nodeSelector": {words.CLUSTER_LABEL: "alpha"},
+            "nodeSelector": {wellknown.CLUSTER_LABEL: "alpha"},
             "automountServiceAccountToken": False,
             "containers": [{"name": "web", "image": image, "resources": {"requests": {"cpu": "1m"}}}],
         },

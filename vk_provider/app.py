@@ -16,10 +16,9 @@ import signal
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, decode
 from vk_provider.config import Settings
-from vk_provider.connect import connect
 from vk_provider.errors import ConfigError, UnreachableError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.credentials import Credentials
@@ -27,12 +26,13 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Object
 from vk_provider.kube.workqueue import full_jitter
 from vk_provider.member import Member
-from vk_provider.sync import leave
-from vk_provider.sync.access import another_cluster
-from vk_provider.sync.kubeconfig import KubeconfigChangedError
-from vk_provider.sync.lease import renew
-from vk_provider.sync.report import Report
-from vk_provider.translate.freeze import Freeze
+from vk_provider.parent import connect
+from vk_provider.sync.membership import leave
+from vk_provider.sync.membership.access import another_cluster
+from vk_provider.sync.membership.kubeconfig import KubeconfigChangedError
+from vk_provider.sync.membership.report import Report
+from vk_provider.sync.nodes.lease import renew
+from vk_provider.translate.state.freeze import Freeze
 
 log = logging.getLogger(__name__)
 
@@ -209,11 +209,11 @@ class App:
     async def _recognize(self, served: Served, server: str, found: str) -> None:
         """A member is the cluster that was joined: what the parent believes to run there is not in any other."""
         known, metadata = served.report.cluster_uid, served.raw.metadata
-        confirmed = metadata.annotations.get(words.CONFIRM) == words.CONFIRM_NEW_CLUSTER
+        confirmed = metadata.annotations.get(wellknown.CONFIRM) == wellknown.CONFIRM_NEW_CLUSTER
         if known not in ("", found) and not confirmed:
             raise another_cluster(server, found, known, metadata.name)
         if confirmed:
-            await served.report.forget_annotation(words.CONFIRM)
+            await served.report.forget_annotation(wellknown.CONFIRM)
 
     def _claim(self, name: str, uid: str) -> None:
         """One cluster is one member: two virtual nodes on one cluster would offer its capacity twice."""

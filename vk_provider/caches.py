@@ -6,16 +6,16 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.errors import UnreachableError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Named, Node, Pod
 from vk_provider.kube.resources import LEASES, NAMESPACES, NODES, PODS
 from vk_provider.sync.dependents.copies import Copies
-from vk_provider.sync.services.reflections import Reflections
+from vk_provider.sync.dependents.reflections import Reflections
 from vk_provider.translate.names import Names
-from vk_provider.translate.node import MemberNode, Usage, member_node, usage
+from vk_provider.translate.nodes.node import MemberNode, Usage, member_node, usage
 
 _FIRST_LISTS: Final = 120.0  # seconds for all caches to be complete
 
@@ -42,7 +42,7 @@ class Caches:
                 member,
                 PODS,
                 Pod,
-                labels=f"{words.PARENT_LABEL}!={names.parent}",
+                labels=f"{wellknown.PARENT_LABEL}!={names.parent}",
                 fields="status.phase!=Succeeded,status.phase!=Failed",
                 keep=usage,
             ),

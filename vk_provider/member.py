@@ -15,7 +15,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster
 from vk_provider.caches import Caches
 from vk_provider.config import Settings
@@ -27,28 +27,28 @@ from vk_provider.kube.recorder import Recorder
 from vk_provider.kubelet.backend import Backend
 from vk_provider.kubelet.metrics import MemberMetrics
 from vk_provider.kubelet.server import KubeletServer
-from vk_provider.sync import leave
-from vk_provider.sync.access import Facts, examine, identify
-from vk_provider.sync.certificates import CertificateLoop
-from vk_provider.sync.dependents import DependentLoop
-from vk_provider.sync.events import EventLoop, member_events
-from vk_provider.sync.health import HealthLoop
-from vk_provider.sync.hold import HoldLoop
-from vk_provider.sync.kubeconfig import MemberKubeconfig
-from vk_provider.sync.lease import LeaseLoop
-from vk_provider.sync.namespaces import NamespaceLoop
-from vk_provider.sync.node import NodeLoop
-from vk_provider.sync.orphans import OrphanBrake
-from vk_provider.sync.parent_services import ParentServices
-from vk_provider.sync.pods import PodLoop
-from vk_provider.sync.report import Report
-from vk_provider.sync.returning import Return
-from vk_provider.sync.services import ServiceLoop
-from vk_provider.sync.status import StatusWriter
-from vk_provider.translate.freeze import Freeze
-from vk_provider.translate.health import Belief, Health, State
+from vk_provider.sync.dependents.certificates import CertificateLoop
+from vk_provider.sync.dependents.loop import DependentLoop
+from vk_provider.sync.dependents.namespaces import NamespaceLoop
+from vk_provider.sync.dependents.services import ServiceLoop
+from vk_provider.sync.membership import leave
+from vk_provider.sync.membership.access import Facts, examine, identify
+from vk_provider.sync.membership.kubeconfig import MemberKubeconfig
+from vk_provider.sync.membership.report import Report
+from vk_provider.sync.nodes.hold import HoldLoop
+from vk_provider.sync.nodes.lease import LeaseLoop
+from vk_provider.sync.nodes.node import NodeLoop
+from vk_provider.sync.parent.services import ParentServices
+from vk_provider.sync.pods.events import EventLoop, member_events
+from vk_provider.sync.pods.loop import PodLoop
+from vk_provider.sync.pods.orphans import OrphanBrake
+from vk_provider.sync.pods.returning import Return
+from vk_provider.sync.pods.status import StatusWriter
+from vk_provider.sync.state.health import HealthLoop
 from vk_provider.translate.names import Names
-from vk_provider.translate.pod import Target
+from vk_provider.translate.pods.pod import Target
+from vk_provider.translate.state.freeze import Freeze
+from vk_provider.translate.state.health import Belief, Health, State
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ class Member:
         """A member whose node is not Ready comes back: from a loss, or because there was no provider for a while."""
         now = asyncio.get_running_loop().time()
         away = await node.ready_status() in ("False", "Unknown")
-        reachable = self._cluster.status.condition(words.REACHABLE)
+        reachable = self._cluster.status.condition(wellknown.REACHABLE)
         lost = reachable is not None and reachable.reason in (State.LOST, State.RETURNING)
         return Health(self._cluster.spec.health, now, returning=away, waited=not lost)
 
@@ -270,7 +270,7 @@ class Member:
         """The conditions of the MemberCluster, while it is served."""
         belief = self._belief()
         ready, reason, message = belief.cluster_ready
-        await self._report.tell(words.REACHABLE, *belief.reachable)
+        await self._report.tell(wellknown.REACHABLE, *belief.reachable)
         if ready and not (self._serving and self._serving.node.written.is_set()):
             return  # see _announce
         if self._cluster.metadata.deletion_timestamp is None:
@@ -282,9 +282,9 @@ class Member:
         await self._say_belief()
 
     async def _tell_orphans(self, held: bool, reason: str, message: str) -> None:
-        await self._report.tell(words.ORPHANS_HELD, "True" if held else "False", reason, message)
-        if not held and self._cluster.metadata.annotations.get(words.CONFIRM) == words.CONFIRM_ORPHANS:
-            await self._report.forget_annotation(words.CONFIRM)
+        await self._report.tell(wellknown.ORPHANS_HELD, "True" if held else "False", reason, message)
+        if not held and self._cluster.metadata.annotations.get(wellknown.CONFIRM) == wellknown.CONFIRM_ORPHANS:
+            await self._report.forget_annotation(wellknown.CONFIRM)
 
     async def follow(self, cluster: MemberCluster) -> None:
         """Takes up another version of the MemberCluster that needs no new connection."""
@@ -292,14 +292,14 @@ class Member:
         if (serving := self._serving) is None:
             return
         serving.health.health.spec = cluster.spec.health
-        serving.health.fenced = words.FENCED in cluster.metadata.annotations
+        serving.health.fenced = wellknown.FENCED in cluster.metadata.annotations
         serving.node.follow(cluster)
         serving.services.follow(flat=cluster.spec.network.flat)
-        if cluster.metadata.annotations.get(words.CONFIRM) == words.CONFIRM_ORPHANS:
+        if cluster.metadata.annotations.get(wellknown.CONFIRM) == wellknown.CONFIRM_ORPHANS:
             if serving.brake.holding:
                 serving.brake.confirm()
             else:
-                await self._report.forget_annotation(words.CONFIRM)
+                await self._report.forget_annotation(wellknown.CONFIRM)
         await self._say_belief()
 
     async def _leave(self, caches: Caches) -> None:

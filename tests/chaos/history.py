@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from vk_provider.api import words
+from vk_provider.api import wellknown
 
 PARENT = "parent"
 
@@ -104,7 +104,7 @@ def seen(cluster: str, pod: dict[str, Any], *, gone: bool = False, at: float = 0
         cluster=cluster,
         key=f"{metadata['namespace']}/{metadata['name']}",
         uid=metadata["uid"],
-        parent_uid=metadata.get("annotations", {}).get(words.PARENT_UID, ""),
+        parent_uid=metadata.get("annotations", {}).get(wellknown.PARENT_UID, ""),
         node=pod["spec"].get("nodeName", ""),
         phase=status.get("phase", ""),
         policy=pod["spec"].get("restartPolicy", "Always"),

@@ -20,7 +20,7 @@ import aiohttp
 
 from tests.chaos.history import Container, History
 from tests.chaos.watching import Api
-from vk_provider.api import words
+from vk_provider.api import wellknown
 
 LIVES: Final = "example.com/lives"  # annotation: seconds until the container ends by itself; none: for ever
 EXIT_CODE: Final = "example.com/exit-code"  # annotation: with what
@@ -180,7 +180,7 @@ class Kubelet:
         return it.index is not None and self._history.containers[it.index].ended is None
 
     def _start(self, uid: str, it: _Pod) -> None:
-        parent = it.pod["metadata"].get("annotations", {}).get(words.PARENT_UID, "")
+        parent = it.pod["metadata"].get("annotations", {}).get(wellknown.PARENT_UID, "")
         policy = it.pod["spec"]["restartPolicy"]
         it.index = self._history.put_container(None, Container(self._member, uid, parent, policy, time.monotonic()))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.chaos.invariants import TERMINAL
-from vk_provider.api import words
+from vk_provider.api import wellknown
 
 Json = dict[str, Any]
 
@@ -27,7 +27,7 @@ def unsettled(parent: Contents, members: Mapping[str, Contents]) -> Iterator[str
     living = {pod["metadata"]["uid"] for pod in parent.pods}
     for name, contents in members.items():
         for pod in contents.pods:
-            if pod["metadata"]["annotations"].get(words.PARENT_UID) not in living:
+            if pod["metadata"]["annotations"].get(wellknown.PARENT_UID) not in living:
                 yield f"{name}: pod {_key(pod)} has no parent pod"
         yield from _configs(name, parent, contents)
 
@@ -45,7 +45,7 @@ def _pod(pod: Json, members: Mapping[str, Contents]) -> Iterator[str]:
         yield f"parent: pod {_key(pod)} is not scheduled"
     else:
         found = [one for one in members[node].pods if _key(one) == _key(pod)]
-        if not found or found[0]["metadata"]["annotations"].get(words.PARENT_UID) != pod["metadata"]["uid"]:
+        if not found or found[0]["metadata"]["annotations"].get(wellknown.PARENT_UID) != pod["metadata"]["uid"]:
             yield f"{node}: pod {_key(pod)} is not there"
         else:
             yield from (f"{node}: pod {_key(pod)}: {text}" for text in _differences(pod, found[0]))
@@ -71,7 +71,7 @@ def _differences(parent: Json, member: Json) -> Iterator[str]:
 def _users_labels(pod: Json) -> Json:
     """Without those of the provider, and those of the node that binding sets."""
     labels: Json = pod["metadata"].get("labels", {})
-    return {key: value for key, value in labels.items() if not key.startswith((words.DOMAIN, "topology."))}
+    return {key: value for key, value in labels.items() if not key.startswith((wellknown.DOMAIN, "topology."))}
 
 
 def _configs(member: str, parent: Contents, contents: Contents) -> Iterator[str]:

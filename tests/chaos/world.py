@@ -22,7 +22,7 @@ from tests.cluster import DEPLOYMENTS, STRATEGIC, ApiFailure, Cluster, Json
 from tests.integration.connecting import admin_token, document
 from tests.link import FAULTS, Link
 from tests.provider import Provider
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import CONFIG_MAPS, PODS, Resource
 from vk_provider.kube.resources import NAMESPACES as NAMESPACE
 
@@ -105,7 +105,7 @@ class World:
             return [str(failure)]
 
     def _ours(self, name: str) -> Contents:
-        labels = f"{words.NODE_LABEL}={name}"
+        labels = f"{wellknown.NODE_LABEL}={name}"
         cluster = self.clusters[name]
         return Contents(cluster.list(PODS, labels=labels), cluster.list(CONFIG_MAPS, labels=labels))
 
@@ -184,13 +184,13 @@ class World:
         if name in self._away:
             return
         cluster = self.clusters[name]
-        pods = sorted(cluster.list(PODS, labels=f"{words.NODE_LABEL}={name}"), key=_name)
+        pods = sorted(cluster.list(PODS, labels=f"{wellknown.NODE_LABEL}={name}"), key=_name)
         known = {
             pod["metadata"]["uid"]
             for pod in self.parent.list(PODS)
-            if any(c["type"] == words.CREATED_CONDITION for c in pod["status"].get("conditions", ()))
+            if any(c["type"] == wellknown.CREATED_CONDITION for c in pod["status"].get("conditions", ()))
         }
-        pods = [pod for pod in pods if pod["metadata"]["annotations"].get(words.PARENT_UID) in known]
+        pods = [pod for pod in pods if pod["metadata"]["annotations"].get(wellknown.PARENT_UID) in known]
         if pods:
             self._end_pod(cluster, pods[step.args["index"] % len(pods)], step.args["grace"])
 

@@ -11,7 +11,7 @@ import pytest
 from demo.world import World
 
 from vk_provider.kube.objects import encode
-from vk_provider.translate.plan import Plan, Planned, shadow
+from vk_provider.translate.nodes.plan import Plan, Planned, shadow
 
 MEMBER = "alpha"  # stands for a parent that has nodes of its own
 

@@ -19,7 +19,7 @@ from tests.gateway import Gateway, Script, client_of
 from tests.integration.connecting import client_through
 from tests.unit.pods import PARENT, pod
 from tests.waiting import eventually_here
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.objects import Pod
 from vk_provider.kube.transport import LEAKY_TLS
 from vk_provider.kubelet.backend import Backend
@@ -99,7 +99,7 @@ def parent_pods() -> Mapping[str, Pod]:
 
 
 def member_pods() -> Mapping[str, Pod]:
-    return {"shop/web-1": pod(uid="m-1", annotations={words.PARENT_UID: "p-1"})}
+    return {"shop/web-1": pod(uid="m-1", annotations={wellknown.PARENT_UID: "p-1"})}
 
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -15,7 +15,7 @@ from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.app import App, Served
 from vk_provider.config import Settings
 from vk_provider.kube.client import Client
-from vk_provider.sync.kubeconfig import KubeconfigChangedError
+from vk_provider.sync.membership.kubeconfig import KubeconfigChangedError
 
 
 class Reluctant(App):

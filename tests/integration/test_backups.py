@@ -23,7 +23,7 @@ from tests.workloads import (
     wait_until_gone,
     wait_until_running,
 )
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.kube.resources import CONFIG_MAPS, LEASES, NAMESPACES, PODS, SERVICES
 
@@ -53,7 +53,7 @@ def test_after_a_restore_of_the_parent_its_backup_is_what_counts(
     start_idle(alpha, "removed", namespace)
     eventually(lambda: restart_count(runs(parent, "removed", namespace)()) == 1, "what is back runs again")
     eventually(lambda: phase(parent, "once", namespace) == "Failed", "what may run once is not run again")
-    assert parent.get(PODS, "once", namespace)["status"]["reason"] == words.MEMBER_POD_LOST
+    assert parent.get(PODS, "once", namespace)["status"]["reason"] == wellknown.MEMBER_POD_LOST
     assert alpha.find(PODS, "once", namespace) is None
     after = uids(alpha, namespace)
     assert (after["stays"], after["changed"]) == (before["stays"], before["changed"]), "what runs goes on"
@@ -146,7 +146,7 @@ def test_after_a_restore_services_stay_with_the_pods_that_the_backup_does_not_kn
     eventually(lambda: alpha.find(SERVICES, "web", namespace), "their Service is there")
     position = alpha.audit_position()
     parent.restore(backup)
-    eventually(lambda: condition(parent, words.ORPHANS_HELD) == "True", "the pods are held", 60)
+    eventually(lambda: condition(parent, wellknown.ORPHANS_HELD) == "True", "the pods are held", 60)
     parent.create(PODS, bare("new"), namespace)
     wait_until_running(parent, "new", namespace, 60)
     assert removed(alpha, position, namespace) == set(), "nothing of theirs is removed meanwhile"

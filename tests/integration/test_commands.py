@@ -24,7 +24,7 @@ from tests.provider import Provider
 from tests.waiting import eventually
 from tests.workloads import bare, phase
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
-from vk_provider.api.words import CLUSTER_LABEL, FINALIZER, SYSTEM_NAMESPACE
+from vk_provider.api.wellknown import CLUSTER_LABEL, FINALIZER, SYSTEM_NAMESPACE
 from vk_provider.cli.install import definition
 from vk_provider.kube.resources import CRDS, NODES, PODS, SECRETS
 

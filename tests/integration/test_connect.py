@@ -8,10 +8,10 @@ from aiohttp import web
 from tests.gateway import Gateway, failure
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.config import Settings
-from vk_provider.connect import connect
 from vk_provider.errors import ApiError
 from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES
-from vk_provider.translate.freeze import Freeze
+from vk_provider.parent import connect
+from vk_provider.translate.state.freeze import Freeze
 
 SLICE = ENDPOINT_SLICES.path("kubernetes", "default")
 ANSWERS = {

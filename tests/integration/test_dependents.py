@@ -26,7 +26,7 @@ from tests.workloads import (
     wait_until_running,
     waiting_reason,
 )
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, PODS, SECRETS, SERVICE_ACCOUNTS
 
 pytestmark = pytest.mark.usefixtures("provider")
@@ -118,7 +118,7 @@ def test_a_foreign_config_map_of_that_name_is_left_alone(parent: Cluster, alpha:
     parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "ours"}}, namespace)
     parent.create(PODS, with_volumes("web", configMap={"name": "conf"}), namespace)
     eventually(
-        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == words.NAME_CONFLICT, "the parent pod says why"
+        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT, "the parent pod says why"
     )
     assert alpha.get(CONFIG_MAPS, "conf", namespace) == foreign
     alpha.delete(CONFIG_MAPS, "conf", namespace)
@@ -174,10 +174,10 @@ def test_a_token_has_the_audience_and_life_that_is_asked_for_is_renewed_and_ends
     first = only_token(secret)
     claims = decode(first)
     assert (claims["aud"], claims["exp"] - claims["iat"]) == (["vault"], 1200)
-    times = [secret["metadata"]["annotations"][name] for name in (words.TOKEN_RENEW, words.TOKEN_EXPIRES)]
+    times = [secret["metadata"]["annotations"][name] for name in (wellknown.TOKEN_RENEW, wellknown.TOKEN_EXPIRES)]
     renew, expires = (datetime.fromisoformat(time) for time in times)
     assert 200 <= (expires - renew).total_seconds() <= 250  # a fifth of its life is left
-    due = {"metadata": {"annotations": {words.TOKEN_RENEW: "2020-01-01T00:00:00Z"}}}
+    due = {"metadata": {"annotations": {wellknown.TOKEN_RENEW: "2020-01-01T00:00:00Z"}}}
     alpha.patch(SECRETS, secret["metadata"]["name"], due, namespace)
     eventually(lambda: only_token(token_secrets(alpha, namespace)[0]) != first, "it is renewed when it is due")
     assert is_accepted(parent, first, "vault")
@@ -202,7 +202,7 @@ def test_a_copy_never_exceeds_what_the_pod_names(parent: Cluster, alpha: Cluster
     parent.create(SECRETS, {"metadata": {"name": "other"}, "data": {"a": ""}}, namespace)
     parent.create(PODS, bare("web"), namespace)
     wait_until_running(parent, "web", namespace)
-    ours = {"labelSelector": f"{words.NODE_LABEL}=alpha"}
+    ours = {"labelSelector": f"{wellknown.NODE_LABEL}=alpha"}
     for kind in ("secrets", "configmaps"):
         assert alpha.call("GET", f"/api/v1/namespaces/{namespace}/{kind}", query=ours)["items"] == []
     with pytest.raises(ApiFailure, match="404"):
@@ -249,8 +249,8 @@ def count(found: Counter[tuple[str, str, str]], *resources: str) -> int:
 
 
 def token_secrets(cluster: Cluster, namespace: str) -> list[Json]:
-    found = cluster.list(SECRETS, namespace, labels=f"{words.NODE_LABEL}=alpha")
-    return [secret for secret in found if words.TOKEN_EXPIRES in secret["metadata"]["annotations"]]
+    found = cluster.list(SECRETS, namespace, labels=f"{wellknown.NODE_LABEL}=alpha")
+    return [secret for secret in found if wellknown.TOKEN_EXPIRES in secret["metadata"]["annotations"]]
 
 
 def decode(token: str) -> Json:
@@ -265,7 +265,7 @@ def test_a_pod_whose_service_account_is_gone_says_so_and_starts_when_it_is_back(
 ) -> None:
     robot = {"metadata": {"name": "robot"}}
     parent.create(SERVICE_ACCOUNTS, robot, namespace)
-    gates, selector = [{"name": "example.com/held"}], {words.CLUSTER_LABEL: "alpha"}
+    gates, selector = [{"name": "example.com/held"}], {wellknown.CLUSTER_LABEL: "alpha"}
     held = pod("web", nodeName=None, nodeSelector=selector, serviceAccountName="robot", schedulingGates=gates)
     parent.create(PODS, held, namespace)
     parent.delete(SERVICE_ACCOUNTS, "robot", namespace)

@@ -29,11 +29,11 @@ from tests.workloads import (
     wait_until_gone,
     wait_until_running,
 )
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.errors import ConfigError
 from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS, SERVICES, Resource
-from vk_provider.sync.access import identify
+from vk_provider.sync.membership.access import identify
 
 STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
 # Slow enough for a busy machine, and quick enough for a test.
@@ -88,12 +88,12 @@ def test_a_lost_member_gives_its_pods_away_and_takes_back_those_that_stayed(
 
     links["alpha"].fault("black hole")
     wait_until(parent, "alpha", "Suspect")
-    eventually(lambda: words.SUSPECT_TAINT in taints(parent, "alpha"), "no new pods are sent there")
+    eventually(lambda: wellknown.SUSPECT_TAINT in taints(parent, "alpha"), "no new pods are sent there")
     assert node_ready(parent, "alpha")["status"] == "True", "suspicion alone evicts nobody"
     wait_until(parent, "alpha", "Lost")
     eventually(lambda: node_ready(parent, "alpha")["reason"] == "MemberUnreachable", "its node is not Ready")
     eventually(
-        lambda: pod_ready(parent.get(PODS, "stays", namespace)) == ("False", words.MEMBER_LOST), "nor are its pods"
+        lambda: pod_ready(parent.get(PODS, "stays", namespace)) == ("False", wellknown.MEMBER_LOST), "nor are its pods"
     )
     eventually(lambda: NOT_READY in taints(parent, "alpha"), "Kubernetes taints the node", PATIENCE)
     eventually(lambda: len(running_pods(beta, namespace)) == 2, "what does not tolerate that runs in beta", PATIENCE)
@@ -102,7 +102,7 @@ def test_a_lost_member_gives_its_pods_away_and_takes_back_those_that_stayed(
     links["alpha"].heal()
     seen = eventually(returned(parent, alpha, namespace), "it comes back", PATIENCE)
     assert seen == {"stays"}, "what was replaced goes before the node is Ready"
-    eventually(lambda: words.SUSPECT_TAINT not in taints(parent, "alpha"), "the taint is taken off")
+    eventually(lambda: wellknown.SUSPECT_TAINT not in taints(parent, "alpha"), "the taint is taken off")
     back = eventually(lambda: ready_again(parent.get(PODS, "stays", namespace)), "what stayed is ready again", PATIENCE)
     assert (back["metadata"]["uid"], restart_count(back)) == (stays["metadata"]["uid"], 0)
     assert alpha.get(PODS, "stays", namespace)["metadata"]["uid"] == container["metadata"]["uid"]
@@ -121,24 +121,24 @@ def test_when_all_members_fall_silent_together_nothing_is_declared_lost_unless_s
     for link in links.values():
         link.fault("black hole")
     for name in links:
-        wait_until(parent, name, words.FROZEN)
+        wait_until(parent, name, wellknown.FROZEN)
         assert "fell silent together" in reachable(parent, name)["message"]
     renewed(parent, "alpha", 10)  # in 10 s, which is twice as long as it takes to lose one
     for name in links:
-        assert reachable(parent, name)["reason"] == words.FROZEN
+        assert reachable(parent, name)["reason"] == wellknown.FROZEN
         assert node_ready(parent, name)["status"] == "True"
     assert "deletionTimestamp" not in parent.get(PODS, "web", namespace)["metadata"]
     assert vk("--kubeconfig", str(parent.kubeconfig), "fence", "alpha", "--confirmed-down").exit_code == 0
     wait_until(parent, "alpha", "Lost")
-    assert reachable(parent, "beta")["reason"] == words.FROZEN
+    assert reachable(parent, "beta")["reason"] == wellknown.FROZEN
     wait_until_gone(parent, "web", namespace, PATIENCE)
     for link in links.values():
         link.heal()
     for name in links:
         wait_until(parent, name, "Healthy")
     wait_until_gone(alpha, "web", namespace, PATIENCE)
-    assert words.OUT_OF_SERVICE_TAINT not in taints(parent, "alpha")
-    assert words.FENCED not in parent.get(MEMBER_CLUSTERS, "alpha")["metadata"].get("annotations", {})
+    assert wellknown.OUT_OF_SERVICE_TAINT not in taints(parent, "alpha")
+    assert wellknown.FENCED not in parent.get(MEMBER_CLUSTERS, "alpha")["metadata"].get("annotations", {})
 
 
 def test_a_pod_that_must_run_at_most_once_waits_for_a_fence(
@@ -158,7 +158,7 @@ def test_a_pod_that_must_run_at_most_once_waits_for_a_fence(
     eventually(lambda: phase(beta, "db-0", namespace) == "Running", "the next one runs in beta", PATIENCE)
     links["alpha"].heal()
     wait_until(parent, "alpha", "Healthy")
-    assert words.OUT_OF_SERVICE_TAINT not in taints(parent, "alpha")
+    assert wellknown.OUT_OF_SERVICE_TAINT not in taints(parent, "alpha")
     assert deleted(alpha, "db-0", namespace), "the old one goes before the node is Ready"
 
 
@@ -186,10 +186,10 @@ def test_a_pod_that_ended_while_nobody_could_see_it_is_reported_before_the_node_
 def test_a_pod_that_asks_for_it_is_kept_where_nothing_else_could_hold_it(
     parent: Cluster, alpha: Cluster, links: dict[str, Link], namespace: str
 ) -> None:
-    only = {words.CLUSTER_LABEL: "alpha"}
+    only = {wellknown.CLUSTER_LABEL: "alpha"}
     for name, selector in (("kept", only), ("moves", {"kubernetes.io/os": "linux"})):
         manifest = bare(name, tolerations=tolerating(0), nodeSelector=selector)
-        manifest["metadata"]["annotations"] = {words.ON_LOST: "Hold"}
+        manifest["metadata"]["annotations"] = {wellknown.ON_LOST: "Hold"}
         parent.create(PODS, manifest, namespace)
         wait_until_running(parent, name, namespace, PATIENCE)
     uid = alpha.get(PODS, "kept", namespace)["metadata"]["uid"]
@@ -203,7 +203,7 @@ def test_a_pod_that_asks_for_it_is_kept_where_nothing_else_could_hold_it(
     kept = parent.get(PODS, "kept", namespace)
     assert "deletionTimestamp" not in kept["metadata"]
     assert seconds_of(kept) == {NOT_READY: None, UNREACHABLE: None}
-    eventually(lambda: words.POD_HELD in event_reasons(parent, "kept", namespace), "an Event says so")
+    eventually(lambda: wellknown.POD_HELD in event_reasons(parent, "kept", namespace), "an Event says so")
     links["alpha"].heal()
     wait_until(parent, "alpha", "Healthy")
     eventually(
@@ -219,11 +219,11 @@ def test_a_restarted_provider_takes_back_what_the_one_before_it_suspected(
     parent: Cluster, links: dict[str, Link], provider: Provider
 ) -> None:
     links["alpha"].fault("black hole")
-    eventually(lambda: words.SUSPECT_TAINT in taints(parent, "alpha"), "it is suspect", PATIENCE)
+    eventually(lambda: wellknown.SUSPECT_TAINT in taints(parent, "alpha"), "it is suspect", PATIENCE)
     provider.kill()
     links["alpha"].heal()
     provider.start()
-    eventually(lambda: words.SUSPECT_TAINT not in taints(parent, "alpha"), "the taint is taken off", PATIENCE)
+    eventually(lambda: wellknown.SUSPECT_TAINT not in taints(parent, "alpha"), "the taint is taken off", PATIENCE)
     wait_until(parent, "alpha", "Healthy")
 
 
@@ -266,9 +266,9 @@ class TestManyOrphans:
     ) -> None:
         parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": {"secondLookSeconds": 3600}}})
         provider.start()
-        held = eventually(lambda: condition(parent, "alpha", words.ORPHANS_HELD, "True"), "they are held", PATIENCE)
+        held = eventually(lambda: condition(parent, "alpha", wellknown.ORPHANS_HELD, "True"), "they are held", PATIENCE)
         assert "does not know 12 of the" in held["message"], "pods of the test before may still be leaving"
-        eventually(lambda: words.TOO_MANY_ORPHANS in event_reasons(parent, "alpha"), "an Event says so")
+        eventually(lambda: wellknown.TOO_MANY_ORPHANS in event_reasons(parent, "alpha"), "an Event says so")
         parent.create(PODS, bare("new"), forgotten)
         wait_until_running(parent, "new", forgotten, PATIENCE)
         assert len(running_pods(alpha, forgotten)) == 15
@@ -276,11 +276,11 @@ class TestManyOrphans:
         assert alpha.find(SERVICES, "web", forgotten), "and so do their Services"
         assert vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha").exit_code == 0
         eventually(lambda: set(running_pods(alpha, forgotten)) == {"web-12", "web-13", "new"}, "they go", PATIENCE)
-        eventually(lambda: condition(parent, "alpha", words.ORPHANS_HELD, "False"), "nothing is held any more")
+        eventually(lambda: condition(parent, "alpha", wellknown.ORPHANS_HELD, "False"), "nothing is held any more")
         eventually(lambda: alpha.find(CONFIG_MAPS, "settings", forgotten) is None, "nor is what they needed")
         eventually(lambda: alpha.find(SERVICES, "web", forgotten) is None, "nor are their Services")
         eventually(
-            lambda: words.CONFIRM not in parent.get(MEMBER_CLUSTERS, "alpha")["metadata"].get("annotations", {}),
+            lambda: wellknown.CONFIRM not in parent.get(MEMBER_CLUSTERS, "alpha")["metadata"].get("annotations", {}),
             "the confirmation is used up",
         )
         again = vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha")
@@ -291,10 +291,10 @@ class TestManyOrphans:
     ) -> None:
         parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": {"secondLookSeconds": 3}}})
         provider.start()
-        eventually(lambda: condition(parent, "alpha", words.ORPHANS_HELD, "True"), "they are held", PATIENCE)
+        eventually(lambda: condition(parent, "alpha", wellknown.ORPHANS_HELD, "True"), "they are held", PATIENCE)
         eventually(lambda: set(running_pods(alpha, forgotten)) == {"web-12", "web-13"}, "they go", PATIENCE)
         assert "a second look" in eventually(
-            lambda: condition(parent, "alpha", words.ORPHANS_HELD, "False"), "it says so"
+            lambda: condition(parent, "alpha", wellknown.ORPHANS_HELD, "False"), "it says so"
         ).get("message", "")
 
 
@@ -308,14 +308,14 @@ def test_another_cluster_under_the_name_of_a_member_is_refused_until_somebody_co
     real = parent.get(MEMBER_CLUSTERS, "alpha")["status"]["clusterUid"]
     parent.patch(MEMBER_CLUSTERS, "alpha", {"status": {"clusterUid": "of-another"}}, subresource="status")
     provider.start()
-    message = members.wait_until_refused(parent, "alpha", words.CLUSTER_UID_CHANGED)
+    message = members.wait_until_refused(parent, "alpha", wellknown.CLUSTER_UID_CHANGED)
     assert "vk-provider confirm alpha --new-cluster" in message
     assert real in message
     assert vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha", "--new-cluster").exit_code == 0
     members.wait_until_served(parent, "alpha", PATIENCE)
     assert parent.get(MEMBER_CLUSTERS, "alpha")["status"]["clusterUid"] == real
     eventually(
-        lambda: words.CONFIRM not in parent.get(MEMBER_CLUSTERS, "alpha")["metadata"].get("annotations", {}),
+        lambda: wellknown.CONFIRM not in parent.get(MEMBER_CLUSTERS, "alpha")["metadata"].get("annotations", {}),
         "the confirmation is used up",
     )
     assert alpha.get(PODS, "web", namespace)["metadata"]["uid"] == member_pod
@@ -337,7 +337,7 @@ def test_a_lost_member_with_a_pod_that_must_run_at_most_once_leaves_only_when_it
         wait_until(parent, "gone", "Lost")
         parent.delete(MEMBER_CLUSTERS, "gone")
         eventually(
-            lambda: members.ready_condition(parent, "gone")["reason"] == words.FENCE_NEEDED, "it says why", PATIENCE
+            lambda: members.ready_condition(parent, "gone")["reason"] == wellknown.FENCE_NEEDED, "it says why", PATIENCE
         )
         assert parent.find(NODES, "gone"), "without it Kubernetes would remove the pod by force"
         assert phase(beta, "db-0", namespace) == "Running"
@@ -389,7 +389,7 @@ def rather_on(member: str, manifest: Json) -> Json:
     """The manifest of a workload whose pods prefer a member, and leave it as soon as it is lost."""
     spec = manifest["spec"]["template"]["spec"]
     spec.pop("nodeSelector", None)
-    term = {"matchExpressions": [{"key": words.CLUSTER_LABEL, "operator": "In", "values": [member]}]}
+    term = {"matchExpressions": [{"key": wellknown.CLUSTER_LABEL, "operator": "In", "values": [member]}]}
     preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}
     spec |= {"affinity": {"nodeAffinity": preferred}, "tolerations": tolerating(0)}
     return manifest
@@ -425,7 +425,7 @@ def condition(parent: Cluster, name: str, type: str, status: str) -> Json:
 
 def reachable(parent: Cluster, name: str) -> Json:
     conditions = parent.get(MEMBER_CLUSTERS, name).get("status", {}).get("conditions", [])
-    return next((each for each in conditions if each["type"] == words.REACHABLE), {})
+    return next((each for each in conditions if each["type"] == wellknown.REACHABLE), {})
 
 
 def wait_until(parent: Cluster, name: str, reason: str) -> None:

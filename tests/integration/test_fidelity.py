@@ -17,7 +17,7 @@ from tests.workloads import (
     wait_until_gone,
     wait_until_running,
 )
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import EVENTS, NAMESPACES, PODS, Resource
 
 pytestmark = pytest.mark.usefixtures("provider")
@@ -69,7 +69,9 @@ def test_what_a_user_may_miss_is_said_in_one_event(parent: Cluster, alpha: Clust
     required = {"requiredDuringSchedulingIgnoredDuringExecution": terms}
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data-0"}}]
     parent.create(PODS, bare("web", affinity={"podAntiAffinity": required}, volumes=volumes), namespace)
-    (event,) = eventually(lambda: events(parent, "web", namespace, words.NOT_HONOURED), "an Event says what is missed")
+    (event,) = eventually(
+        lambda: events(parent, "web", namespace, wellknown.NOT_HONOURED), "an Event says what is missed"
+    )
     assert "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution: " in event["message"]
     assert "spec.volumes[data].persistentVolumeClaim: " in event["message"]
 
@@ -118,7 +120,7 @@ def test_a_member_pod_deleted_within_its_first_moments_is_not_run_again_where_it
     eventually(lambda: alpha.find(PODS, "once", namespace), "the member pod is there")
     alpha.delete(PODS, "once", namespace, grace_seconds=0)
     eventually(lambda: phase(parent, "once", namespace) == "Failed", "it is Failed")
-    assert parent.get(PODS, "once", namespace)["status"]["reason"] == words.MEMBER_POD_LOST
+    assert parent.get(PODS, "once", namespace)["status"]["reason"] == wellknown.MEMBER_POD_LOST
     created = [
         request
         for request in alpha.requests(since)
@@ -163,12 +165,12 @@ def test_a_file_that_shows_labels_follows_those_of_the_parent_pod(
     wait_until_running(parent, "web", namespace)
 
     def shown() -> str:
-        return str(alpha.get(PODS, "web", namespace)["metadata"]["annotations"][words.PARENT_LABELS])
+        return str(alpha.get(PODS, "web", namespace)["metadata"]["annotations"][wellknown.PARENT_LABELS])
 
     eventually(lambda: 'app="web"' in shown().splitlines(), "the member pod holds the text")
     parent.patch(PODS, "web", {"metadata": {"labels": {"app": "shop"}}}, namespace)
     eventually(lambda: 'app="shop"' in shown().splitlines(), "the text follows")
-    assert words.DOMAIN not in shown()
+    assert wellknown.DOMAIN not in shown()
 
 
 def test_a_pod_made_with_its_node_name_is_scheduled_as_a_kubelet_says(parent: Cluster, namespace: str) -> None:

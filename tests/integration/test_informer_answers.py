@@ -11,7 +11,7 @@ from tests.gateway import Gateway, bookmark, event, failure, gone_event, item, s
 from tests.integration.watching import Longest, watching
 from tests.waiting import eventually_here
 from vk_provider.kube.objects import Metadata, Payload
-from vk_provider.sync.events import member_events
+from vk_provider.sync.pods.events import member_events
 
 
 async def test_a_bookmark_moves_the_version_from_which_the_watch_resumes() -> None:

@@ -19,7 +19,7 @@ from tests.workloads import (
     wait_until_running,
     waiting_reason,
 )
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import NAMESPACES, PODS
 
 pytestmark = pytest.mark.usefixtures("provider")
@@ -46,9 +46,9 @@ def test_a_pod_that_must_not_restart_fails_when_its_member_pod_is_deleted_by_han
     wait_until_running(parent, "once", namespace)
     alpha.delete(PODS, "once", namespace)
     eventually(lambda: phase(parent, "once", namespace) == "Failed", "it is Failed")
-    assert parent.get(PODS, "once", namespace)["status"]["reason"] == words.MEMBER_POD_LOST
+    assert parent.get(PODS, "once", namespace)["status"]["reason"] == wellknown.MEMBER_POD_LOST
     assert alpha.find(PODS, "once", namespace) is None
-    eventually(lambda: words.MEMBER_POD_LOST in event_reasons(parent, "once", namespace), "an Event says so")
+    eventually(lambda: wellknown.MEMBER_POD_LOST in event_reasons(parent, "once", namespace), "an Event says so")
     parent.delete(PODS, "once", namespace)
     wait_until_gone(parent, "once", namespace)
 
@@ -104,13 +104,13 @@ def test_a_foreign_pod_of_that_name_is_left_alone_and_the_pod_starts_when_it_is_
     before = alpha.get(PODS, "web", namespace)["metadata"]
     parent.create(PODS, bare("web"), namespace)
     eventually(
-        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == words.NAME_CONFLICT, "the parent pod says why"
+        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT, "the parent pod says why"
     )
-    eventually(lambda: words.NAME_CONFLICT in event_reasons(parent, "web", namespace), "an Event says so")
+    eventually(lambda: wellknown.NAME_CONFLICT in event_reasons(parent, "web", namespace), "an Event says so")
     assert alpha.get(PODS, "web", namespace)["metadata"] == before
     alpha.delete(PODS, "web", namespace)
     wait_until_running(parent, "web", namespace)
-    assert words.NODE_LABEL in alpha.get(PODS, "web", namespace)["metadata"]["labels"]
+    assert wellknown.NODE_LABEL in alpha.get(PODS, "web", namespace)["metadata"]["labels"]
     parent.delete(PODS, "web", namespace)
     wait_until_gone(parent, "web", namespace)
     alpha.delete(NAMESPACES, namespace)
@@ -123,7 +123,7 @@ def test_a_pod_whose_name_is_taken_can_be_deleted_and_the_foreign_pod_stays(
     foreign = bare("web", node="alpha-1")
     eventually(lambda: alpha.ensure(PODS, foreign, namespace), "the foreign pod exists")
     parent.create(PODS, bare("web"), namespace)
-    eventually(lambda: waiting_reason(parent.get(PODS, "web", namespace)) == words.NAME_CONFLICT, "it says why")
+    eventually(lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT, "it says why")
     uid = alpha.get(PODS, "web", namespace)["metadata"]["uid"]
     parent.delete(PODS, "web", namespace)
     wait_until_gone(parent, "web", namespace)
@@ -169,9 +169,9 @@ def test_somebody_who_strips_our_labels_in_the_member_takes_the_pod_over(
     parent.create(PODS, bare("web"), namespace)
     wait_until_running(parent, "web", namespace)
     uid = alpha.get(PODS, "web", namespace)["metadata"]["uid"]
-    labels = {words.NODE_LABEL: None, words.PARENT_LABEL: None}
+    labels = {wellknown.NODE_LABEL: None, wellknown.PARENT_LABEL: None}
     alpha.patch(PODS, "web", {"metadata": {"labels": labels}}, namespace)
     eventually(
-        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == words.NAME_CONFLICT, "the parent pod says why"
+        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT, "the parent pod says why"
     )
     assert alpha.get(PODS, "web", namespace)["metadata"]["uid"] == uid

@@ -11,7 +11,7 @@ from tests.waiting import eventually_here
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Named
 from vk_provider.kube.resources import NAMESPACES
-from vk_provider.sync.namespaces import NamespaceLoop
+from vk_provider.sync.dependents.namespaces import NamespaceLoop
 from vk_provider.translate.names import Names
 
 

@@ -30,7 +30,7 @@ from tests.workloads import (
     wait_until_gone,
     wait_until_running,
 )
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import NODES, PODS
 
 UNREACHABLE: Final = "node.kubernetes.io/unreachable"
@@ -241,7 +241,7 @@ class Case:
         eventually(lambda: restart_count(runs(parent, "restarts", namespace)()) == 1, "a restart is told", PATIENCE)
         eventually(lambda: phase(parent, "ended", namespace) == "Succeeded", "an end is told", PATIENCE)
         eventually(lambda: phase(parent, "once", namespace) == "Failed", "what may run once is not run again", PATIENCE)
-        assert parent.get(PODS, "once", namespace)["status"]["reason"] == words.MEMBER_POD_LOST
+        assert parent.get(PODS, "once", namespace)["status"]["reason"] == wellknown.MEMBER_POD_LOST
         for name in running:
             eventually(lambda it=name: is_ready(parent, it, namespace), f"{name} is Ready", PATIENCE)  # type: ignore[misc]
         members.wait_until_served(parent, "alpha", PATIENCE)

@@ -23,7 +23,7 @@ from tests.kubectl import done
 from tests.provider import Provider
 from tests.waiting import eventually
 from tests.workloads import IMAGE, bare, deployment, running_pods, wait_until_running
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import PODS, PRIORITY_CLASSES, Resource
 
 STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
@@ -37,8 +37,8 @@ def nothing_is_left(parent: Cluster, alpha: Cluster, beta_served: Cluster, provi
     """After each plan: nothing of it in the parent, and no member has ever heard of it."""
     positions = {cluster: cluster.audit_position() for cluster in (alpha, beta_served)}
     yield
-    assert parent.list(PODS, labels=words.PLAN) == []
-    assert parent.list(PRIORITY_CLASSES, labels=words.PLAN) == []
+    assert parent.list(PODS, labels=wellknown.PLAN) == []
+    assert parent.list(PRIORITY_CLASSES, labels=wellknown.PLAN) == []
     for cluster, position in positions.items():
         heard = {request.name for request in cluster.requests(position) if request.resource == "pods"}
         assert [name for name in heard if name.startswith("plan-")] == [], cluster.name
@@ -150,7 +150,7 @@ def test_a_higher_priority_gets_the_room(home: Home, higher: str) -> None:
 def test_pods_that_stay_end_or_wait_are_said_to(home: Home) -> None:
     forever = {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}
     held, tolerant = anywhere("held", 1), anywhere("tolerant", 1, tolerations=[forever])
-    held["spec"]["template"]["metadata"]["annotations"] = {words.ON_LOST: "Hold"}
+    held["spec"]["template"]["metadata"]["annotations"] = {wellknown.ON_LOST: "Hold"}
     stateful = anywhere("stateful", 1)
     stateful["spec"]["serviceName"] = "stateful"
     home.fill(
@@ -175,7 +175,7 @@ def test_pods_that_stay_end_or_wait_are_said_to(home: Home) -> None:
 def test_what_nobody_would_move_is_not_listed(home: Home) -> None:
     body = anywhere("agent", 1)
     del body["spec"]["replicas"]
-    body["spec"]["template"]["spec"]["nodeSelector"] = {words.CLUSTER_LABEL: "alpha"}
+    body["spec"]["template"]["spec"]["nodeSelector"] = {wellknown.CLUSTER_LABEL: "alpha"}
     home.parent.create(DAEMON_SETS, body, home.namespace)
     eventually(lambda: len(running_pods(home.parent, home.namespace)) == 1, "the agent runs")
     assert home.rows() == []
@@ -224,15 +224,15 @@ def test_a_killed_plan_is_cleaned_up_by_the_next(home: Home) -> None:
     with planning(home) as process:
         process.kill()
         process.wait(timeout=30)
-    (left,) = home.parent.list(PRIORITY_CLASSES, labels=words.PLAN)
+    (left,) = home.parent.list(PRIORITY_CLASSES, labels=wellknown.PLAN)
     home.rows("--timeout", "2", code=3)
     name = left["metadata"]["name"]
     assert home.parent.find(PRIORITY_CLASSES, name), "it may be another's, at work"
-    past = {"metadata": {"annotations": {words.PLAN_EXPIRES: "2026-01-01T00:00:00+00:00"}}}
+    past = {"metadata": {"annotations": {wellknown.PLAN_EXPIRES: "2026-01-01T00:00:00+00:00"}}}
     home.parent.patch(PRIORITY_CLASSES, name, past)
     home.rows("--timeout", "2", code=3)
     assert home.parent.find(PRIORITY_CLASSES, name) is None
-    eventually(lambda: home.parent.list(PODS, labels=words.PLAN) == [], "Kubernetes has removed its shadows")
+    eventually(lambda: home.parent.list(PODS, labels=wellknown.PLAN) == [], "Kubernetes has removed its shadows")
 
 
 def test_a_member_without_pods_has_nothing_to_plan(home: Home) -> None:
@@ -263,7 +263,7 @@ def living(home: Home) -> list[Json]:
 
 
 def required(app: str) -> Json:
-    term = {"topologyKey": words.CLUSTER_LABEL, "labelSelector": {"matchLabels": {"app": app}}}
+    term = {"topologyKey": wellknown.CLUSTER_LABEL, "labelSelector": {"matchLabels": {"app": app}}}
     return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
 
 
@@ -283,7 +283,7 @@ def planning(home: Home) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "vk_provider", "--kubeconfig", str(home.parent.kubeconfig)]
     with subprocess.Popen([*command, "plan-failover", "alpha"], stderr=subprocess.PIPE) as process:
         try:
-            eventually(lambda: home.parent.list(PODS, home.namespace, labels=words.PLAN), "its shadow is there", 90)
+            eventually(lambda: home.parent.list(PODS, home.namespace, labels=wellknown.PLAN), "its shadow is there", 90)
             yield process
         finally:
             process.kill()

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from tests.cluster import STRATEGIC, Cluster, Json
 from tests.waiting import eventually
 from tests.workloads import bare, wait_until_gone, wait_until_running
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import EVENTS, NODES, POD_CERTIFICATE_REQUESTS, PODS, SECRETS
 
 pytestmark = pytest.mark.usefixtures("provider")
@@ -77,8 +77,8 @@ def only_request(parent: Cluster, namespace: str) -> Json:
 
 
 def secrets(member: Cluster, namespace: str) -> list[Json]:
-    found = member.list(SECRETS, namespace, labels=f"{words.NODE_LABEL}=alpha")
-    return [secret for secret in found if words.CERTIFICATES_RENEW in secret["metadata"]["annotations"]]
+    found = member.list(SECRETS, namespace, labels=f"{wellknown.NODE_LABEL}=alpha")
+    return [secret for secret in found if wellknown.CERTIFICATES_RENEW in secret["metadata"]["annotations"]]
 
 
 def sign(parent: Cluster, request: Json) -> str:

@@ -18,19 +18,19 @@ from tests.workloads import (
     wait_until_gone,
     wait_until_running,
 )
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import NAMESPACES, PODS
 
 pytestmark = pytest.mark.usefixtures("provider")
 
 
 def test_a_pod_runs_in_the_member_and_shows_so_in_the_parent(parent: Cluster, alpha: Cluster, namespace: str) -> None:
-    selector = {words.CLUSTER_LABEL: "alpha"}
+    selector = {wellknown.CLUSTER_LABEL: "alpha"}
     created = parent.create(PODS, pod("web", node="", nodeSelector=selector), namespace)
     shown = wait_until_running(parent, "web", namespace)
     assert shown["spec"]["nodeName"] == "alpha"
     member = alpha.get(PODS, "web", namespace)
-    assert member["metadata"]["annotations"][words.PARENT_UID] == created["metadata"]["uid"]
+    assert member["metadata"]["annotations"][wellknown.PARENT_UID] == created["metadata"]["uid"]
     assert member["spec"]["nodeName"].startswith("alpha-")
     assert shown["status"]["podIP"] == member["status"]["podIP"]
     ready = {condition["type"]: condition["status"] for condition in shown["status"]["conditions"]}
@@ -90,7 +90,7 @@ def test_a_pod_of_the_same_name_waits_until_the_old_one_has_ended(
     assert phase(parent, "db-0", namespace) == "Pending"
     alpha.delete(PODS, "db-0", namespace, grace_seconds=0)
     member = start_idle(alpha, "db-0", namespace)["metadata"]
-    assert member["annotations"][words.PARENT_UID] == second
+    assert member["annotations"][wellknown.PARENT_UID] == second
     shown = wait_until_running(parent, "db-0", namespace)
     assert (shown["metadata"]["uid"], restart_count(shown)) == (second, 0)
 
@@ -190,7 +190,7 @@ def test_labels_and_image_of_a_running_pod_follow_the_parent(parent: Cluster, al
 def test_a_namespace_deleted_in_the_parent_goes_in_the_member(parent: Cluster, alpha: Cluster, namespace: str) -> None:
     parent.create(PODS, pod("web"), namespace)
     wait_until_running(parent, "web", namespace)
-    assert alpha.get(NAMESPACES, namespace)["metadata"]["labels"][words.NODE_LABEL] == "alpha"
+    assert alpha.get(NAMESPACES, namespace)["metadata"]["labels"][wellknown.NODE_LABEL] == "alpha"
     parent.delete(NAMESPACES, namespace)
     eventually(lambda: parent.find(NAMESPACES, namespace) is None, "it is gone in the parent", 60)
     eventually(lambda: alpha.find(NAMESPACES, namespace) is None, "it is gone in the member", 60)
@@ -213,7 +213,7 @@ def test_a_pod_bound_without_a_scheduler_is_rejected_where_its_host_port_is_take
 def test_a_pod_bound_without_a_scheduler_is_rejected_where_the_node_is_not_what_it_asks_for(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
-    parent.create(PODS, bare("there", nodeSelector={words.CLUSTER_LABEL: "alpha"}), namespace)
+    parent.create(PODS, bare("there", nodeSelector={wellknown.CLUSTER_LABEL: "alpha"}), namespace)
     parent.create(PODS, bare("elsewhere", nodeSelector={"disk": "ssd"}), namespace)
     wait_until_running(parent, "there", namespace)
     eventually(lambda: phase(parent, "elsewhere", namespace) == "Failed", "it is rejected")

@@ -13,7 +13,7 @@ from tests.kubectl import done
 from tests.provider import Provider
 from tests.waiting import eventually
 from tests.workloads import IMAGE
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, PODS, Resource
 
 DAEMON_SETS: Final = Resource("apps", "v1", "daemonsets", "DaemonSet")
@@ -22,7 +22,7 @@ PARAMETERS: Final = "vk-provider-policies"
 OURS: Final = {"key": "type", "operator": "NotIn", "values": ["virtual-kubelet"]}
 OTHER: Final = {"key": "disk", "operator": "In", "values": ["ssd"]}
 BY_NAME: Final = {"key": "metadata.name", "operator": "In", "values": ["metal"]}
-WELCOME: Final = {words.VIRTUAL_NODES: "allow"}
+WELCOME: Final = {wellknown.VIRTUAL_NODES: "allow"}
 
 
 @pytest.fixture(scope="module")
@@ -200,12 +200,12 @@ def counted(cluster: Cluster, namespace: str, generation: int) -> int | None:
 
 
 def annotate(cluster: Cluster, namespace: str, value: str) -> None:
-    note = {words.TOLERATION_SECONDS: value}
+    note = {wellknown.TOLERATION_SECONDS: value}
     cluster.patch(NAMESPACES, namespace, {"metadata": {"annotations": note}})
 
 
 def label(cluster: Cluster, namespace: str) -> None:
-    cluster.patch(NAMESPACES, namespace, {"metadata": {"labels": {words.INFRASTRUCTURE: "true"}}})
+    cluster.patch(NAMESPACES, namespace, {"metadata": {"labels": {wellknown.INFRASTRUCTURE: "true"}}})
 
 
 def parameter(cluster: Cluster, value: str) -> None:

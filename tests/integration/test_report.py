@@ -12,7 +12,7 @@ from tests.gateway import Gateway, failure
 from tests.waiting import eventually_here
 from vk_provider.kube.objects import Object, encode
 from vk_provider.kube.recorder import Recorder
-from vk_provider.sync.report import Report
+from vk_provider.sync.membership.report import Report
 
 METADATA = {"name": "alpha", "uid": "it", "resourceVersion": "1", "generation": 1}
 

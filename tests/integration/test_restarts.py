@@ -19,7 +19,7 @@ from tests.workloads import (
     wait_until_gone,
     wait_until_running,
 )
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import PODS
 
 READS = ("get", "list", "watch")
@@ -160,7 +160,7 @@ def touched(cluster: Cluster, since: int, namespace: str) -> list[Request]:
 
 def pairs(alpha: Cluster, namespace: str) -> dict[str, str]:
     found = alpha.list(PODS, namespace)
-    return {pod["metadata"]["name"]: pod["metadata"]["annotations"][words.PARENT_UID] for pod in found}
+    return {pod["metadata"]["name"]: pod["metadata"]["annotations"][wellknown.PARENT_UID] for pod in found}
 
 
 def parent_uids(parent: Cluster, namespace: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from tests.cluster import Cluster, Json
 from tests.provider import Provider
 from tests.waiting import eventually
 from tests.workloads import bare, wait_until_gone, wait_until_running
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.kube.resources import ENDPOINT_SLICES, EVENTS, NAMESPACES, PODS, SERVICES, Resource
 
@@ -119,7 +119,7 @@ def test_it_has_its_ports_and_affinity_and_an_address_of_the_member_and_lists_th
     assert "selector" not in found
     until_listed(alpha, "web", namespace, {address})
     (listing,) = slices(alpha, "web", namespace)
-    assert listing["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] == words.DOMAIN
+    assert listing["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] == wellknown.DOMAIN
     assert {(port["name"], port["port"], port["protocol"]) for port in listing["ports"]} == {
         ("http", 8080, "TCP"),
         ("dns", 53, "UDP"),
@@ -268,13 +268,15 @@ def test_a_foreign_service_keeps_its_name_and_the_conflict_is_said_once(
 ) -> None:
     parent.create(SERVICES, service("web"), namespace)
     start(parent, web("web-1"), namespace)
-    (event,) = eventually(lambda: events(parent, "web", namespace, words.NAME_CONFLICT), "the parent's Service says so")
+    (event,) = eventually(
+        lambda: events(parent, "web", namespace, wellknown.NAME_CONFLICT), "the parent's Service says so"
+    )
     assert f"Service {namespace}/web that is not managed by virtual node alpha" in event["message"]
     parent.patch(SERVICES, "web", {"spec": {"sessionAffinity": "ClientIP"}}, namespace)
     start(parent, web("web-2"), namespace)
     parent.create(SERVICES, service("after"), namespace)
     until_there(alpha, "after", namespace)
-    assert len(events(parent, "web", namespace, words.NAME_CONFLICT)) == 1
+    assert len(events(parent, "web", namespace, wellknown.NAME_CONFLICT)) == 1
     assert alpha.get(SERVICES, "web", namespace) == foreign
     ours = {found["metadata"]["name"] for found in slices(alpha, "web", namespace) if is_ours(found)}
     assert ours == set(), "no endpoint of ours gets traffic of theirs"
@@ -292,7 +294,7 @@ def test_a_service_that_the_member_refuses_is_said_and_holds_no_pod_up(
     parent.create(SERVICES, service("web"), namespace)
     start(parent, web("web-1"), namespace)
     (event,) = eventually(
-        lambda: events(parent, "web", namespace, words.MEMBER_REFUSED), "the parent's Service says so"
+        lambda: events(parent, "web", namespace, wellknown.MEMBER_REFUSED), "the parent's Service says so"
     )
     assert "exceeded quota" in event["message"]
     alpha.delete(QUOTAS, "none", namespace)
@@ -308,7 +310,7 @@ def test_services_that_every_cluster_has_of_its_own_are_no_conflict(
     request.addfinalizer(lambda: parent.delete(SERVICES, "sentinel", "default"))
     parent.create(SERVICES, service("sentinel"), "default")
     until_there(alpha, "sentinel", "default")
-    assert events(parent, "kubernetes", "default", words.NAME_CONFLICT) == []
+    assert events(parent, "kubernetes", "default", wellknown.NAME_CONFLICT) == []
     assert alpha.get(SERVICES, "kubernetes", "default") == before
     assert not [found for found in slices(alpha, "kubernetes", "default") if is_ours(found)]
 
@@ -430,4 +432,4 @@ class TestWithTwoMembers:
 
 
 def is_ours(found: Json) -> bool:
-    return words.PARENT_LABEL in found.get("metadata", {}).get("labels", {})
+    return wellknown.PARENT_LABEL in found.get("metadata", {}).get("labels", {})

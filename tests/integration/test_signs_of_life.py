@@ -15,8 +15,8 @@ from tests.waiting import eventually_here
 from vk_provider.errors import UnreachableError
 from vk_provider.kube import client as module
 from vk_provider.kube.client import Client
-from vk_provider.sync.lease import LeaseLoop
-from vk_provider.translate.freeze import Freeze
+from vk_provider.sync.nodes.lease import LeaseLoop
+from vk_provider.translate.state.freeze import Freeze
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

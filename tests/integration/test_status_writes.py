@@ -12,7 +12,7 @@ from tests.gateway import Gateway
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod
 from vk_provider.kube.resources import PODS
-from vk_provider.sync.status import StatusWriter
+from vk_provider.sync.pods.status import StatusWriter
 
 
 def pod(ready: str, restarts: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from tests.cluster import Cluster
 from tests.waiting import eventually
 from tests.workloads import bare, wait_until_gone, wait_until_running
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import CLUSTER_TRUST_BUNDLES, CONFIG_MAPS, PODS
 
 pytestmark = pytest.mark.usefixtures("provider")
@@ -45,5 +45,5 @@ def test_pods_that_ask_for_the_same_trust_anchors_share_them_until_the_last_is_g
 
 def answers(cluster: Cluster, namespace: str) -> list[dict[str, dict[str, str]]]:
     """What a namespace of the member holds of trust anchors."""
-    found = cluster.list(CONFIG_MAPS, namespace, labels=f"{words.NODE_LABEL}=alpha")
-    return [one for one in found if words.TRUST_QUERY in one["metadata"]["annotations"]]
+    found = cluster.list(CONFIG_MAPS, namespace, labels=f"{wellknown.NODE_LABEL}=alpha")
+    return [one for one in found if wellknown.TRUST_QUERY in one["metadata"]["annotations"]]

@@ -16,9 +16,9 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import PODS
-from vk_provider.sync.pods import PodLoop
+from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.translate.names import Names
-from vk_provider.translate.pod import Target
+from vk_provider.translate.pods.pod import Target
 
 Json = dict[str, Any]
 

@@ -11,7 +11,7 @@ from tests.cluster import Cluster, Json
 from tests.provider import Provider
 from tests.waiting import eventually
 from tests.workloads import bare, wait_until_running
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.kube.resources import LEASES, NAMESPACES, NODES, PODS
 
@@ -33,7 +33,7 @@ def served(parent: Cluster, beta: Cluster, provider: Provider) -> Iterator[None]
 def test_the_node_says_what_the_member_is(parent: Cluster, beta: Cluster, served: None) -> None:
     node = parent.get(NODES, "beta")
     labels = node["metadata"]["labels"]
-    assert labels[words.CLUSTER_LABEL] == labels["kubernetes.io/hostname"] == "beta"
+    assert labels[wellknown.CLUSTER_LABEL] == labels["kubernetes.io/hostname"] == "beta"
     assert (labels["type"], labels["kubernetes.io/os"], labels["tier"]) == ("virtual-kubelet", "linux", "edge")
     assert labels["topology.kubernetes.io/zone"] == "beta"
     eventually(lambda: taints(parent) == [{"key": "team", "value": "blue", "effect": "PreferNoSchedule"}], "one taint")

@@ -9,7 +9,7 @@ import pytest
 from tests.cluster import ApiFailure, Cluster, Json
 from tests.waiting import eventually
 from tests.workloads import IMAGE, bare, phase, running_pods, set_status, wait_until_gone, wait_until_running
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.resources import NAMESPACES, PODS, Resource
 
 pytestmark = pytest.mark.usefixtures("provider")
@@ -27,7 +27,7 @@ LIMITS: Final = Resource("", "v1", "limitranges", "LimitRange")
 def template(labels: Json | None = None, **spec: Any) -> Json:
     """Of pods for virtual node `alpha`, which run until something ends them, those of a Job too."""
     body = {
-        "nodeSelector": {words.CLUSTER_LABEL: "alpha"},
+        "nodeSelector": {wellknown.CLUSTER_LABEL: "alpha"},
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 1,
         "containers": [{"name": "web", "image": IMAGE}],

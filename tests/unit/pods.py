@@ -11,7 +11,7 @@ import yaml
 from vk_provider.api.membercluster import ApiAccess
 from vk_provider.kube.objects import Node, Pod, encode
 from vk_provider.translate.names import Names
-from vk_provider.translate.pod import Target
+from vk_provider.translate.pods.pod import Target
 
 PARENT = "11111111-aaaa-4aaa-8aaa-000000000001"  # UID of the parent's kube-system namespace
 NAMES = Names(node="member-a", parent=PARENT)

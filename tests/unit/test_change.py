@@ -13,8 +13,8 @@ from tests.unit.merge import apply_pod
 from tests.unit.pods import NAMES, TARGET, Manifest, as_pod, pod
 from vk_provider.api.membercluster import ApiAccess
 from vk_provider.kube.objects import Pod, encode, fields
-from vk_provider.translate.change import Change, changes
-from vk_provider.translate.pod import Target, member_pod
+from vk_provider.translate.pods.change import Change, changes
+from vk_provider.translate.pods.pod import Target, member_pod
 
 
 def created(parent: Pod, target: Target = TARGET) -> Pod:

@@ -10,7 +10,7 @@ from tests.chaos.history import PARENT, Container, History, Seen, seen
 from tests.chaos.invariants import ALWAYS, AT_REST, violations
 from tests.chaos.plan import ACTIONS, plan
 from tests.chaos.settled import Contents, unsettled
-from vk_provider.api import words
+from vk_provider.api import wellknown
 
 WEB = Seen(PARENT, "red/web", "p-1", "", "alpha", "Running", "Always", 0)
 MEMBER = Seen("alpha", "red/web", "m-1", "p-1", "alpha-node", "Running", "Always", 0)
@@ -136,9 +136,9 @@ def test_faults_of_one_link_follow_one_another() -> None:
 
 def pod(cluster: str = PARENT, *, phase: str = "Running", ready: str = "True", **metadata: object) -> dict[str, object]:
     container = {"name": "main", "image": "web:1", "envFrom": [{"configMapRef": {"name": "config-0"}}]}
-    annotations = {} if cluster == PARENT else {words.PARENT_UID: "p-1"}
+    annotations = {} if cluster == PARENT else {wellknown.PARENT_UID: "p-1"}
     uid = "p-1" if cluster == PARENT else "m-1"
-    labels = {"app": "web"} | ({} if cluster == PARENT else {words.NODE_LABEL: cluster})
+    labels = {"app": "web"} | ({} if cluster == PARENT else {wellknown.NODE_LABEL: cluster})
     whole = {"namespace": "red", "name": "web", "uid": uid, "annotations": annotations, "labels": labels}
     status = {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}
     return {"metadata": whole | metadata, "spec": {"nodeName": "alpha", "containers": [container]}, "status": status}
@@ -163,7 +163,11 @@ def test_clusters_that_agree_are_at_rest() -> None:
     [
         (Contents([pod(deletionTimestamp="x")], []), Contents([], []), "still being deleted"),
         (Contents([pod()], []), Contents([], []), "is not there"),
-        (Contents([pod()], []), Contents([pod("alpha", annotations={words.PARENT_UID: "p-0"})], []), "is not there"),
+        (
+            Contents([pod()], []),
+            Contents([pod("alpha", annotations={wellknown.PARENT_UID: "p-0"})], []),
+            "is not there",
+        ),
         (Contents([], []), Contents([pod("alpha")], []), "has no parent pod"),
         (Contents([pod(phase="Pending")], []), Contents([pod("alpha")], []), "Pending, Ready True in the parent"),
         (Contents([pod()], []), Contents([pod("alpha", ready="False")], []), "Running, Ready False in the member"),

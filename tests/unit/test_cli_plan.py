@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from vk_provider.cli.plan_failover import Row, summary, table
-from vk_provider.translate.plan import Outcome
+from vk_provider.translate.nodes.plan import Outcome
 
 LONG = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match Pod's node affinity/selector"
 

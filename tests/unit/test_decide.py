@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.unit.pods import NAMES, pod
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.objects import Pod
-from vk_provider.translate.decide import (
+from vk_provider.translate.pods.decide import (
     Action,
     AwaitGone,
     Conflict,
@@ -26,7 +26,7 @@ from vk_provider.translate.decide import (
 )
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-CREATED = {"conditions": [{"type": words.CREATED_CONDITION, "status": "True"}]}
+CREATED = {"conditions": [{"type": wellknown.CREATED_CONDITION, "status": "True"}]}
 
 
 def parent(policy: str = "Always", status: dict[str, Any] | None = None, **metadata: Any) -> Pod:
@@ -39,7 +39,7 @@ def deleted_parent(seconds_left: int, grace: int, status: dict[str, Any] | None 
 
 
 def member(parent_uid: str = "p-1", **metadata: Any) -> Pod:
-    return pod(uid="m-1", labels=NAMES.labels, annotations={words.PARENT_UID: parent_uid}, **metadata)
+    return pod(uid="m-1", labels=NAMES.labels, annotations={wellknown.PARENT_UID: parent_uid}, **metadata)
 
 
 def deleted_member(grace: int, parent_uid: str = "p-1") -> Pod:
@@ -49,16 +49,16 @@ def deleted_member(grace: int, parent_uid: str = "p-1") -> Pod:
 FOREIGN = pod(uid="f-1", labels={"app": "web"})
 OTHER_PARENTS = pod(
     uid="f-2",
-    labels={words.PARENT_LABEL: "another-parent", words.NODE_LABEL: NAMES.node},
-    annotations={words.PARENT_UID: "p-1"},
+    labels={wellknown.PARENT_LABEL: "another-parent", wellknown.NODE_LABEL: NAMES.node},
+    annotations={wellknown.PARENT_UID: "p-1"},
 )
 OTHER_NODES = pod(
     uid="f-3",
-    labels={words.PARENT_LABEL: NAMES.parent, words.NODE_LABEL: "member-b"},
-    annotations={words.PARENT_UID: "p-1"},
+    labels={wellknown.PARENT_LABEL: NAMES.parent, wellknown.NODE_LABEL: "member-b"},
+    annotations={wellknown.PARENT_UID: "p-1"},
 )
 RUNNING = {"phase": "Running", **CREATED}
-SHADOW = {words.PLAN: "1a2b3c4d"}
+SHADOW = {wellknown.PLAN: "1a2b3c4d"}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_row(parents: Pod | None, members: Pod | None, action: Action) -> None:
 
 def test_a_lost_pod_that_must_not_restart_fails() -> None:
     action = decide(parent("Never", CREATED), None, NAMES, now=NOW)
-    assert isinstance(action, Fail) and action.reason == words.MEMBER_POD_LOST
+    assert isinstance(action, Fail) and action.reason == wellknown.MEMBER_POD_LOST
 
 
 def test_a_member_pod_that_was_made_a_moment_ago_counts_as_made() -> None:
@@ -163,12 +163,12 @@ def test_a_conflict_names_the_pod_that_is_in_the_way() -> None:
 
 def test_a_mirror_pod_is_refused() -> None:
     action = decide(parent(annotations={"kubernetes.io/config.mirror": "x"}), None, NAMES, now=NOW)
-    assert isinstance(action, Fail) and action.reason == words.NOT_SUPPORTED
+    assert isinstance(action, Fail) and action.reason == wellknown.NOT_SUPPORTED
 
 
 def test_resource_claims_are_refused() -> None:
     action = decide(pod({"resourceClaims": [{"name": "gpu"}]}), None, NAMES, now=NOW)
-    assert isinstance(action, Fail) and action.reason == words.NOT_SUPPORTED
+    assert isinstance(action, Fail) and action.reason == wellknown.NOT_SUPPORTED
 
 
 def test_a_refused_pod_can_still_be_deleted() -> None:

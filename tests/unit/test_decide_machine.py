@@ -19,10 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.unit.merge import apply_pod, apply_status
 from tests.unit.pods import NAMES, TARGET, as_pod, pod
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.objects import Pod, encode, fields, pod_phase
-from vk_provider.translate.change import changes
-from vk_provider.translate.decide import (
+from vk_provider.translate.pods.change import changes
+from vk_provider.translate.pods.decide import (
     TERMINAL,
     AwaitGone,
     Conflict,
@@ -36,8 +36,8 @@ from vk_provider.translate.decide import (
     Reflect,
     decide,
 )
-from vk_provider.translate.pod import member_pod
-from vk_provider.translate.status import failed, reflected, restarts, status_patch, waiting
+from vk_provider.translate.pods.pod import member_pod
+from vk_provider.translate.pods.status import failed, reflected, restarts, status_patch, waiting
 
 POLICIES = st.sampled_from(["Always", "OnFailure", "Never"])
 STEPS_TO_SETTLE = 20  # more than any life takes: two incarnations, a deletion, a create, its start and its reflection
@@ -95,7 +95,7 @@ class World(RuleBasedStateMachine):
         if self.foreign is not None:
             self.member = self.foreign = None
         elif self.member is None:
-            labels = {"app": "web"} | ({words.NODE_LABEL: NAMES.node} if forged else {})
+            labels = {"app": "web"} | ({wellknown.NODE_LABEL: NAMES.node} if forged else {})
             self.member = self.foreign = pod(uid=self._uid("f"), labels=labels, status={"phase": "Running"})
         elif self._known() or (self.parent is not None and self.made == self.parent.metadata.uid):
             self.member = self._deleted(self.member, grace) if grace else None
@@ -176,9 +176,9 @@ class World(RuleBasedStateMachine):
             return
         if self.foreign is not None:
             states = [c["state"] for c in fields(self.parent.status)["containerStatuses"]]
-            assert all(state.get("waiting", {}).get("reason") == words.NAME_CONFLICT for state in states)
+            assert all(state.get("waiting", {}).get("reason") == wellknown.NAME_CONFLICT for state in states)
             return
-        assert ours is not None and ours.metadata.annotations[words.PARENT_UID] == self.parent.metadata.uid
+        assert ours is not None and ours.metadata.annotations[wellknown.PARENT_UID] == self.parent.metadata.uid
         assert phase == pod_phase(ours).phase == "Running"
         assert changes(self.parent, ours, TARGET) == []
 
@@ -247,7 +247,7 @@ class World(RuleBasedStateMachine):
                 self.parent = apply_status(parent, status_patch(parent, failed(reason, message)))
             case Conflict(message=message):
                 assert parent is not None
-                wanted = waiting(parent, words.NAME_CONFLICT, message)
+                wanted = waiting(parent, wellknown.NAME_CONFLICT, message)
                 self.parent = apply_status(parent, status_patch(parent, wanted))
             case Keep() | Nothing():
                 pass
@@ -271,7 +271,7 @@ class World(RuleBasedStateMachine):
         return (
             member is not None
             and NAMES.owns(member.metadata.labels)
-            and member.metadata.annotations[words.PARENT_UID] == parent.metadata.uid
+            and member.metadata.annotations[wellknown.PARENT_UID] == parent.metadata.uid
         )
 
     def _known(self) -> bool:
@@ -279,7 +279,7 @@ class World(RuleBasedStateMachine):
         return (
             self.parent is None
             or self.parent.metadata.uid not in self.created
-            or pod_phase(self.parent).has(words.CREATED_CONDITION)
+            or pod_phase(self.parent).has(wellknown.CREATED_CONDITION)
         )
 
     def _remembered_by_the_member(self) -> bool:

@@ -13,8 +13,8 @@ from tests.unit.pods import NAMES, TARGET, Manifest, as_pod, pod, read_target, r
 from tests.unit.test_translation_properties import specs, targets
 from vk_provider.api.membercluster import ApiAccess
 from vk_provider.kube.objects import Pod, fields
-from vk_provider.translate.deeds import Deed, deeds
-from vk_provider.translate.pod import DROPPED, Target, member_pod
+from vk_provider.translate.pods.differences import Deed, deeds
+from vk_provider.translate.pods.pod import DROPPED, Target, member_pod
 
 GOLDEN = sorted(path for path in (Path(__file__).parent / "golden").iterdir() if path.is_dir())
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "pods.md"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.pods import NAMES, Manifest, pod
 from vk_provider.kube.objects import Metadata, Payload
-from vk_provider.translate.dependents import Reference, TokenSource, digest, member_payload, needs, token_manifest
+from vk_provider.translate.dependents.needs import Reference, TokenSource, digest, member_payload, needs, token_manifest
 
 CONFIG, SECRET = Reference("ConfigMap", "x"), Reference("Secret", "x")
 

@@ -7,7 +7,7 @@ import msgspec
 from tests.unit.pods import Manifest, pod
 from vk_provider.kube.objects import encode
 from vk_provider.kube.recorder import Told
-from vk_provider.sync.events import MemberEvent
+from vk_provider.sync.pods.events import MemberEvent
 
 PARENT = pod().metadata
 ABOUT = {"kind": "Pod", "name": "web-1", "namespace": "shop", "uid": "m-1"}

@@ -8,10 +8,10 @@ import pytest
 
 from tests.unit.pods import TARGET, as_pod, pod
 from vk_provider.kube.objects import fields
-from vk_provider.translate.change import changes
-from vk_provider.translate.deeds import deeds
 from vk_provider.translate.extended import is_extended
-from vk_provider.translate.pod import member_pod
+from vk_provider.translate.pods.change import changes
+from vk_provider.translate.pods.differences import deeds
+from vk_provider.translate.pods.pod import member_pod
 
 
 def container(name: str, resources: dict[str, Any]) -> dict[str, Any]:

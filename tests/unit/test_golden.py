@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.pods import as_pod, read_target, read_yaml
-from vk_provider.translate.pod import member_pod
+from vk_provider.translate.pods.pod import member_pod
 
 FOLDERS = sorted(path for path in (Path(__file__).parent / "golden").iterdir() if path.is_dir())
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.merge import apply_status
 from tests.unit.pods import as_pod, read_yaml
-from vk_provider.translate.status import reflected, status_patch
+from vk_provider.translate.pods.status import reflected, status_patch
 
 NOW = "2026-03-01T12:00:00Z"
 FOLDERS = sorted(path for path in (Path(__file__).parent / "golden_status").iterdir() if path.is_dir())

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from vk_provider.api.membercluster import HealthSpec
 from vk_provider.errors import UnreachableError
-from vk_provider.translate.freeze import Freeze
-from vk_provider.translate.health import Belief, Health, State, figures
+from vk_provider.translate.state.freeze import Freeze
+from vk_provider.translate.state.health import Belief, Health, State, figures
 
 SPEC: Final = HealthSpec()
 NO_ANSWER: Final = UnreachableError("no answer in time")

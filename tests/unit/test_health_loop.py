@@ -11,9 +11,9 @@ import pytest
 
 from vk_provider.api.membercluster import HealthSpec
 from vk_provider.errors import ConfigError, UnreachableError
-from vk_provider.sync.health import HealthLoop
-from vk_provider.translate.freeze import Freeze
-from vk_provider.translate.health import Health, State
+from vk_provider.sync.state.health import HealthLoop
+from vk_provider.translate.state.freeze import Freeze
+from vk_provider.translate.state.health import Health, State
 
 pytestmark = pytest.mark.looptime
 

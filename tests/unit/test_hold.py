@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.pods import as_node, as_pod, pod
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.objects import Metadata, Pod, encode, fields
-from vk_provider.translate.hold import (
+from vk_provider.translate.nodes.hold import (
     DEAD_NODE_TAINTS,
     asks,
     could_run,
@@ -81,18 +81,18 @@ def _without_seconds(toleration: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_note_that_somebody_broke_is_dropped() -> None:
-    broken = pod({"tolerations": [{"operator": "Exists"}]}, annotations={words.HELD: "?"})
+    broken = pod({"tolerations": [{"operator": "Exists"}]}, annotations={wellknown.HELD: "?"})
     assert release_patch(broken)["spec"]["tolerations"] == [{"operator": "Exists"}]
-    assert release_patch(broken)["metadata"]["annotations"] == {words.HELD: None}
+    assert release_patch(broken)["metadata"]["annotations"] == {wellknown.HELD: None}
 
 
 @pytest.mark.parametrize(
     ("annotations", "deleted", "wanted"),
     [
         ({}, False, False),
-        ({words.ON_LOST: "Reschedule"}, False, False),
-        ({words.ON_LOST: "Hold"}, False, True),
-        ({words.ON_LOST: "Hold"}, True, False),
+        ({wellknown.ON_LOST: "Reschedule"}, False, False),
+        ({wellknown.ON_LOST: "Hold"}, False, True),
+        ({wellknown.ON_LOST: "Hold"}, True, False),
     ],
 )
 def test_only_who_asks_is_held(annotations: dict[str, str], deleted: bool, wanted: bool) -> None:

@@ -8,9 +8,9 @@ import pytest
 from msgspec import Raw
 
 from tests.unit.pods import pod
-from vk_provider.api.words import CREATED_CONDITION
+from vk_provider.api.wellknown import CREATED_CONDITION
 from vk_provider.kube.objects import Pod, encode
-from vk_provider.translate.hostports import host_port_clash
+from vk_provider.translate.pods.hostports import host_port_clash
 
 
 def with_port(name: str, minute: int, phase: str = "Running", **port: Any) -> Pod:

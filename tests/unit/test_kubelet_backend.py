@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from tests.unit.pods import PARENT, pod
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.objects import Pod
 from vk_provider.kubelet.backend import Backend
 from vk_provider.translate.names import Names
@@ -18,7 +18,7 @@ NAMES = Names("member-a", PARENT, prefix="east-")
 
 
 def member_pod(uid: str = "p-1") -> Pod:
-    found = pod(name="web-1", uid="m-1", annotations={words.PARENT_UID: uid})
+    found = pod(name="web-1", uid="m-1", annotations={wellknown.PARENT_UID: uid})
     found.metadata.namespace = "east-shop"
     return found
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit import kubelet_answers as kubelet
 from tests.unit.pods import PARENT, pod
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.errors import ApiError, UnreachableError
 from vk_provider.kube.objects import Pod
 from vk_provider.kubelet.metrics import MemberMetrics
@@ -56,8 +56,8 @@ class Pods:
 
 
 def ours(name: str, node: str, parent: str = PARENT) -> Pod:
-    annotations = {words.PARENT_UID: f"p-{name}", words.PARENT_NAMESPACE: "shop", words.PARENT_NAME: name}
-    labels = {words.PARENT_LABEL: parent, words.NODE_LABEL: "member-a"}
+    annotations = {wellknown.PARENT_UID: f"p-{name}", wellknown.PARENT_NAMESPACE: "shop", wellknown.PARENT_NAME: name}
+    labels = {wellknown.PARENT_LABEL: parent, wellknown.NODE_LABEL: "member-a"}
     return pod(
         {"nodeName": node}, name=name, uid=f"m-{name}", namespace="east-shop", labels=labels, annotations=annotations
     )

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.unit.pods import NAMES, PARENT
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.objects import Metadata
 from vk_provider.translate.names import ROOT_CA, Names, said_of_parent
 
@@ -55,7 +55,7 @@ def test_no_namespace_can_be_named_to_meet_a_shortened_one(victim: str, prefix: 
 
 
 @given(subdomains, subdomains)
-@example(ROOT_CA, f"{ROOT_CA}.{words.DOMAIN}")
+@example(ROOT_CA, f"{ROOT_CA}.{wellknown.DOMAIN}")
 @example(ROOT_CA, f"{ROOT_CA}.another-parent")
 def test_two_config_maps_never_meet(one: str, other: str) -> None:
     assume(one != other)
@@ -110,10 +110,10 @@ def test_annotations_lead_back_to_the_parent_object(namespace: str, name: str, p
     "labels",
     [
         {},
-        {words.PARENT_LABEL: PARENT},
-        {words.NODE_LABEL: "member-a"},
-        {words.PARENT_LABEL: "other", words.NODE_LABEL: "member-a"},
-        {words.PARENT_LABEL: PARENT, words.NODE_LABEL: "other"},
+        {wellknown.PARENT_LABEL: PARENT},
+        {wellknown.NODE_LABEL: "member-a"},
+        {wellknown.PARENT_LABEL: "other", wellknown.NODE_LABEL: "member-a"},
+        {wellknown.PARENT_LABEL: PARENT, wellknown.NODE_LABEL: "other"},
     ],
 )
 def test_what_does_not_carry_both_labels_is_not_ours(labels: dict[str, str]) -> None:

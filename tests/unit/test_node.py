@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.pods import Manifest, as_node, pod
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
 from vk_provider.kube.objects import Metadata
-from vk_provider.translate.node import (
+from vk_provider.translate.nodes.node import (
     MemberNode,
     Usage,
     conditions,

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from tests.unit.pods import NAMES, pod
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.objects import Metadata, Pod
-from vk_provider.translate.orphans import behind, is_stray, too_many, unsettled
+from vk_provider.translate.pods.orphans import behind, is_stray, too_many, unsettled
 
 DELETED: dict[str, Any] = {"deletionTimestamp": "2030-01-01T00:00:00Z"}
 
 
 def copy(parent_uid: str = "p-1", *, phase: str = "Running", ours: bool = True, **metadata: Any) -> Pod:
     """A member pod made for a parent pod."""
-    annotations = {words.PARENT_UID: parent_uid, words.PARENT_NAMESPACE: "shop", words.PARENT_NAME: "web-1"}
+    annotations = {wellknown.PARENT_UID: parent_uid, wellknown.PARENT_NAMESPACE: "shop", wellknown.PARENT_NAME: "web-1"}
     labels = NAMES.labels if ours else {}
     return pod(None, {"phase": phase}, uid="m-1", labels=labels, annotations=annotations, **metadata)
 

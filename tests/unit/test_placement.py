@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.pods import Manifest, pod
 from vk_provider.kube.objects import Metadata
-from vk_provider.translate.placement import is_unchecked, misplaced
+from vk_provider.translate.pods.placement import is_unchecked, misplaced
 
 NODE = Metadata(name="alpha", labels={"disk": "ssd"})
 SELECTOR: Manifest = {"nodeSelector": {"disk": "ssd"}}

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from tests.unit.pods import as_pod, pod
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.objects import encode
-from vk_provider.translate.plan import (
+from vk_provider.translate.nodes.plan import (
     Outcome,
     Plan,
     Planned,
@@ -59,7 +59,7 @@ def shadow_spec(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
         planned(phase="Failed"),
         planned(deletionTimestamp="2026-03-01T12:00:00Z"),
         planned(controller="DaemonSet"),
-        planned(labels={words.PLAN: "another"}),
+        planned(labels={wellknown.PLAN: "another"}),
     ],
 )
 def test_pods_that_no_loss_would_move_are_not_at_issue(pod: Planned) -> None:
@@ -74,11 +74,11 @@ def test_all_others_are_at_issue(controller: str) -> None:
 @pytest.mark.parametrize(
     ("pod", "outcome"),
     [
-        (planned(annotations={words.ON_LOST: "Hold"}), Outcome.STAYS),
+        (planned(annotations={wellknown.ON_LOST: "Hold"}), Outcome.STAYS),
         (planned({"tolerations": [toleration()]}), Outcome.STAYS),
         (planned(controller=""), Outcome.ENDS),
-        (planned(controller="", annotations={words.ON_LOST: "Hold"}), Outcome.STAYS),
-        (planned(annotations={words.ON_LOST: "Reschedule"}), None),
+        (planned(controller="", annotations={wellknown.ON_LOST: "Hold"}), Outcome.STAYS),
+        (planned(annotations={wellknown.ON_LOST: "Reschedule"}), None),
         (planned(controller="StatefulSet"), None),
     ],
 )
@@ -112,7 +112,7 @@ def test_the_first_toleration_that_fits_says_when_the_pod_is_evicted(
 class TestAShadow:
     def test_belongs_to_the_plan_and_to_no_replica_set(self) -> None:
         metadata = shadow(planned(labels={"app": "web"}, finalizers=["theirs"]), "plan-1", PLAN)["metadata"]
-        assert metadata["labels"] == {"app": "web", words.PLAN: "1a2b3c4d"}
+        assert metadata["labels"] == {"app": "web", wellknown.PLAN: "1a2b3c4d"}
         assert "finalizers" not in metadata
         (owner,) = metadata["ownerReferences"]
         assert (owner["kind"], owner["uid"], owner["controller"]) == ("PriorityClass", "class-uid", True)

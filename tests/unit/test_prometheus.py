@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from vk_provider.translate.prometheus import MalformedError, escape, number, parse_sample, written
+from vk_provider.translate.kubelet.prometheus import MalformedError, escape, number, parse_sample, written
 
 label_names = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,9}", fullmatch=True).filter(lambda name: name != "__name__")
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=20)

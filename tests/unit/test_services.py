@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from tests.unit.merge import merge
 from tests.unit.pods import NAMES, Manifest, read_yaml
 from vk_provider.kube.objects import Object, encode
-from vk_provider.translate.names import Names
-from vk_provider.translate.services import (
+from vk_provider.translate.dependents.services import (
     EndpointSlice,
     ParentSlice,
     allocated,
@@ -33,6 +32,7 @@ from vk_provider.translate.services import (
     slice_copy,
     slice_patch,
 )
+from vk_provider.translate.names import Names
 
 FOLDERS = sorted(path for path in (Path(__file__).parent / "golden_services").iterdir() if path.is_dir())
 

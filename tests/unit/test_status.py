@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.unit.merge import apply_status
 from tests.unit.pods import NAMES, Manifest, pod
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.objects import Pod, fields
-from vk_provider.translate.status import failed, lost_patch, reflected, restarts, status_patch, waiting
+from vk_provider.translate.pods.status import failed, lost_patch, reflected, restarts, status_patch, waiting
 
 NOW, LATER = "2026-03-01T12:00:00Z", "2026-03-01T13:00:00Z"
 KUBELETS_CONDITIONS = ("Initialized", "Ready", "ContainersReady")
@@ -88,7 +88,7 @@ members = st.builds(
     ),
     statuses,
     st.integers(0, 3),
-    st.sampled_from([{}, {words.RESTARTS: '{"app":3}'}]),
+    st.sampled_from([{}, {wellknown.RESTARTS: '{"app":3}'}]),
 )
 
 
@@ -195,7 +195,7 @@ RUNNING: Manifest = {
     "conditions": [
         {"type": "PodScheduled", "status": "True"},
         {"type": "Ready", "status": "True", "lastTransitionTime": NOW},
-        {"type": words.CREATED_CONDITION, "status": "True"},
+        {"type": wellknown.CREATED_CONDITION, "status": "True"},
     ],
     "containerStatuses": [
         {"name": "app", "restartCount": 4, "ready": True, "started": True, "state": {"running": {}}, "lastState": {}}
@@ -229,7 +229,7 @@ def test_a_pod_that_waits_is_not_ready_any_more() -> None:
 
 def test_a_pod_that_waits_remembers_that_it_was_created() -> None:
     after = written(pod(status=RUNNING), waiting(pod(status=RUNNING), "MemberRefused"))
-    assert by_type(after)[words.CREATED_CONDITION]["status"] == "True"
+    assert by_type(after)[wellknown.CREATED_CONDITION]["status"] == "True"
 
 
 def test_restart_counts_survive_waiting() -> None:
@@ -245,7 +245,7 @@ def test_a_pod_of_a_lost_member_is_not_ready_and_nothing_else_is_said_of_it() ->
     assert by_type(now).pop("Ready") == {
         "type": "Ready",
         "status": "False",
-        "reason": words.MEMBER_LOST,
+        "reason": wellknown.MEMBER_LOST,
         "message": "no answer",
         "lastTransitionTime": LATER,
     }

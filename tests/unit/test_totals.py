@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vk_provider.translate.totals import Totals
+from vk_provider.translate.kubelet.totals import Totals
 
 Answers = dict[str, float]  # member node -> its counter
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.pods import NAMES, Manifest, pod
 from vk_provider.api.membercluster import ApiAccess
 from vk_provider.translate.names import ROOT_CA, Names
-from vk_provider.translate.pod import DROPPED, Target, member_pod, member_spec
+from vk_provider.translate.pods.pod import DROPPED, Target, member_pod, member_spec
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=5),

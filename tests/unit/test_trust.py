@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vk_provider.kube.objects import Metadata
-from vk_provider.translate.trust import BundleSpec, TrustBundle, TrustQuery
+from vk_provider.translate.dependents.trust_bundles import BundleSpec, TrustBundle, TrustQuery
 
 ONE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 TWO = "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"

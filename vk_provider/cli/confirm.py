@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.cli import options
 from vk_provider.cli.members import find_member
@@ -32,16 +32,16 @@ async def _confirm(parent: Parent, name: str, new_cluster: bool) -> None:
     async with parent.connect() as client:
         cluster = await find_member(client, name)
         check(cluster, new_cluster)
-        value = words.CONFIRM_NEW_CLUSTER if new_cluster else words.CONFIRM_ORPHANS
-        body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {words.CONFIRM: value}}}
+        value = wellknown.CONFIRM_NEW_CLUSTER if new_cluster else wellknown.CONFIRM_ORPHANS
+        body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {wellknown.CONFIRM: value}}}
         await client.patch(MEMBER_CLUSTERS, name, body, type=Named)
 
 
 def check(cluster: MemberCluster, new_cluster: bool) -> None:
     """Raises VkError where the provider does not wait for this: nobody can agree to what he has not seen."""
     name = cluster.metadata.name
-    ready, held = cluster.status.condition(words.READY), cluster.status.condition(words.ORPHANS_HELD)
-    if new_cluster and (ready is None or ready.reason != words.CLUSTER_UID_CHANGED):
+    ready, held = cluster.status.condition(wellknown.READY), cluster.status.condition(wellknown.ORPHANS_HELD)
+    if new_cluster and (ready is None or ready.reason != wellknown.CLUSTER_UID_CHANGED):
         raise VkError(f"{name} is the cluster that was joined", reason="NothingToConfirm")
     if not new_cluster and (held is None or held.status != "True"):
         raise VkError(f"{name} holds no orphans", reason="NothingToConfirm")

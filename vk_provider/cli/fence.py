@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.cli import options
 from vk_provider.cli.members import find_member
@@ -53,21 +53,21 @@ async def _fence(parent: Parent, name: str, seconds: float) -> None:
         cluster = await find_member(client, name)
         _check(cluster, await _ready(client, cluster.node_name))
         stated = client.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
-        body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {words.FENCED: stated}}}
+        body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {wellknown.FENCED: stated}}}
         await client.patch(MEMBER_CLUSTERS, name, body, type=Named)
         if cluster.metadata.deletion_timestamp is not None:
             return  # the provider waits for the statement to let it go, with its node and pods
         with progress(f"waiting for node {cluster.node_name} to be not Ready"):
             await _until_not_ready(client, cluster, seconds)
         await _taint(client, cluster, present=True)
-        if words.FENCED not in (await find_member(client, name)).metadata.annotations:
+        if wellknown.FENCED not in (await find_member(client, name)).metadata.annotations:
             await _taint(client, cluster, present=False)
             raise VkError(f"{name} answers again: the fence was taken back", reason="MemberAnswers")
 
 
 def _check(cluster: MemberCluster, ready: str) -> None:
     """Raises where the member answers, as far as anybody knows."""
-    name, reachable = cluster.metadata.name, cluster.status.condition(words.REACHABLE)
+    name, reachable = cluster.metadata.name, cluster.status.condition(wellknown.REACHABLE)
     if ready == "True" and (reachable is None or reachable.status == "True"):
         raise VkError(f"{name} answers: its node {cluster.node_name} is Ready", reason="MemberAnswers")
     if ready != "True" and reachable is not None and reachable.reason == "Returning":
@@ -94,7 +94,7 @@ async def _until_not_ready(client: Client, cluster: MemberCluster, seconds: floa
         await until(client, NODES, cluster.node_name, lambda node: ready_status(node) != "True", seconds)
     except TimeoutError as error:
         name = cluster.metadata.name
-        body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {words.FENCED: None}}}
+        body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {wellknown.FENCED: None}}}
         await client.patch(MEMBER_CLUSTERS, name, body, type=Named)
         raise VkError(
             f"node {cluster.node_name} is still Ready after {seconds:g} s: {name} may have answered",
@@ -105,11 +105,11 @@ async def _until_not_ready(client: Client, cluster: MemberCluster, seconds: floa
 
 async def _taint(client: Client, cluster: MemberCluster, *, present: bool) -> None:
     """Puts the taint of a fence on the node, or takes it off."""
-    wanted = {"key": words.OUT_OF_SERVICE_TAINT, "value": "nodeshutdown", "effect": "NoExecute"}
+    wanted = {"key": wellknown.OUT_OF_SERVICE_TAINT, "value": "nodeshutdown", "effect": "NoExecute"}
     for _ in range(_ATTEMPTS):
         node = await client.get(NODES, cluster.node_name, type=Node)
         others: list[dict[str, Any]] = [
-            taint for taint in fields(node.spec).get("taints") or () if taint["key"] != words.OUT_OF_SERVICE_TAINT
+            taint for taint in fields(node.spec).get("taints") or () if taint["key"] != wellknown.OUT_OF_SERVICE_TAINT
         ]
         metadata = {"uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version}
         body = {"metadata": metadata, "spec": {"taints": [*others, wanted] if present else others}}

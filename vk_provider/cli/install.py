@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 import vk_provider
-from vk_provider.api.words import SYSTEM_NAMESPACE
+from vk_provider.api.wellknown import SYSTEM_NAMESPACE
 from vk_provider.cli.members import list_members
 from vk_provider.cli.watching import until
 from vk_provider.errors import NotFoundError, VkError

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
-from vk_provider.api.words import CLUSTER_LABEL, READY, SYSTEM_NAMESPACE
+from vk_provider.api.wellknown import CLUSTER_LABEL, READY, SYSTEM_NAMESPACE
 from vk_provider.cli import options
 from vk_provider.cli.install import apply, install
 from vk_provider.cli.members import is_fresh, list_members, renew_times
@@ -22,7 +22,7 @@ from vk_provider.kube.auth import Kubeconfig
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.objects import Named, Object, encode, fields
 from vk_provider.kube.resources import NAMESPACES, NODES, SECRETS
-from vk_provider.sync.access import Facts, examine
+from vk_provider.sync.membership.access import Facts, examine
 
 _KEY: Final = "kubeconfig"
 _EXAMPLE: Final = """\b

@@ -20,8 +20,8 @@ from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.terminal import bar, count, note, say
 from vk_provider.kube.client import Client
 from vk_provider.kube.resources import PODS
-from vk_provider.sync.plan import Question
-from vk_provider.translate.plan import (
+from vk_provider.sync.nodes.plan import Question
+from vk_provider.translate.nodes.plan import (
     Outcome,
     Plan,
     Planned,

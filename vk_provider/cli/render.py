@@ -17,12 +17,12 @@ from vk_provider.cli import options
 from vk_provider.cli.podfiles import read
 from vk_provider.errors import ConfigError
 from vk_provider.kube.objects import Pod, encode
-from vk_provider.translate.certificates import certificate_sources
-from vk_provider.translate.decide import refusal
-from vk_provider.translate.deeds import Deed, deeds
-from vk_provider.translate.dependents import needs
+from vk_provider.translate.dependents.certificates import certificate_sources
+from vk_provider.translate.dependents.needs import needs
 from vk_provider.translate.names import Names
-from vk_provider.translate.pod import Target, member_pod
+from vk_provider.translate.pods.decide import refusal
+from vk_provider.translate.pods.differences import Deed, deeds
+from vk_provider.translate.pods.pod import Target, member_pod
 
 # What only clusters know, in a form that an API server would take.
 _UNKNOWN_UID: Final = "00000000-0000-0000-0000-000000000000"

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vk_provider.api.membercluster import MemberCluster
-from vk_provider.api.words import CLUSTER_LABEL, ORPHANS_HELD, PLAN, READY
+from vk_provider.api.wellknown import CLUSTER_LABEL, ORPHANS_HELD, PLAN, READY
 from vk_provider.cli import options, terminal
 from vk_provider.cli.members import HOW_TO_JOIN, is_fresh, list_members, renew_times, unknown
 from vk_provider.cli.parent import Parent, execute, pass_parent

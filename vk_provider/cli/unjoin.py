@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
-from vk_provider.api.words import READY
+from vk_provider.api.wellknown import READY
 from vk_provider.cli import options
 from vk_provider.cli.members import find_member, last_renewal, may_be_served, until_expired
 from vk_provider.cli.parent import Parent, execute, pass_parent
@@ -22,7 +22,7 @@ from vk_provider.errors import ConfigError, NotFoundError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition
 from vk_provider.kube.resources import PODS
-from vk_provider.sync.leave import Left, abandon
+from vk_provider.sync.membership.leave import Left, abandon
 
 _SHOWN = 10  # groups of pods
 

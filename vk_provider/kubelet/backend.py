@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Pod, fields
 from vk_provider.translate.names import Names
@@ -41,7 +41,7 @@ class Backend:
         if parent is None or (uid and uid != parent.metadata.uid):
             raise web.HTTPNotFound(text=f'pod "{namespace}/{name}" not found')
         member = self.member_pods().get(f"{self.names.namespace(namespace)}/{name}")
-        if member is None or member.metadata.annotations.get(words.PARENT_UID) != parent.metadata.uid:
+        if member is None or member.metadata.annotations.get(wellknown.PARENT_UID) != parent.metadata.uid:
             raise web.HTTPBadRequest(text=_waiting(parent, request.match_info.get("container", "")))
         return f"/api/v1/namespaces/{member.metadata.namespace}/pods/{name}/{subresource}"
 

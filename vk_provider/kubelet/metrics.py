@@ -20,11 +20,11 @@ from urllib.parse import quote
 
 from vk_provider.errors import UnreachableError, VkError
 from vk_provider.kube.objects import Pod
-from vk_provider.translate.metrics import Find, Scrape, Series, find_ours, merged
+from vk_provider.translate.kubelet.metrics import Find, Scrape, Series, find_ours, merged
+from vk_provider.translate.kubelet.prometheus import MalformedError
+from vk_provider.translate.kubelet.stats import NodeStats, Path, summed
+from vk_provider.translate.kubelet.totals import Totals
 from vk_provider.translate.names import Names
-from vk_provider.translate.prometheus import MalformedError
-from vk_provider.translate.stats import NodeStats, Path, summed
-from vk_provider.translate.totals import Totals
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.kube.objects import Metadata
 
 ROOT_CA: Final = "kube-root-ca.crt"  # every cluster publishes its own CA under this name, in every namespace
@@ -24,12 +24,12 @@ class Names:
     @property
     def selector(self) -> str:
         """Label selector of everything that this virtual node made in the member."""
-        return f"{words.PARENT_LABEL}={self.parent},{words.NODE_LABEL}={self.node}"
+        return f"{wellknown.PARENT_LABEL}={self.parent},{wellknown.NODE_LABEL}={self.node}"
 
     @property
     def labels(self) -> dict[str, str]:
         """Labels of everything that this virtual node makes in the member."""
-        return {words.PARENT_LABEL: self.parent, words.NODE_LABEL: self.node}
+        return {wellknown.PARENT_LABEL: self.parent, wellknown.NODE_LABEL: self.node}
 
     def namespace(self, name: str) -> str:
         """The member's namespace for one of the parent; at most 63 characters (RFC 1123 label).
@@ -63,19 +63,19 @@ class Names:
     def annotations(self, parent: Metadata) -> dict[str, str]:
         """Annotations that lead from a member object back to its parent object."""
         return {
-            words.PARENT_UID: parent.uid,
-            words.PARENT_NAMESPACE: parent.namespace,
-            words.PARENT_NAME: parent.name,
+            wellknown.PARENT_UID: parent.uid,
+            wellknown.PARENT_NAMESPACE: parent.namespace,
+            wellknown.PARENT_NAME: parent.name,
         }
 
     def owns(self, labels: Mapping[str, str]) -> bool:
         """Whether an object of the member with these labels was made by this virtual node."""
-        return labels.get(words.PARENT_LABEL) == self.parent and labels.get(words.NODE_LABEL) == self.node
+        return labels.get(wellknown.PARENT_LABEL) == self.parent and labels.get(wellknown.NODE_LABEL) == self.node
 
     def parent_key(self, member: Metadata) -> str:
         """`namespace/name` of the parent object that a member object stands for."""
-        namespace = member.annotations.get(words.PARENT_NAMESPACE, member.namespace)
-        return f"{namespace}/{member.annotations.get(words.PARENT_NAME, member.name)}"
+        namespace = member.annotations.get(wellknown.PARENT_NAMESPACE, member.namespace)
+        return f"{namespace}/{member.annotations.get(wellknown.PARENT_NAME, member.name)}"
 
 
 def said_of_parent(text: str, parent: Metadata, member: Metadata) -> str:

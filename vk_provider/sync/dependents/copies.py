@@ -15,7 +15,7 @@ from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Payload
 from vk_provider.kube.resources import CONFIG_MAPS, SECRETS, Resource
-from vk_provider.translate.dependents import Copy, Kind, copy_of
+from vk_provider.translate.dependents.needs import Copy, Kind, copy_of
 from vk_provider.translate.names import Names
 
 RESOURCES: Final[Mapping[Kind, Resource]] = {"ConfigMap": CONFIG_MAPS, "Secret": SECRETS}

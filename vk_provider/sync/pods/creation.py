@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Set
 from typing import Any, Final
 
-from vk_provider.api import words
+from vk_provider.api import wellknown
 from vk_provider.errors import (
     ApiError,
     ConflictError,
@@ -22,9 +22,9 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod, fields
 from vk_provider.kube.resources import PODS
 from vk_provider.sync.pods.ports import Dependents, Namespaces, PodState, Services, Statuses
-from vk_provider.translate.deeds import deeds
-from vk_provider.translate.pod import Owner, Target, member_pod
-from vk_provider.translate.status import restarts
+from vk_provider.translate.pods.differences import deeds
+from vk_provider.translate.pods.pod import Owner, Target, member_pod
+from vk_provider.translate.pods.status import restarts
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +89,8 @@ class Creation:
         except (ForbiddenError, InvalidError) as error:
             if "serviceaccount" in error.message and "not found" in error.message:
                 return _ACCOUNT_RETRY
-            self._event(parent, "Warning", words.MEMBER_REFUSED, error.message)
-            await self._statuses.wait(parent, words.MEMBER_REFUSED, error.message)
+            self._event(parent, "Warning", wellknown.MEMBER_REFUSED, error.message)
+            await self._statuses.wait(parent, wellknown.MEMBER_REFUSED, error.message)
             raise
         state.made = parent.metadata.uid
         if again:
@@ -145,15 +145,15 @@ class Creation:
 
     async def conflict(self, parent: Pod, message: str) -> float:
         """Says that the name is taken."""
-        self._event(parent, "Warning", words.NAME_CONFLICT, message)
-        await self._statuses.wait(parent, words.NAME_CONFLICT, message)
+        self._event(parent, "Warning", wellknown.NAME_CONFLICT, message)
+        await self._statuses.wait(parent, wellknown.NAME_CONFLICT, message)
         return _CONFLICT_RETRY
 
     def _say_missed(self, parent: Pod, manifest: dict[str, Any]) -> None:
         """One Event with every field that the member cannot honour and a user may rely on."""
         missed = [str(deed) for deed in deeds({"spec": fields(parent.spec)}, manifest, self._target) if deed.missed]
         if missed:
-            self._event(parent, "Warning", words.NOT_HONOURED, "; ".join(missed))
+            self._event(parent, "Warning", wellknown.NOT_HONOURED, "; ".join(missed))
 
 
 def applied_signature(parent: Pod, member: Pod) -> int:

@@ -1,0 +1,140 @@
+"""The parent as this process finds it at its start, and waits for it: as a kubelet does, for as long as it takes.
+
+no answer, or not yet a working API server --> wait, say so now and then, try again
+a certificate or a credential that is not accepted, no MemberCluster resource --> the error is raised
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+from typing import Final
+from urllib.parse import urlsplit
+
+from vk_provider.api.membercluster import MEMBER_CLUSTERS
+from vk_provider.config import Settings
+from vk_provider.errors import (
+    ApiError,
+    ConfigError,
+    InvalidError,
+    NotFoundError,
+    UnauthorizedError,
+    UnreachableError,
+    VkError,
+)
+from vk_provider.kube.auth import IN_CLUSTER
+from vk_provider.kube.client import Client
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Named
+from vk_provider.kube.recorder import Recorder
+from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES
+from vk_provider.kube.workqueue import full_jitter
+from vk_provider.member import Parent
+from vk_provider.sync.parent.services import ParentServices
+from vk_provider.translate.dependents.services import EndpointSlice
+from vk_provider.translate.state.freeze import Freeze
+
+log = logging.getLogger(__name__)
+
+_RETRY_CAP: Final = 10.0  # seconds between attempts
+_ADVERTISES: Final = 5.0  # seconds after which an API server that works has said under which address
+_LOOK: Final = 0.5  # seconds between looks for it
+_SAY_AGAIN: Final = 60.0  # seconds between two lines about a parent that is waited for
+_REMEDY: Final = "check that it runs, and --kubeconfig and --context"
+
+
+async def connect(client: Client, settings: Settings, freeze: Freeze) -> Parent:
+    """What all members need to know of the parent. Returns once it works.
+
+    Raises ConfigError (CrdMissing) where it has no MemberCluster resource, UnauthorizedError where it does not know the
+    credential, UnreachableError (CertificateInvalid) where its certificate is another one's, and ConfigError where a
+    credential cannot be had.
+    """
+    loop, rng = asyncio.get_running_loop(), random.Random()
+    attempt, say_at = 0, loop.time()
+    while True:
+        try:
+            return await _connect(client, settings, freeze)
+        except VkError as error:
+            if not _heals(error):
+                raise
+            if loop.time() >= say_at:
+                say_at = loop.time() + _SAY_AGAIN
+                fields = {"parent": client.server, "error": error.message, "remedy": error.remedy or _REMEDY}
+                log.warning("waiting for the parent", extra=fields)
+        attempt += 1
+        await asyncio.sleep(full_jitter(attempt, base=1.0, cap=_RETRY_CAP, rng=rng))
+
+
+def _heals(error: VkError) -> bool:
+    """Whether waiting helps: it is away, overloaded or starting. One that starts refuses what it will allow (403)."""
+    if isinstance(error, ApiError):
+        return not isinstance(error, UnauthorizedError | NotFoundError | InvalidError)
+    return isinstance(error, UnreachableError) and error.reason != "CertificateInvalid"
+
+
+async def _connect(client: Client, settings: Settings, freeze: Freeze) -> Parent:
+    system = await client.get(NAMESPACES, "kube-system", type=Named)
+    try:
+        await client.list(MEMBER_CLUSTERS, type=Named)
+    except NotFoundError as error:
+        raise ConfigError(
+            f"{client.server} does not know MemberClusters",
+            reason="CrdMissing",
+            remedy="kubectl apply -f manifests/crds, or join a member, which does it",
+        ) from error
+    host, port = await _address(client)
+    return Parent(
+        client=client,
+        uid=system.metadata.uid,
+        host=host,
+        port=port,
+        kubelet_address=settings.kubelet_address or _own_address(client),
+        namespaces=Informer(client, NAMESPACES, Named),
+        services=ParentServices(client),
+        recorder=Recorder(client),
+        freeze=freeze,
+    )
+
+
+async def _address(client: Client) -> tuple[str, str]:
+    """Host and port of the parent's API server for pods in members.
+
+    What the provider itself uses, unless that means something only here (loopback, or a Service address inside of the
+    parent): then the address that the API server advertises. One that runs on the loopback advertises none.
+    """
+    url, loop = urlsplit(client.server), asyncio.get_running_loop()
+    host, port = url.hostname or "", str(url.port or 443)
+    in_cluster = client.credentials.name == IN_CLUSTER
+    if not in_cluster and host not in ("localhost", "::1") and not host.startswith("127."):
+        return host, port
+    deadline = loop.time() + _ADVERTISES
+    while not (found := await _advertised(client)):
+        if in_cluster:
+            raise UnreachableError(f"{client.server}: EndpointSlice default/kubernetes lists no address yet")
+        if loop.time() > deadline:
+            fields = {"parent": client.server, "remedy": "let it have an address that members reach, and use that"}
+            log.warning("pods in members cannot reach the parent's API: it advertises no address", extra=fields)
+            return host, port
+        await asyncio.sleep(_LOOK)
+    return found
+
+
+async def _advertised(client: Client) -> tuple[str, str] | None:
+    try:
+        slice_ = await client.get(ENDPOINT_SLICES, "kubernetes", "default", type=EndpointSlice)
+    except NotFoundError:
+        return None
+    addresses = [address for endpoint in slice_.endpoints or () for address in endpoint.addresses]
+    ports = [str(each.port) for each in slice_.ports or ()]
+    return (addresses[0], ports[0]) if addresses and ports else None
+
+
+def _own_address(client: Client) -> str:
+    """The address of this machine from which packets go to the parent; asking the kernel sends none."""
+    url = urlsplit(client.server)
+    with socket.socket(socket.AF_INET6 if ":" in (url.hostname or "") else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((url.hostname, url.port or 443))
+        return str(probe.getsockname()[0])

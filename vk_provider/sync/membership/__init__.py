@@ -1,0 +1,1 @@
+"""Joining and leaving: access, kubeconfig, report, drain."""

@@ -1,0 +1,1 @@
+"""The virtual nodes of a member: status, labels, taints, Lease, holds."""

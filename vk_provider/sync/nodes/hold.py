@@ -1,0 +1,133 @@
+"""Keeps pods that ask for it on a lost member where no other node could run them, and lets them go again.
+
+    lost:    asks to be held, no other Ready node fits --> tolerates a dead node without end, an Event says so
+             held, and a node fits now                 --> as before
+    healthy: held, and the node has no taint of a dead node any more --> as before
+
+Owns the annotation `vk-provider.io/held`. What it has to know is in the objects: it may be killed at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from vk_provider.api import wellknown
+from vk_provider.errors import ConflictError, NotFoundError, VkError
+from vk_provider.kube.client import Client
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Metadata, Node, Pod
+from vk_provider.kube.recorder import Recorder
+from vk_provider.kube.resources import NODES, PODS
+from vk_provider.translate.nodes.hold import (
+    DEAD_NODE_TAINTS,
+    asks,
+    could_run,
+    hold_patch,
+    is_held,
+    release_patch,
+    takes_pods,
+)
+from vk_provider.translate.state.health import State
+
+log = logging.getLogger(__name__)
+
+_LOOK: Final = 10.0  # seconds between looks while there is something to look after
+_FIRST_LOOK: Final = 5.0  # seconds that the virtual node waits for the holds before it is not Ready
+
+
+class _Taint(msgspec.Struct):
+    key: str
+
+
+class _Spec(msgspec.Struct):
+    taints: list[_Taint] = []
+
+
+class HoldLoop:
+    """See the module's text. `state` is what is believed of the member."""
+
+    def __init__(
+        self, node: str, parent: Client, pods: Informer[Pod], recorder: Recorder, *, state: Callable[[], State]
+    ) -> None:
+        self._node, self._parent, self._pods, self._recorder = node, parent, pods, recorder
+        self._state = state
+        self._changed = asyncio.Event()
+
+    async def lose(self) -> None:
+        """The member is lost: returns when its pods are held, before Kubernetes starts to evict them."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LOOK):
+                await self._look()
+        self._changed.set()
+
+    def changed(self) -> None:
+        """What is believed of the member has changed."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        while True:
+            self._changed.clear()
+            await self._look()
+            idle = self._state() is not State.LOST and not any(map(is_held, self._pods.items.values()))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if idle else _LOOK):
+                    await self._changed.wait()
+
+    async def _look(self) -> None:
+        try:
+            if self._state() is State.LOST:
+                await self._hold()
+            elif self._state() is State.HEALTHY:
+                await self._release()
+        except VkError as error:
+            log.warning("pods not held or released", extra={"node": self._node, "error": str(error)})
+
+    async def _hold(self) -> None:
+        concerned = [pod for pod in self._pods.items.values() if asks(pod) or is_held(pod)]
+        if not concerned:
+            return
+        nodes = [
+            node.metadata
+            async for page in self._parent.pages(NODES, type=Node)
+            for node in page.items
+            if node.metadata.name != self._node and takes_pods(node)
+        ]
+        for pod in concerned:
+            await self._judge(pod, nodes)
+
+    async def _judge(self, pod: Pod, nodes: list[Metadata]) -> None:
+        wanted = asks(pod) and not could_run(pod, nodes)
+        if wanted and not is_held(pod):
+            if await self._patch(pod, hold_patch(pod)):
+                message = "its member is lost and no other Ready node fits it: it is kept there"
+                self._recorder.event(PODS, pod.metadata, "Warning", wellknown.POD_HELD, message)
+        elif not wanted and is_held(pod):
+            await self._patch(pod, release_patch(pod))
+
+    async def _release(self) -> None:
+        held = [pod for pod in self._pods.items.values() if is_held(pod)]
+        if not held:
+            return
+        node = await self._parent.get(NODES, self._node, type=Node)
+        taints = msgspec.json.decode(node.spec, type=_Spec).taints
+        if any(taint.key in DEAD_NODE_TAINTS for taint in taints):
+            return  # Kubernetes will take them off; a pod that gets its seconds back before would be evicted
+        for pod in held:
+            await self._patch(pod, release_patch(pod))
+
+    async def _patch(self, pod: Pod, patch: dict[str, object]) -> bool:
+        """Whether it was written; if not, the pod has changed and is looked at again."""
+        try:
+            written = await self._parent.patch(PODS, pod.metadata.name, patch, pod.metadata.namespace, type=Pod)
+        except (ConflictError, NotFoundError):
+            self._changed.set()
+            return False
+        self._pods.observe(written)
+        return True

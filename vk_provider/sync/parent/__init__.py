@@ -1,0 +1,1 @@
+"""What is watched or done once for the parent, for all members."""

@@ -1,0 +1,97 @@
+"""Writes the status of parent pods: only what changed, and only once.
+
+The writer owns the memory of what it last brought into agreement, as hashes of the bytes on both sides: an event that
+changes neither costs no decoding. `PodLoop` calls it, never twice at a time for one pod.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from vk_provider.errors import ConflictError, NotFoundError
+from vk_provider.kube.client import Client, PatchType
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Pod
+from vk_provider.kube.resources import PODS
+from vk_provider.translate.pods import status as translate
+
+log = logging.getLogger(__name__)
+
+
+class StatusWriter:
+    """See the module's text."""
+
+    def __init__(self, parent: Client, parent_pods: Informer[Pod]) -> None:
+        self._parent, self._parent_pods = parent, parent_pods
+        self._agreed: dict[str, int] = {}  # parent key -> hash of both sides when they last agreed
+
+    async def reflect(self, parent: Pod, member: Pod) -> None:
+        """Brings the member pod's status to the parent pod."""
+        key = parent.metadata.key
+        if self._agreed.get(key) == _signature(parent, member):
+            return
+        wanted = translate.reflected(parent, member, now=self._timestamp())
+        patch = translate.status_patch(parent, wanted)
+        written = await self._write(parent, patch)
+        # Somebody else may have written what the watch has not told yet: then the answer is not what is wanted.
+        if written is not None and (patch is None or translate.status_patch(written, wanted) is None):
+            self._agreed[key] = _signature(written, member)
+
+    async def wait(self, parent: Pod, reason: str, message: str) -> None:
+        """Shows that no container of the pod can start yet, and why."""
+        await self._write(parent, translate.status_patch(parent, translate.waiting(parent, reason, message)))
+
+    async def fail(self, parent: Pod, reason: str, message: str) -> None:
+        """Makes the pod Failed, for good."""
+        await self._write(
+            parent, translate.status_patch(parent, translate.failed(reason, message) | translate.observed(parent))
+        )
+
+    async def lose(self, parent: Pod, message: str) -> None:
+        """Makes the pod not ready: its member is lost, and nothing is known of it."""
+        await self._write(parent, translate.lost_patch(parent, message, now=self._timestamp()))
+
+    def forget(self, key: str) -> None:
+        """Called when the parent pod is gone."""
+        self._agreed.pop(key, None)
+
+    async def _write(self, parent: Pod, patch: dict[str, Any] | None) -> Pod | None:
+        """The parent pod after the patch; None where this incarnation of it is gone."""
+        if patch is None:
+            return parent
+        for condition in patch["status"].get("conditions", ()):
+            if "$patch" not in condition and condition.get("lastTransitionTime") is None:
+                condition["lastTransitionTime"] = self._timestamp()
+        try:
+            written = await self._parent.patch(
+                PODS,
+                parent.metadata.name,
+                patch,
+                parent.metadata.namespace,
+                type=Pod,
+                patch_type=PatchType.STRATEGIC,
+                subresource="status",
+            )
+        except (NotFoundError, ConflictError):
+            return None
+        self._parent_pods.observe(written)
+        return written
+
+    def _timestamp(self) -> str:
+        return self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _signature(parent: Pod, member: Pod) -> int:
+    """Of everything that `translate.reflected` reads and that can change during a pod's life."""
+    removed = member.metadata.deletion_timestamp is not None and parent.metadata.deletion_timestamp is None
+    return hash(
+        (
+            parent.metadata.uid,
+            parent.metadata.generation,
+            bytes(parent.status),
+            member.metadata.uid,
+            removed,
+            bytes(member.status),
+        )
+    )

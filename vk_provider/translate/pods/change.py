@@ -1,0 +1,163 @@
+"""What has changed of a parent pod and may be changed in the running member pod.
+
+Images and resources are patched where the parent pod has changed since they were applied last *and* the member pod
+differs: what the member's admission has made of them is the member's.
+(https://kubernetes.io/docs/concepts/workloads/pods/#pod-update-and-replacement)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from vk_provider.api import wellknown
+from vk_provider.kube.objects import Pod, fields
+from vk_provider.translate.pods import applied
+from vk_provider.translate.pods.pod import Target, member_pod, member_spec
+
+# The member's API server sets them to those of the node when it binds the pod.
+_SET_AT_BINDING: Final = frozenset({"topology.kubernetes.io/zone", "topology.kubernetes.io/region"})
+
+
+@dataclass(frozen=True)
+class Change:
+    """One strategic merge patch to the pod or to one of its subresources."""
+
+    subresource: str
+    patch: dict[str, Any]
+
+
+def changes(parent: Pod, member: Pod, target: Target) -> list[Change]:
+    """The patches that bring the member pod up to date; none where it is. Each carries the member pod's UID.
+
+    In that order: the last one also writes down that all were sent.
+    """
+    wanted = member_pod(parent, target)
+    spec = fields(member.spec)
+    before = applied.decode(member.metadata.annotations.get(wellknown.APPLIED, ""))
+    after = applied.record(wanted["spec"])
+    stale = {part for part in before.keys() | after.keys() if before.get(part) != after.get(part)}
+    found: list[Change] = []
+    if resized := _resources(wanted["spec"], spec, stale):
+        found.append(Change("resize", {"spec": resized}))
+    if added := _ephemeral(parent, spec, target):
+        found.append(Change("ephemeralcontainers", {"spec": {"ephemeralContainers": added}}))
+    main: dict[str, Any] = {}
+    if metadata := _metadata(wanted["metadata"], member):
+        main["metadata"] = metadata
+    if changed := _spec(wanted["spec"], spec, stale):
+        main["spec"] = changed
+    if main:
+        found.append(Change("", main))
+    return [_with_uid(change, member.metadata.uid) for change in found]
+
+
+def _with_uid(change: Change, uid: str) -> Change:
+    metadata = {**change.patch.get("metadata", {}), "uid": uid}
+    return Change(change.subresource, {**change.patch, "metadata": metadata})
+
+
+def _metadata(wanted: Mapping[str, Any], member: Pod) -> dict[str, Any]:
+    """Only keys that are the parent's are added, changed or removed; what the member adds is the member's."""
+    keys = _earlier_keys(member)
+    changed: dict[str, Any] = {}
+    for field, new, old, earlier in (
+        ("labels", wanted["labels"], member.metadata.labels, keys[0]),
+        ("annotations", wanted["annotations"], member.metadata.annotations, keys[1]),
+    ):
+        difference: dict[str, str | None] = {
+            key: value for key, value in new.items() if old.get(key) != value and key not in _SET_AT_BINDING
+        }
+        difference |= {key: None for key in earlier if key not in new and key in old}
+        if difference:
+            changed[field] = difference
+    return changed
+
+
+def _earlier_keys(member: Pod) -> tuple[list[str], list[str]]:
+    try:
+        return msgspec.json.decode(
+            member.metadata.annotations.get(wellknown.METADATA_KEYS, "[[],[]]"), type=tuple[list[str], list[str]]
+        )
+    except msgspec.DecodeError:
+        return [], []  # somebody in the member changed it; it is put right with the other annotations
+
+
+def _spec(wanted: Mapping[str, Any], actual: Mapping[str, Any], stale: Set[str]) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
+    for kind in ("containers", "initContainers"):
+        images = {container["name"]: container.get("image") for container in actual.get(kind) or ()}
+        different = [
+            {"name": container["name"], "image": container["image"]}
+            for container in wanted.get(kind) or ()
+            if applied.image(kind, container["name"]) in stale
+            and container.get("image")
+            and container["name"] in images
+            and images[container["name"]] != container["image"]
+        ]
+        if different:
+            changed[kind] = different
+    deadline = wanted.get("activeDeadlineSeconds")
+    # It can only be set or shortened.
+    if deadline is not None and deadline < actual.get("activeDeadlineSeconds", deadline + 1):
+        changed["activeDeadlineSeconds"] = deadline
+    if tolerations := _tolerations(wanted.get("tolerations") or [], actual.get("tolerations") or []):
+        changed["tolerations"] = tolerations
+    return changed
+
+
+def _tolerations(wanted: list[dict[str, Any]], actual: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The list to set, or an empty one: tolerations can be added, and of those there only the seconds may change."""
+
+    def key(entry: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+        return tuple(sorted((name, value) for name, value in entry.items() if name != "tolerationSeconds"))
+
+    asked = {key(entry) for entry in wanted}
+    members = [entry for entry in actual if key(entry) not in asked]
+    if all(entry in actual for entry in wanted) and all(entry in wanted or entry in members for entry in actual):
+        return []
+    return members + wanted
+
+
+def _resources(wanted: Mapping[str, Any], actual: Mapping[str, Any], stale: Set[str]) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
+    for kind in ("containers", "initContainers"):
+        have = {container["name"]: container.get("resources") or {} for container in actual.get(kind) or ()}
+        different = [
+            {"name": container["name"], "resources": resources}
+            for container in wanted.get(kind) or ()
+            if applied.resources(kind, container["name"]) in stale
+            and (resources := applied.resizable(container.get("resources")))
+            and container["name"] in have
+            and _differ(resources, have[container["name"]])
+        ]
+        if different:
+            changed[kind] = different
+    pod_level = applied.resizable(wanted.get("resources"))
+    if applied.resources() in stale and pod_level and _differ(pod_level, actual.get("resources") or {}):
+        changed["resources"] = pod_level
+    return changed
+
+
+def _differ(wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> bool:
+    """Whether what is wanted is not there; defaults that the member added do not count."""
+    return any(
+        (actual.get(kind) or {}).get(name) != value
+        for kind, quantities in wanted.items()
+        for name, value in quantities.items()
+    )
+
+
+def _ephemeral(parent: Pod, actual: Mapping[str, Any], target: Target) -> list[dict[str, Any]]:
+    spec = fields(parent.spec)
+    have = {container["name"] for container in actual.get("ephemeralContainers") or ()}
+    missing = [container for container in spec.get("ephemeralContainers") or () if container["name"] not in have]
+    if not missing:
+        return []
+    # The same rules as for other containers (environment, field references, mounts): translated as if they were some.
+    spec["containers"] += missing
+    translated: list[dict[str, Any]] = member_spec(spec, parent, target)["containers"]
+    return translated[-len(missing) :]

@@ -1,0 +1,1 @@
+"""Decisions about what is known of a member: its health, and the freeze."""
