@@ -20,11 +20,11 @@ from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, decode
 from vk_provider.config import Settings
 from vk_provider.errors import ConfigError, UnreachableError, VkError
+from vk_provider.kube.backoff import full_jitter
 from vk_provider.kube.client import Client
 from vk_provider.kube.credentials import Credentials
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Object
-from vk_provider.kube.workqueue import full_jitter
 from vk_provider.member import Member
 from vk_provider.parent import connect
 from vk_provider.sync.membership import leave

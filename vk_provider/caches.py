@@ -10,7 +10,7 @@ from vk_provider.api import wellknown
 from vk_provider.errors import UnreachableError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Node, Pod
+from vk_provider.kube.objects import Node, PartialObject, Pod
 from vk_provider.kube.resources import LEASES, NAMESPACES, NODES, PODS
 from vk_provider.sync.dependents.copies import Copies
 from vk_provider.sync.dependents.reflections import Reflections
@@ -28,8 +28,8 @@ class Caches:
     member_pods: Informer[Pod]
     others: Informer[Usage]
     nodes: Informer[MemberNode]
-    namespaces: Informer[Named]
-    leases: Informer[Named]  # of the member's nodes: a sign of life every few seconds, nobody reads them
+    namespaces: Informer[PartialObject]
+    leases: Informer[PartialObject]  # of the member's nodes: a sign of life every few seconds, nobody reads them
     copies: Copies
     reflections: Reflections
 
@@ -47,8 +47,8 @@ class Caches:
                 keep=usage,
             ),
             nodes=Informer(member, NODES, Node, keep=member_node),
-            namespaces=Informer(member, NAMESPACES, Named),
-            leases=Informer(member, LEASES, Named, namespace="kube-node-lease"),
+            namespaces=Informer(member, NAMESPACES, PartialObject),
+            leases=Informer(member, LEASES, PartialObject, namespace="kube-node-lease"),
             copies=Copies.of(member, names),
             reflections=Reflections.of(member, names),
         )

@@ -22,7 +22,7 @@ from vk_provider.config import Settings
 from vk_provider.errors import UnreachableError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named
+from vk_provider.kube.objects import PartialObject
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kubelet.backend import Backend
 from vk_provider.kubelet.metrics import MemberMetrics
@@ -66,7 +66,7 @@ class Parent:
     host: str
     port: str
     kubelet_address: str
-    namespaces: Informer[Named]
+    namespaces: Informer[PartialObject]
     services: ParentServices
     recorder: Recorder
     freeze: Freeze

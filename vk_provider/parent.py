@@ -25,12 +25,12 @@ from vk_provider.errors import (
     VkError,
 )
 from vk_provider.kube.auth import IN_CLUSTER
+from vk_provider.kube.backoff import full_jitter
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named
+from vk_provider.kube.objects import PartialObject
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES
-from vk_provider.kube.workqueue import full_jitter
 from vk_provider.member import Parent
 from vk_provider.sync.parent.services import ParentServices
 from vk_provider.translate.dependents.services import EndpointSlice
@@ -76,9 +76,9 @@ def _heals(error: VkError) -> bool:
 
 
 async def _connect(client: Client, settings: Settings, freeze: Freeze) -> Parent:
-    system = await client.get(NAMESPACES, "kube-system", type=Named)
+    system = await client.get(NAMESPACES, "kube-system", type=PartialObject)
     try:
-        await client.list(MEMBER_CLUSTERS, type=Named)
+        await client.list(MEMBER_CLUSTERS, type=PartialObject)
     except NotFoundError as error:
         raise ConfigError(
             f"{client.server} does not know MemberClusters",
@@ -92,7 +92,7 @@ async def _connect(client: Client, settings: Settings, freeze: Freeze) -> Parent
         host=host,
         port=port,
         kubelet_address=settings.kubelet_address or _own_address(client),
-        namespaces=Informer(client, NAMESPACES, Named),
+        namespaces=Informer(client, NAMESPACES, PartialObject),
         services=ParentServices(client),
         recorder=Recorder(client),
         freeze=freeze,

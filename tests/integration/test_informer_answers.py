@@ -263,7 +263,7 @@ async def test_a_server_that_went_back_in_time_is_listed_before_it_is_watched() 
         return await stream(request, *backup, bookmark(50, end_of_list=True), changed)
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        seen.informer.on_rewind(lambda: rewinds.append(seen.names))
+        seen.informer.on_restore(lambda: rewinds.append(seen.names))
         await eventually_here(lambda: ("changed", "same") in seen.calls, "it watches on")
         assert sorted(seen.calls[4:-1]) == [
             ("added", "back"),
@@ -287,9 +287,9 @@ async def test_who_hears_of_a_restore_from_another_lists_anew_and_tells_it_on() 
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
         rewinds: list[str] = []
-        seen.informer.on_rewind(lambda: rewinds.append(seen.informer.items["ns/a"].metadata.resource_version))
+        seen.informer.on_restore(lambda: rewinds.append(seen.informer.items["ns/a"].metadata.resource_version))
         await eventually_here(lambda: seen.names == {"a"}, "it watches")
-        client.went_back()
+        client.note_restore()
         await eventually_here(lambda: rewinds == ["20"], "it is told once the list has come")
         assert client.restores == 1
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from tests.gateway import Gateway, bookmark, event, item, stream
 from tests.waiting import eventually_here
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named
+from vk_provider.kube.objects import PartialObject
 from vk_provider.kube.resources import NAMESPACES
 from vk_provider.sync.dependents.namespaces import NamespaceLoop
 from vk_provider.translate.names import Names
@@ -25,7 +25,7 @@ async def test_a_loop_that_has_ended_hears_no_more_of_the_parent_whose_namespace
         return await stream(request, event("DELETED", shop(6)))
 
     async with Gateway(script) as gateway, gateway.client() as client, asyncio.TaskGroup() as group:
-        namespaces: Informer[Named] = Informer(client, NAMESPACES, Named)
+        namespaces: Informer[PartialObject] = Informer(client, NAMESPACES, PartialObject)
         watching = group.create_task(namespaces.run())
         await namespaces.synced.wait()
         loop = NamespaceLoop(Names("alpha", "it"), client, client, namespaces, namespaces, in_use=lambda _: False)

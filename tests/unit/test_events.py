@@ -6,14 +6,14 @@ import msgspec
 
 from tests.unit.pods import Manifest, pod
 from vk_provider.kube.objects import encode
-from vk_provider.kube.recorder import Told
+from vk_provider.kube.recorder import ForwardedEvent
 from vk_provider.sync.pods.events import MemberEvent
 
 PARENT = pod().metadata
 ABOUT = {"kind": "Pod", "name": "web-1", "namespace": "shop", "uid": "m-1"}
 
 
-def told(**fields: object) -> Told:
+def told(**fields: object) -> ForwardedEvent:
     metadata: Manifest = {"name": "web-1.17", "uid": "e-1", "creationTimestamp": "2026-03-01T10:00:00Z"}
     body = {"metadata": metadata, "involvedObject": ABOUT, "type": "Warning", "reason": "BackOff", **fields}
     return msgspec.json.decode(encode(body), type=MemberEvent).told(PARENT, "alpha")

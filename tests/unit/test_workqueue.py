@@ -10,11 +10,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvloop
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vk_provider.errors import ApiError, UnreachableError
-from vk_provider.kube.workqueue import WorkQueue, full_jitter
+from vk_provider.kube.workqueue import WorkQueue
 
 pytestmark = pytest.mark.looptime
 
@@ -325,17 +323,6 @@ async def test_troubles_that_last_are_logged_now_and_then(caplog: pytest.LogCapt
         await passes(3600)
     assert len(log.starts) > 100
     assert [record.__dict__["attempt"] for record in caplog.records][:4] == [3, 30, 60, 90]
-
-
-@given(st.integers(1, 2000), st.randoms(use_true_random=False))
-def test_jitter_is_full_and_within_bounds(attempt: int, rng: random.Random) -> None:
-    assert 0 <= full_jitter(attempt, base=0.1, cap=30, rng=rng) <= min(30, 0.1 * 2.0 ** min(attempt - 1, 30))
-
-
-def test_jitter_spreads_over_the_whole_range() -> None:
-    rng = random.Random(7)
-    waits = [full_jitter(5, base=1, cap=30, rng=rng) for _ in range(200)]
-    assert min(waits) < 1.6 and max(waits) > 14.4
 
 
 def test_delays_too_short_for_a_timer_count_as_delays_in_uvloop_too() -> None:

@@ -11,7 +11,7 @@ from vk_provider.cli.members import find_member
 from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.terminal import say
 from vk_provider.errors import VkError
-from vk_provider.kube.objects import Named
+from vk_provider.kube.objects import PartialObject
 
 
 @click.command(short_help="Agree to what the provider waits for.")
@@ -34,7 +34,7 @@ async def _confirm(parent: Parent, name: str, new_cluster: bool) -> None:
         check(cluster, new_cluster)
         value = wellknown.CONFIRM_NEW_CLUSTER if new_cluster else wellknown.CONFIRM_ORPHANS
         body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {wellknown.CONFIRM: value}}}
-        await client.patch(MEMBER_CLUSTERS, name, body, type=Named)
+        await client.patch(MEMBER_CLUSTERS, name, body, type=PartialObject)
 
 
 def check(cluster: MemberCluster, new_cluster: bool) -> None:

@@ -16,7 +16,7 @@ from vk_provider.cli.terminal import progress, say
 from vk_provider.cli.watching import until
 from vk_provider.errors import ConfigError, ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Condition, Named, Node, Object, fields
+from vk_provider.kube.objects import Condition, Node, Object, PartialObject, fields
 from vk_provider.kube.resources import NODES
 
 _ATTEMPTS: Final = 10  # at a Node that others write at the same time
@@ -54,7 +54,7 @@ async def _fence(parent: Parent, name: str, seconds: float) -> None:
         _check(cluster, await _ready(client, cluster.node_name))
         stated = client.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
         body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {wellknown.FENCED: stated}}}
-        await client.patch(MEMBER_CLUSTERS, name, body, type=Named)
+        await client.patch(MEMBER_CLUSTERS, name, body, type=PartialObject)
         if cluster.metadata.deletion_timestamp is not None:
             return  # the provider waits for the statement to let it go, with its node and pods
         with progress(f"waiting for node {cluster.node_name} to be not Ready"):
@@ -95,7 +95,7 @@ async def _until_not_ready(client: Client, cluster: MemberCluster, seconds: floa
     except TimeoutError as error:
         name = cluster.metadata.name
         body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {wellknown.FENCED: None}}}
-        await client.patch(MEMBER_CLUSTERS, name, body, type=Named)
+        await client.patch(MEMBER_CLUSTERS, name, body, type=PartialObject)
         raise VkError(
             f"node {cluster.node_name} is still Ready after {seconds:g} s: {name} may have answered",
             reason="Timeout",
@@ -114,7 +114,7 @@ async def _taint(client: Client, cluster: MemberCluster, *, present: bool) -> No
         metadata = {"uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version}
         body = {"metadata": metadata, "spec": {"taints": [*others, wanted] if present else others}}
         try:
-            await client.patch(NODES, cluster.node_name, body, type=Named)
+            await client.patch(NODES, cluster.node_name, body, type=PartialObject)
             return
         except ConflictError:
             continue  # somebody wrote the Node in between: read it again

@@ -20,7 +20,7 @@ from vk_provider.cli.watching import until_member
 from vk_provider.errors import ConfigError, NotFoundError, UnreachableError, VkError
 from vk_provider.kube.auth import Kubeconfig
 from vk_provider.kube.client import Client, PatchType
-from vk_provider.kube.objects import Named, Object, encode, fields
+from vk_provider.kube.objects import Object, PartialObject, encode, fields
 from vk_provider.kube.resources import NAMESPACES, NODES, SECRETS
 from vk_provider.sync.membership.access import Facts, examine
 
@@ -149,7 +149,7 @@ async def _examine(name: str, member: Kubeconfig) -> Facts:
 async def _check(client: Client, request: _Request, facts: Facts) -> MemberCluster | None:
     """The member of that name as it is now. Raises ConfigError where the join would collide with something."""
     name = request.name
-    system = await client.get(NAMESPACES, "kube-system", type=Named)
+    system = await client.get(NAMESPACES, "kube-system", type=PartialObject)
     if system.metadata.uid == facts.cluster_uid:
         raise ConfigError(
             f"{name}: this kubeconfig leads to the parent itself",
@@ -191,7 +191,7 @@ async def _check_node(client: Client, node: str, request: _Request, others: dict
                 remedy="pass another --node-name",
             )
     try:
-        present = await client.get(NODES, node, type=Named)
+        present = await client.get(NODES, node, type=PartialObject)
     except NotFoundError:
         return
     if present.metadata.labels.get(CLUSTER_LABEL) != request.name:
@@ -204,7 +204,7 @@ async def _check_node(client: Client, node: str, request: _Request, others: dict
 
 async def _check_secret(client: Client, request: _Request) -> None:
     try:
-        present = await client.get(SECRETS, request.secret, SYSTEM_NAMESPACE, type=Named)
+        present = await client.get(SECRETS, request.secret, SYSTEM_NAMESPACE, type=PartialObject)
     except NotFoundError:
         return
     if present.metadata.labels.get(CLUSTER_LABEL) != request.name:

@@ -26,6 +26,7 @@ from vk_provider.kube import transport
 from vk_provider.kube.credentials import Credentials
 from vk_provider.kube.objects import encode
 from vk_provider.kube.resources import Resource
+from vk_provider.kube.timestamps import rfc3339
 
 T = TypeVar("T")
 
@@ -82,6 +83,10 @@ class Client:
         if self._parsed[0] != self._date:
             self._parsed = self._date, parsedate_to_datetime(self._date)
         return self._parsed[1] + timedelta(seconds=time.monotonic() - self._date_at)
+
+    def timestamp(self) -> str:
+        """`server_time` as the API writes it: RFC 3339, whole seconds."""
+        return rfc3339(self.server_time())
 
     async def __aenter__(self) -> Client:
         return self
@@ -235,7 +240,7 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise transport.unreachable(self.server, error) from error
 
-    def went_back(self) -> None:
+    def note_restore(self) -> None:
         """The server was found to have gone back in time. Who watches it must list anew: the versions of the server may
         have caught up with theirs before they look.
         """

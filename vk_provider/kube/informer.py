@@ -30,10 +30,10 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from vk_provider.errors import ApiError, GoneError, InvalidError, VkError, api_error
+from vk_provider.kube.backoff import full_jitter
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Metadata, newer
 from vk_provider.kube.resources import Resource
-from vk_provider.kube.workqueue import full_jitter
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class Informer(Generic[T]):
             handler(None, item)
 
     @contextmanager
-    def heard(self, handler: Handler[T]) -> Iterator[None]:
+    def subscribed(self, handler: Handler[T]) -> Iterator[None]:
         """`on_change` within the block only: for those that end before the informer does."""
         self.on_change(handler)
         try:
@@ -144,7 +144,7 @@ class Informer(Generic[T]):
         finally:
             self._handlers.remove(handler)
 
-    def on_rewind(self, handler: Callable[[], None]) -> None:
+    def on_restore(self, handler: Callable[[], None]) -> None:
         """Registers what is called when the server was found to have gone back in time, after `items` has followed.
 
         What was written since the backup is undone, so memories of one's own writes are worth nothing.
@@ -306,7 +306,7 @@ class Informer(Generic[T]):
         self.synced.set()
         if found:
             if listing.restores == self._client.restores:  # nobody has said so yet
-                self._client.went_back()
+                self._client.note_restore()
             self._restores = self._client.restores
             log.warning("server went back in time", extra={"path": self._path, "from": listing.newest, "to": version})
         if found or told:

@@ -36,13 +36,13 @@ class Metadata(msgspec.Struct, rename="camel", gc=False):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-class Described(Protocol):
+class HasMetadata(Protocol):
     """Anything with metadata."""
 
     metadata: Metadata
 
 
-ObjectT = TypeVar("ObjectT", bound=Described)
+ObjectT = TypeVar("ObjectT", bound=HasMetadata)
 
 
 class Object(msgspec.Struct, gc=False):
@@ -66,7 +66,7 @@ class Node(Object, gc=False):
     """A Node."""
 
 
-class Named(msgspec.Struct, gc=False):
+class PartialObject(msgspec.Struct, gc=False):
     """An object of which only the metadata matters."""
 
     metadata: Metadata

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from vk_provider.errors import ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client, PatchType
-from vk_provider.kube.objects import Metadata, Named
+from vk_provider.kube.objects import Metadata, PartialObject
 from vk_provider.kube.resources import EVENTS, Resource
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _COMPONENT: Final = "vk-provider"
 
 
 @dataclass(frozen=True)
-class Told:
+class ForwardedEvent:
     """An Event that somebody else told. Times are RFC 3339."""
 
     name: str  # the same whenever this Event is told again, and no other's
@@ -46,7 +46,7 @@ class _Entry:
     type: str
     reason: str
     message: str
-    told: Told | None = None
+    told: ForwardedEvent | None = None
 
     @property
     def namespace(self) -> str:
@@ -73,7 +73,9 @@ class Recorder:
         self._recent[key] = now
         self._put(_Entry(resource, about, type, reason, message))
 
-    def tell_again(self, resource: Resource, about: Metadata, type: str, reason: str, message: str, told: Told) -> None:
+    def forward(
+        self, resource: Resource, about: Metadata, type: str, reason: str, message: str, told: ForwardedEvent
+    ) -> None:
         """Queues somebody else's Event, the first time or with a new count. Never blocks, never raises."""
         self._put(_Entry(resource, about, type, reason, message, told))
 
@@ -95,7 +97,7 @@ class Recorder:
         except asyncio.QueueFull:
             log.debug("event dropped", extra={"reason": entry.reason, "object": entry.metadata.key})
 
-    async def _write(self, entry: _Entry, told: Told) -> None:
+    async def _write(self, entry: _Entry, told: ForwardedEvent) -> None:
         key = (entry.namespace, told.name)
         if key not in self._written:
             try:
@@ -113,11 +115,13 @@ class Recorder:
 
     async def _create(self, entry: _Entry) -> None:
         now = self._client.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
-        await self._client.create(EVENTS, _event(entry, now), entry.namespace, type=Named)
+        await self._client.create(EVENTS, _event(entry, now), entry.namespace, type=PartialObject)
 
-    async def _count(self, entry: _Entry, told: Told) -> None:
+    async def _count(self, entry: _Entry, told: ForwardedEvent) -> None:
         body = {"count": told.count, "lastTimestamp": told.last, "message": _shortened(entry.message)}
-        await self._client.patch(EVENTS, told.name, body, entry.namespace, type=Named, patch_type=PatchType.MERGE)
+        await self._client.patch(
+            EVENTS, told.name, body, entry.namespace, type=PartialObject, patch_type=PatchType.MERGE
+        )
 
 
 def _event(entry: _Entry, now: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 from vk_provider.errors import ApiError, VkError
+from vk_provider.kube.backoff import full_jitter
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +22,6 @@ K = TypeVar("K", bound=Hashable)
 
 # Returns None when the key is settled, or the seconds after which to look at it again.
 Reconcile = Callable[[K], Awaitable[float | None]]
-
-
-def full_jitter(attempt: int, *, base: float, cap: float, rng: random.Random) -> float:
-    """Seconds to wait before attempt number `attempt` (from 1): uniform in (0, min(cap, base * 2^(attempt-1)))."""
-    return rng.uniform(0, min(cap, base * 2.0 ** min(attempt - 1, 30)))
 
 
 class WorkQueue(Generic[K]):

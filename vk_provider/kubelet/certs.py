@@ -29,7 +29,7 @@ from cryptography.x509.oid import NameOID
 
 from vk_provider.errors import ConfigError, UnreachableError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Condition, Metadata, Named, Payload
+from vk_provider.kube.objects import Condition, Metadata, PartialObject, Payload
 from vk_provider.kube.resources import CONFIG_MAPS, Resource
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ async def request_identity(parent: Client, node: str, address: str) -> Identity:
             ]
         },
     }
-    await parent.patch(CSRS, csr.metadata.name, approval, type=Named, subresource="approval")
+    await parent.patch(CSRS, csr.metadata.name, approval, type=PartialObject, subresource="approval")
     certificate = await _signed(parent, csr.metadata.name)
     parsed = x509.load_pem_x509_certificate(certificate)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

@@ -21,9 +21,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from vk_provider.errors import VkError
+from vk_provider.kube.backoff import full_jitter
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import encode
-from vk_provider.kube.workqueue import full_jitter
 from vk_provider.kubelet.auth import Gate
 from vk_provider.kubelet.backend import Backend
 from vk_provider.kubelet.certs import client_ca, front_context, request_identity, server_context

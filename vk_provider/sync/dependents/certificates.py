@@ -25,7 +25,7 @@ from vk_provider.api import wellknown
 from vk_provider.errors import ConflictError, NotFoundError, UnreachableError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Payload, Pod, pod_phase
+from vk_provider.kube.objects import PartialObject, Payload, Pod, pod_phase
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES, POD_CERTIFICATE_REQUESTS, PODS, SECRETS, SERVICE_ACCOUNTS
 from vk_provider.kube.workqueue import WorkQueue
@@ -157,8 +157,10 @@ class CertificateLoop:
 
     async def _ask(self, pod: Pod, sources: list[CertificateSource]) -> list[_Asked]:
         """Makes a key for each source, and a request in the parent."""
-        account = await self._parent.get(SERVICE_ACCOUNTS, service_account(pod), pod.metadata.namespace, type=Named)
-        node = await self._parent.get(NODES, self._names.node, type=Named)
+        account = await self._parent.get(
+            SERVICE_ACCOUNTS, service_account(pod), pod.metadata.namespace, type=PartialObject
+        )
+        node = await self._parent.get(NODES, self._names.node, type=PartialObject)
         asked = []
         for source in sources:
             key, stub = await asyncio.to_thread(_make_key, source.key_type)

@@ -14,7 +14,7 @@ from vk_provider.api import wellknown
 from vk_provider.errors import ConflictError, NotFoundError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, Named
+from vk_provider.kube.objects import Metadata, PartialObject
 from vk_provider.kube.resources import NAMESPACES
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.translate.names import Names
@@ -32,8 +32,8 @@ class NamespaceLoop:
         names: Names,
         parent: Client,
         member: Client,
-        parent_namespaces: Informer[Named],
-        member_namespaces: Informer[Named],
+        parent_namespaces: Informer[PartialObject],
+        member_namespaces: Informer[PartialObject],
         *,
         in_use: Callable[[str], bool],
     ) -> None:
@@ -48,10 +48,10 @@ class NamespaceLoop:
         for namespace in self._member_namespaces.items.values():
             if self._names.owns(namespace.metadata.labels):
                 self.queue.add(_parent_name(namespace.metadata))
-        with self._parent_namespaces.heard(self._parent_changed):
+        with self._parent_namespaces.subscribed(self._parent_changed):
             await self.queue.run()
 
-    def _parent_changed(self, before: Named | None, after: Named | None) -> None:
+    def _parent_changed(self, before: PartialObject | None, after: PartialObject | None) -> None:
         if before is not None and after is None:
             self.queue.add(before.metadata.name)
 
@@ -70,9 +70,9 @@ class NamespaceLoop:
             },
         }
         try:
-            namespace = await self._member.create(NAMESPACES, body, type=Named)
+            namespace = await self._member.create(NAMESPACES, body, type=PartialObject)
         except ConflictError:
-            namespace = await self._member.get(NAMESPACES, name, type=Named)
+            namespace = await self._member.get(NAMESPACES, name, type=PartialObject)
         self._member_namespaces.observe(namespace)
         return namespace.metadata.uid
 
@@ -85,7 +85,7 @@ class NamespaceLoop:
         if self._in_use(ours.metadata.name):
             return _LOOK_AGAIN
         try:
-            await self._parent.get(NAMESPACES, parent_namespace, type=Named)
+            await self._parent.get(NAMESPACES, parent_namespace, type=PartialObject)
             return _LOOK_AGAIN  # the cache is behind
         except NotFoundError:
             pass

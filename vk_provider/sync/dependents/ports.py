@@ -24,6 +24,6 @@ class Source(Protocol):
 
     def slices_of(self, service: str) -> frozenset[str]: ...
 
-    def heard(
+    def subscribed(
         self, service: Handler[Object], slice: Handler[ParentSlice], rewound: Callable[[], None]
     ) -> AbstractContextManager[None]: ...

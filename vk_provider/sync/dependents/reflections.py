@@ -12,7 +12,7 @@ from typing import Any
 from vk_provider.errors import ConflictError, InvalidError, NameTakenError, NotFoundError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, Named, Object
+from vk_provider.kube.objects import Metadata, Object, PartialObject
 from vk_provider.kube.resources import ENDPOINT_SLICES, SERVICES, Resource
 from vk_provider.translate.dependents.services import (
     EndpointSlice,
@@ -122,7 +122,7 @@ class Reflections:
 
     async def _is_ours(self, resource: Resource, name: str, namespace: str) -> bool:
         try:
-            found = await self._member.get(resource, name, namespace, type=Named)
+            found = await self._member.get(resource, name, namespace, type=PartialObject)
             return self._names.owns(found.metadata.labels)
         except NotFoundError:
             return True  # it has just gone

@@ -21,7 +21,7 @@ from typing import Final, Literal
 from vk_provider.api import wellknown
 from vk_provider.errors import ForbiddenError, InvalidError, NameTakenError, NotFoundError
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Described, Object, Pod
+from vk_provider.kube.objects import HasMetadata, Object, Pod
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import ENDPOINT_SLICES, SERVICES, Resource
 from vk_provider.kube.workqueue import WorkQueue
@@ -105,7 +105,7 @@ class ServiceLoop:
             self._use(self._names.parent_key(pod.metadata).partition("/")[0])
         parent_pods.on_change(self._parent_pod_changed)
         member_pods.on_change(self._member_pod_changed)
-        with self._parent.heard(self._service_changed, self._slice_changed, self._rewound):
+        with self._parent.subscribed(self._service_changed, self._slice_changed, self._rewound):
             self._ours.services.on_change(self._our_service_changed)
             self._ours.slices.on_change(self._our_slice_changed)
             await self.queue.run()
@@ -250,7 +250,7 @@ class ServiceLoop:
         await self._ours.put_slice(manifest)
         return None
 
-    async def _remove(self, resource: Resource, existing: Described | None) -> float | None:
+    async def _remove(self, resource: Resource, existing: HasMetadata | None) -> float | None:
         """Deletes what the parent no longer has, or gives the seconds until it may be time to."""
         if existing is None:
             return None

@@ -11,7 +11,7 @@ import msgspec
 from vk_provider.api import wellknown
 from vk_provider.errors import ConfigError, ForbiddenError, UnauthorizedError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Named
+from vk_provider.kube.objects import PartialObject
 from vk_provider.kube.resources import ACCESS_REVIEWS, NAMESPACES
 
 # Group, resource, verbs: everything that the provider must be able to do in a member. manifests/member/rbac.yaml grants
@@ -63,7 +63,7 @@ async def identify(client: Client, expected: str, *, member: str, deadline: floa
     """
     body = await client.request("GET", NAMESPACES.path("kube-system"), deadline=deadline)
     try:
-        found = msgspec.json.decode(body, type=Named).metadata.uid
+        found = msgspec.json.decode(body, type=PartialObject).metadata.uid
     except msgspec.DecodeError as error:
         raise VkError(f"{client.server} does not answer as an API server", reason="NotKubernetes") from error
     if found != expected:
@@ -84,7 +84,7 @@ async def examine(client: Client) -> Facts:
     try:
         version = msgspec.json.decode(await client.request("GET", "/version", deadline=10), type=_Version)
         await _permissions(client)
-        system = await client.get(NAMESPACES, "kube-system", type=Named)
+        system = await client.get(NAMESPACES, "kube-system", type=PartialObject)
     except UnauthorizedError as error:
         raise ConfigError(
             f"{client.server} does not accept the credential: {error.message}",

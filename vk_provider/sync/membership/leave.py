@@ -22,7 +22,7 @@ from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.errors import ConfigError, ConflictError, NotFoundError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, Named, Node, Object, Pod, fields
+from vk_provider.kube.objects import Metadata, Node, Object, PartialObject, Pod, fields
 from vk_provider.kube.resources import NODES, PODS, SECRETS
 from vk_provider.translate.pods.decide import TERMINAL
 
@@ -97,7 +97,7 @@ async def finish(parent: Client, cluster: MemberCluster) -> None:
     """Deletes the kubeconfig Secret where `join` made it, and lets the MemberCluster go."""
     reference = cluster.spec.kubeconfig_secret_ref
     try:
-        secret = await parent.get(SECRETS, reference.name, reference.namespace, type=Named)
+        secret = await parent.get(SECRETS, reference.name, reference.namespace, type=PartialObject)
         if secret.metadata.labels.get(wellknown.CLUSTER_LABEL) == cluster.metadata.name:
             await parent.delete(SECRETS, reference.name, reference.namespace, uid=secret.metadata.uid)
     except (NotFoundError, ConflictError):
@@ -113,7 +113,7 @@ async def set_finalizer(parent: Client, metadata: Metadata, *, present: bool) ->
         return
     body = {"metadata": {"uid": metadata.uid, "resourceVersion": metadata.resource_version, "finalizers": wanted}}
     try:
-        await parent.patch(MEMBER_CLUSTERS, metadata.name, body, type=Named)
+        await parent.patch(MEMBER_CLUSTERS, metadata.name, body, type=PartialObject)
     except NotFoundError:
         pass
     except ConflictError:
@@ -137,7 +137,7 @@ async def abandon(parent: Client, cluster: MemberCluster) -> Left:
             remedy=f"if it is down for certain: vk-provider fence {name} --confirmed-down",
         )
     await _remove_node(parent, cluster)
-    pods = await parent.list(PODS, type=Named, query=_of(cluster))
+    pods = await parent.list(PODS, type=PartialObject, query=_of(cluster))
     for pod in pods:
         await _delete_pod(parent, pod.metadata, grace_seconds=0)
     await finish(parent, cluster)
@@ -172,7 +172,7 @@ async def _taint(parent: Client, cluster: MemberCluster) -> None:
                 "metadata": {"uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version},
                 "spec": {"unschedulable": True, "taints": [*taints, _LEAVING]},
             }
-            await parent.patch(NODES, cluster.node_name, body, type=Named)
+            await parent.patch(NODES, cluster.node_name, body, type=PartialObject)
             return
         except NotFoundError:
             return
@@ -183,7 +183,7 @@ async def _taint(parent: Client, cluster: MemberCluster) -> None:
 async def _remove_node(parent: Client, cluster: MemberCluster) -> None:
     """Deletes the Node that stands for this member, and no other. Its Lease goes with it."""
     try:
-        node = await parent.get(NODES, cluster.node_name, type=Named)
+        node = await parent.get(NODES, cluster.node_name, type=PartialObject)
         if node.metadata.labels.get(wellknown.CLUSTER_LABEL) == cluster.metadata.name:
             await parent.delete(NODES, cluster.node_name, uid=node.metadata.uid)
     except (NotFoundError, ConflictError):

@@ -20,10 +20,10 @@ import msgspec
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberClusterStatus
 from vk_provider.errors import ConflictError, NotFoundError, VkError
+from vk_provider.kube.backoff import full_jitter
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Condition, Named, Object
+from vk_provider.kube.objects import Condition, Object, PartialObject
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.workqueue import full_jitter
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Report:
         """Takes off what somebody stated there: it has been heard. Never raises."""
         body = {"metadata": {"uid": self._metadata.uid, "annotations": {name: None}}}
         try:
-            await self._parent.patch(MEMBER_CLUSTERS, self._metadata.name, body, type=Named)
+            await self._parent.patch(MEMBER_CLUSTERS, self._metadata.name, body, type=PartialObject)
         except VkError as error:
             log.warning("annotation not removed", extra={"member": self._metadata.name, "error": str(error)})
 
@@ -118,7 +118,9 @@ class Report:
             "status": {"observedGeneration": self._metadata.generation, **status},
         }
         try:
-            await self._parent.patch(MEMBER_CLUSTERS, self._metadata.name, body, type=Named, subresource="status")
+            await self._parent.patch(
+                MEMBER_CLUSTERS, self._metadata.name, body, type=PartialObject, subresource="status"
+            )
         except (NotFoundError, ConflictError):
             pass  # gone meanwhile
         except VkError as error:

@@ -17,7 +17,7 @@ from typing import Final
 
 from vk_provider.errors import ApiError, ConflictError, NotFoundError, UnreachableError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Named, newer
+from vk_provider.kube.objects import PartialObject, newer
 from vk_provider.kube.resources import LEASES
 from vk_provider.translate.state.freeze import Freeze
 
@@ -92,16 +92,16 @@ class LeaseLoop:
                 "metadata": {"name": self._node, "ownerReferences": [owner]},
                 "spec": _spec(self._parent, self._node),
             }
-            written = await self._parent.create(LEASES, body, _NAMESPACE, type=Named)
+            written = await self._parent.create(LEASES, body, _NAMESPACE, type=PartialObject)
         self._written = written.metadata.resource_version, self._parent.restores
 
     async def _compare(self) -> None:
         """The Lease is not as it was written last: somebody else has written it since, or that never happened."""
-        found = await self._parent.get(LEASES, self._node, _NAMESPACE, type=Named)
+        found = await self._parent.get(LEASES, self._node, _NAMESPACE, type=PartialObject)
         version, restores = self._written
         if newer(version, found.metadata.resource_version) and restores == self._parent.restores:
             log.warning("server went back in time", extra={"lease": self._node, "server": self._parent.server})
-            self._parent.went_back()
+            self._parent.note_restore()
 
 
 async def renew(parent: Client, node: str) -> None:
@@ -113,10 +113,10 @@ async def renew(parent: Client, node: str) -> None:
         log.warning("lease not renewed", extra={"node": node, "error": str(error)})
 
 
-async def _write(parent: Client, node: str, version: str = "") -> Named:
+async def _write(parent: Client, node: str, version: str = "") -> PartialObject:
     """Raises ConflictError where the Lease is another version than that."""
     metadata = {"metadata": {"resourceVersion": version}} if version else {}
-    return await parent.patch(LEASES, node, metadata | {"spec": _spec(parent, node)}, _NAMESPACE, type=Named)
+    return await parent.patch(LEASES, node, metadata | {"spec": _spec(parent, node)}, _NAMESPACE, type=PartialObject)
 
 
 def _spec(parent: Client, node: str) -> dict[str, object]:

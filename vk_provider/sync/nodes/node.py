@@ -21,12 +21,12 @@ from vk_provider import __version__
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.errors import ConfigError, ConflictError, NotFoundError, VkError
+from vk_provider.kube.backoff import full_jitter
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Condition, Metadata, Named, Node, fields
+from vk_provider.kube.objects import Condition, Metadata, Node, PartialObject, fields
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES
-from vk_provider.kube.workqueue import full_jitter
 from vk_provider.translate.nodes import node as translate
 from vk_provider.translate.nodes.node import MemberNode, Offer, Usage
 from vk_provider.translate.state.health import Belief, State
@@ -215,7 +215,7 @@ class NodeLoop:
             # Taints are one list that others write too: only on the version that was read.
             patch["metadata"]["resourceVersion"] = node.metadata.resource_version
             patch["spec"] = {"taints": kept + wanted}
-        await self._parent.patch(NODES, self._name, patch, type=Named)
+        await self._parent.patch(NODES, self._name, patch, type=PartialObject)
         if lift:
             await self._forget_fence()
         self._owned = (labels, wanted, lift, set(self.known_resources))
@@ -247,7 +247,7 @@ class NodeLoop:
     async def _forget_fence(self) -> None:
         metadata = self._cluster.metadata
         body = {"metadata": {"uid": metadata.uid, "annotations": {wellknown.FENCED: None}}}
-        await self._parent.patch(MEMBER_CLUSTERS, metadata.name, body, type=Named)
+        await self._parent.patch(MEMBER_CLUSTERS, metadata.name, body, type=PartialObject)
         log.info("fence taken back", extra={"node": self._name})
 
     async def _keep_status(self) -> None:
@@ -295,7 +295,7 @@ class NodeLoop:
             NODES,
             self._name,
             {"metadata": {"uid": self.uid}, "status": status},
-            type=Named,
+            type=PartialObject,
             patch_type=PatchType.STRATEGIC,
             subresource="status",
         )

@@ -22,7 +22,7 @@ from vk_provider.api import wellknown
 from vk_provider.errors import ApiError, ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Pod, encode
+from vk_provider.kube.objects import PartialObject, Pod, encode
 from vk_provider.kube.resources import PODS, PRIORITY_CLASSES
 from vk_provider.translate.nodes.plan import PRIORITY, Outcome, Plan, Planned, Verdict, answer, shadow
 
@@ -85,7 +85,7 @@ class Question:
             "preemptionPolicy": "Never",
             "description": f"Owns the shadow pods of: vk-provider plan-failover, for node {self._plan.node}",
         }
-        owner = await self._client.create(PRIORITY_CLASSES, body, type=Named)
+        owner = await self._client.create(PRIORITY_CLASSES, body, type=PartialObject)
         self._plan = replace(self._plan, owner_uid=owner.metadata.uid)
 
     async def _ask(self, pods: Sequence[Planned]) -> None:
@@ -181,7 +181,7 @@ class Question:
 
 async def _sweep(client: Client) -> None:
     """Removes what plans that were killed have left behind."""
-    for found in await client.list(PRIORITY_CLASSES, type=Named, query={"labelSelector": wellknown.PLAN}):
+    for found in await client.list(PRIORITY_CLASSES, type=PartialObject, query={"labelSelector": wellknown.PLAN}):
         expires = found.metadata.annotations.get(wellknown.PLAN_EXPIRES)
         if expires and datetime.fromisoformat(expires) < client.server_time():
             log.warning("an earlier plan was not cleaned up", extra={"priorityclass": found.metadata.name})

@@ -29,8 +29,8 @@ class ParentServices:
         self._rewound: list[Callable[[], None]] = []
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
-        self._services.on_rewind(self._went_back)
-        self._slices.on_rewind(self._went_back)
+        self._services.on_restore(self._went_back)
+        self._slices.on_restore(self._went_back)
 
     async def run(self) -> None:
         """Keeps them current until cancelled."""
@@ -60,10 +60,10 @@ class ParentServices:
         return frozenset(self._of_service.get(service, ()))
 
     @contextmanager
-    def heard(
+    def subscribed(
         self, service: Handler[Object], slice: Handler[ParentSlice], rewound: Callable[[], None]
     ) -> Iterator[None]:
-        """Calls the handlers after every change within the block, and `rewound` as `Informer.on_rewind` has it."""
+        """Calls the handlers after every change within the block, and `rewound` as `Informer.on_restore` has it."""
         listener = (service, slice)
         self._listeners.append(listener)
         self._rewound.append(rewound)

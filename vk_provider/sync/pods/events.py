@@ -18,7 +18,7 @@ from vk_provider.api import wellknown
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Pod
-from vk_provider.kube.recorder import Recorder, Told
+from vk_provider.kube.recorder import ForwardedEvent, Recorder
 from vk_provider.kube.resources import EVENTS, PODS
 from vk_provider.translate.names import Names, said_of_parent
 
@@ -61,11 +61,11 @@ class MemberEvent(msgspec.Struct, rename="camel", gc=False):
     source: _Source = _Source()
     reporting_component: str = ""
 
-    def told(self, parent: Metadata, node: str) -> Told:
+    def told(self, parent: Metadata, node: str) -> ForwardedEvent:
         """As an Event about a parent pod of virtual node `node`."""
         first = self.first_timestamp or self.event_time or self.metadata.creation_timestamp or ""
         last = self.series.last_observed_time if self.series else self.last_timestamp
-        return Told(
+        return ForwardedEvent(
             name=f"{parent.name[:200].rstrip('.-')}.{hashlib.sha256(self.metadata.uid.encode()).hexdigest()[:16]}",
             component=self.source.component or self.reporting_component,
             host=node,
@@ -121,7 +121,7 @@ class EventLoop:
             return
         told = after.told(parent.metadata, self._names.node)
         message = said_of_parent(after.message, parent.metadata, member.metadata)
-        self._recorder.tell_again(PODS, parent.metadata, after.type, after.reason, message, told)
+        self._recorder.forward(PODS, parent.metadata, after.type, after.reason, message, told)
 
     def _allowed(self) -> bool:
         now = asyncio.get_running_loop().time()

@@ -19,7 +19,7 @@ from vk_provider.api import wellknown
 from vk_provider.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, VkError
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Pod, pod_phase
+from vk_provider.kube.objects import PartialObject, Pod, pod_phase
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES, PODS
 from vk_provider.kube.workqueue import WorkQueue
@@ -100,8 +100,8 @@ class PodLoop:
         """Works until cancelled. Both informers must be synced."""
         self._parent_pods.on_change(self._parent_changed)
         self._member_pods.on_change(self._member_changed)
-        self._parent_pods.on_rewind(self._forget)
-        self._member_pods.on_rewind(self._forget)
+        self._parent_pods.on_restore(self._forget)
+        self._member_pods.on_restore(self._forget)
         await self.queue.run()
 
     def resync(self) -> None:
@@ -209,7 +209,7 @@ class PodLoop:
     async def _misplaced(self, parent: Pod) -> Fail | None:
         if not is_unchecked(parent):
             return None
-        node = await self._parent.get(NODES, self._names.node, type=Named)
+        node = await self._parent.get(NODES, self._names.node, type=PartialObject)
         return misplaced(parent, node.metadata)
 
     async def _while_blind(self, parent: Pod | None, action: Action, state: PodState, why: str) -> float | None:

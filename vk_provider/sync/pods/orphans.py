@@ -19,7 +19,7 @@ from vk_provider.api import wellknown
 from vk_provider.errors import VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Pod
+from vk_provider.kube.objects import PartialObject, Pod
 from vk_provider.kube.resources import PODS
 from vk_provider.translate.names import Names
 from vk_provider.translate.pods.orphans import is_stray, too_many
@@ -112,7 +112,7 @@ class OrphanBrake:
         """Whether a new, complete list of the parent's pods shows the same strays. Else what is stray now is held."""
         query = {"fieldSelector": f"spec.nodeName={self._names.node}"}
         try:
-            living = {pod.metadata.uid for pod in await self._parent.list(PODS, type=Named, query=query)}
+            living = {pod.metadata.uid for pod in await self._parent.list(PODS, type=PartialObject, query=query)}
         except VkError as error:
             log.warning("no second look at orphans", extra={"member": self._name, "error": str(error)})
             await asyncio.sleep(_RETRY)

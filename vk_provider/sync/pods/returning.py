@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, Named, Pod
+from vk_provider.kube.objects import Metadata, PartialObject, Pod
 from vk_provider.kube.resources import PODS
 from vk_provider.translate.names import Names
 from vk_provider.translate.pods.orphans import behind, unsettled
@@ -62,7 +62,7 @@ class Return:
 async def _behind(client: Client, cache: Informer[Pod], query: dict[str, str]) -> str:
     listed: list[Metadata] = []
     version = ""
-    async for page in client.pages(PODS, type=Named, query=query):
+    async for page in client.pages(PODS, type=PartialObject, query=query):
         version = version or page.metadata.resource_version
         listed += [item.metadata for item in page.items]
     return behind(cache.items, listed, version)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from vk_provider.api import wellknown
-from vk_provider.kube.objects import Described, Metadata, Pod, pod_phase
+from vk_provider.kube.objects import HasMetadata, Metadata, Pod, pod_phase
 from vk_provider.translate.names import Names
 from vk_provider.translate.pods.decide import TERMINAL
 
@@ -49,7 +49,7 @@ def unsettled(parents: Mapping[str, Pod], members: Iterable[Pod], names: Names) 
     return ""
 
 
-def behind(cached: Mapping[str, Described], listed: Collection[Metadata], version: str) -> str:
+def behind(cached: Mapping[str, HasMetadata], listed: Collection[Metadata], version: str) -> str:
     """The first object in which a cache is behind a list of the same objects at `version`; empty: in none."""
     for item in listed:
         known = cached.get(item.key)
