@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -212,7 +212,7 @@ class Client:
             else:
                 raise failure
 
-    async def stream(self, path: str, query: Mapping[str, str], *, inactivity: float) -> AsyncIterator[bytes]:
+    async def stream(self, path: str, query: Mapping[str, str], *, inactivity: float) -> AsyncGenerator[bytes, None]:
         """Lines of a watch, as they come, until the server ends it.
 
         Raises UnreachableError also where no answer begins within DEADLINE, and after `inactivity` seconds without a
