@@ -25,7 +25,7 @@ from tests.integration.serving import ADDRESS, LOG, NODE, Served, request_bytes,
 from tests.waiting import eventually, eventually_here
 from vk_provider.kube.resources import SERVICE_ACCOUNTS
 from vk_provider.kubelet import server as module
-from vk_provider.kubelet.auth import ACCESS_REVIEWS
+from vk_provider.kubelet.auth import SUBJECT_ACCESS_REVIEWS
 from vk_provider.kubelet.certs import CSRS
 
 
@@ -141,7 +141,7 @@ def _allowed(parent: Cluster, user: str, right: str) -> bool:
     verb, subresource = right.split()
     attributes = {"verb": verb, "resource": "nodes", "subresource": subresource, "name": NODE}
     spec = {"user": user, "groups": [], "resourceAttributes": attributes}
-    return bool(parent.create(ACCESS_REVIEWS, {"spec": spec})["status"]["allowed"])
+    return bool(parent.create(SUBJECT_ACCESS_REVIEWS, {"spec": spec})["status"]["allowed"])
 
 
 def stored(directory: Path, issued: trustme.LeafCert) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.resources import Resource
 
 TOKEN_REVIEWS: Final = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
-ACCESS_REVIEWS: Final = Resource(
+SUBJECT_ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
 )
 
@@ -170,8 +170,8 @@ class Gate:
             "version": "v1",
         }
         body: dict[str, Any] = {
-            "apiVersion": ACCESS_REVIEWS.api_version,
-            "kind": ACCESS_REVIEWS.kind,
+            "apiVersion": SUBJECT_ACCESS_REVIEWS.api_version,
+            "kind": SUBJECT_ACCESS_REVIEWS.kind,
             "spec": {
                 "resourceAttributes": attributes,
                 "user": user.username,
@@ -181,7 +181,7 @@ class Gate:
             },
         }
         try:
-            status = (await self._parent.create(ACCESS_REVIEWS, body, type=_AccessReview)).status
+            status = (await self._parent.create(SUBJECT_ACCESS_REVIEWS, body, type=_AccessReview)).status
         except VkError as error:
             raise web.HTTPServiceUnavailable(text="the parent cannot authorize the request now") from error
         return (status.allowed, status.reason), (_ALLOWED_SECONDS if status.allowed else _DENIED_SECONDS)

@@ -12,7 +12,7 @@ from vk_provider.api import wellknown
 from vk_provider.errors import ConfigError, ForbiddenError, UnauthorizedError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import PartialObject
-from vk_provider.kube.resources import ACCESS_REVIEWS, NAMESPACES
+from vk_provider.kube.resources import NAMESPACES, SELF_SUBJECT_ACCESS_REVIEWS
 
 # Group, resource, verbs: everything that the provider must be able to do in a member. manifests/member/rbac.yaml grants
 # exactly this, and what figures of nodes need, which may be left out.
@@ -118,9 +118,9 @@ async def _allowed(client: Client, group: str, resource: str, verb: str) -> bool
     name, _, subresource = resource.partition("/")
     attributes: dict[str, Any] = {"group": group, "resource": name, "subresource": subresource, "verb": verb}
     body = {
-        "apiVersion": ACCESS_REVIEWS.api_version,
-        "kind": ACCESS_REVIEWS.kind,
+        "apiVersion": SELF_SUBJECT_ACCESS_REVIEWS.api_version,
+        "kind": SELF_SUBJECT_ACCESS_REVIEWS.kind,
         "spec": {"resourceAttributes": attributes},
     }
-    review = await client.create(ACCESS_REVIEWS, body, type=_Review)
+    review = await client.create(SELF_SUBJECT_ACCESS_REVIEWS, body, type=_Review)
     return review.status.allowed
