@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -283,6 +284,18 @@ class TestCertificates:
             "client-key-data": base64.b64encode(pair.private_key_pem.bytes()).decode(),
         }
         assert await from_secret(kubeconfig(user)).credentials().authorization() is None
+
+    def test_no_file_is_left_with_the_key(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        ca = trustme.CA()
+        pair = ca.issue_cert("admin")
+        user = {
+            "client-certificate-data": base64.b64encode(pair.cert_chain_pems[0].bytes()).decode(),
+            "client-key-data": base64.b64encode(pair.private_key_pem.bytes()).decode(),
+        }
+        cluster = {"certificate-authority-data": base64.b64encode(ca.cert_pem.bytes()).decode()}
+        from_secret(kubeconfig(user, cluster)).credentials()
+        assert not list(tmp_path.iterdir())
 
     def test_a_key_of_another_certificate_is_refused(self) -> None:
         ca = trustme.CA()

@@ -1,15 +1,14 @@
 """Where credentials come from: kubeconfig files, kubeconfigs in Secrets, and the pod that this process runs in.
 
-The official client parses kubeconfigs and finds in-cluster credentials; nothing else of it is used. It is not asked
-to run exec plugins (it only logs when one fails, and is then unauthenticated), nor to refresh OIDC tokens (it does so
-without verifying TLS). Private keys reach the ssl module through files of mode 0600 that vanish at exit: Python has no
-other way. No credential is ever logged.
+The official client parses kubeconfigs and finds in-cluster credentials; nothing else of it is used. It does not run
+exec plugins (it only logs when one fails, and is then unauthenticated), does not refresh OIDC tokens (it does so
+without verifying TLS), and never gets a private key (it leaves keys in files until the process exits). No credential is
+ever logged.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import copy
 import os
 import ssl
@@ -24,9 +23,11 @@ from kubernetes.client import Configuration
 from kubernetes.config import kube_config
 
 from vk_provider.errors import ConfigError
+from vk_provider.kube import keys
 from vk_provider.kube.credentials import Credentials, ExecPlugin, Fixed, Source, TokenFile
 
 IN_CLUSTER: Final = "in-cluster"  # name of the credentials of the pod that this process runs in
+_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _INLINE: Final = (  # kubeconfig fields that name a file -> the field that holds the same as base64
     ("cluster", "certificate-authority", "certificate-authority-data"),
     ("user", "client-certificate", "client-certificate-data"),
@@ -152,22 +153,44 @@ class Kubeconfig:
         }
 
     def credentials(self) -> Credentials:
-        """Credentials that keep themselves fresh. Raises ConfigError where a certificate or key is not one."""
+        """Credentials that keep themselves fresh. Raises ConfigError if a certificate or key is not valid."""
         document = self._document()
-        user = document["users"][0]["user"]
+        cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+        tls = _Tls(
+            ca=self._decoded(cluster, "certificate-authority-data"),
+            certificate=self._decoded(user, "client-certificate-data"),
+            key=self._decoded(user, "client-key-data"),
+        )
         plugin = user.pop("exec", None)
         user.pop("tokenFile", None)
         settings = Configuration()
         try:
             kubernetes_config.load_kube_config_from_dict(document, client_configuration=settings, persist_config=False)
-        except (kubernetes_config.ConfigException, binascii.Error, ValueError, TypeError) as error:
+        except (kubernetes_config.ConfigException, ValueError, TypeError) as error:
             raise ConfigError(f"kubeconfig {self.source}: {_one_line(error)}", reason="KubeconfigInvalid") from error
         source: Source = Fixed(settings.api_key.get("BearerToken"))
         if plugin is not None:
             source = ExecPlugin(plugin, self.cluster, self.source)
         elif "tokenFile" in self.user:
             source = TokenFile(Path(self.user["tokenFile"]))
-        return _credentials(settings, source, self.source)
+        return _credentials(settings, tls, source, self.source)
+
+    def _decoded(self, part: dict[str, Any], field: str) -> bytes:
+        """Takes a field out of a part of the kubeconfig; empty if it is absent."""
+        text = "".join(str(part.pop(field, None) or "").split())
+        try:
+            return base64.b64decode(text, validate=True)
+        except ValueError as error:
+            raise ConfigError(f"kubeconfig {self.source}: {field} is not base64", reason="KubeconfigInvalid") from error
+
+
+@dataclass(frozen=True)
+class _Tls:
+    """Certificates and key of a kubeconfig, PEM; empty if it has none."""
+
+    ca: bytes
+    certificate: bytes = b""
+    key: bytes = field(default=b"", repr=False)
 
 
 def in_cluster() -> Credentials | None:
@@ -177,8 +200,8 @@ def in_cluster() -> Credentials | None:
         kubernetes_config.load_incluster_config(client_configuration=settings)
     except kubernetes_config.ConfigException:
         return None
-    token = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-    return _credentials(settings, TokenFile(token), IN_CLUSTER)
+    tls = _Tls((_ACCOUNT / "ca.crt").read_bytes())
+    return _credentials(settings, tls, TokenFile(_ACCOUNT / "token"), IN_CLUSTER)
 
 
 def find_credentials(path: str | None = None, context: str | None = None) -> Credentials:
@@ -194,28 +217,30 @@ def find_credentials(path: str | None = None, context: str | None = None) -> Cre
     return Kubeconfig.from_files(path, context).credentials()
 
 
-def _credentials(settings: Configuration, source: Source, name: str) -> Credentials:
+def _credentials(settings: Configuration, tls: _Tls, source: Source, name: str) -> Credentials:
     return Credentials(
         name,
         settings.host.rstrip("/"),
-        _ssl_context(settings, name),
+        _ssl_context(tls, name, verify=settings.verify_ssl),
         source,
         tls_server_name=settings.tls_server_name or None,
         proxy=settings.proxy or None,
     )
 
 
-def _ssl_context(settings: Configuration, name: str) -> ssl.SSLContext:
+def _ssl_context(tls: _Tls, name: str, *, verify: bool) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
-        if settings.cert_file:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except (ssl.SSLError, OSError) as error:
-        what = "certificate or key cannot be used" if isinstance(error, ssl.SSLError) else _one_line(error)
-        raise ConfigError(f"kubeconfig {name}: {what}", reason="KubeconfigInvalid") from error
+        with keys.as_file(tls.ca) as path:
+            context = ssl.create_default_context(cafile=path if tls.ca else None)
+        if tls.certificate:
+            keys.load_cert_chain(context, tls.certificate, tls.key)
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"kubeconfig {name}: certificate or key cannot be used", reason="KubeconfigInvalid"
+        ) from error
     # Python 3.13 made RFC 5280 strictness the default; the CAs of real clusters are often not that strict.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if not settings.verify_ssl:
+    if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

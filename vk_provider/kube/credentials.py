@@ -9,7 +9,6 @@ import asyncio
 import math
 import os
 import ssl
-import tempfile
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from vk_provider.errors import ConfigError
+from vk_provider.kube import keys
 
 _TOKEN_FILE_READ_EVERY: Final = 60.0  # seconds; bound service account tokens rotate within their file
 _EXEC_DEADLINE: Final = 60.0  # seconds; a plugin may ask a cloud, and a person may have to touch a key
@@ -127,7 +127,7 @@ class ExecPlugin(Source):
             if status is None or (expiry and expiry <= datetime.now(UTC) + timedelta(seconds=10)):
                 status = self._status = await self._run()
                 if status.client_certificate_data:
-                    _load_pair(context, status.client_certificate_data, status.client_key_data, self._name)
+                    self._load_pair(context, status)
         return f"Bearer {status.token}" if status.token else None
 
     def renew(self) -> bool:
@@ -174,12 +174,9 @@ class ExecPlugin(Source):
         except msgspec.DecodeError as error:
             raise ConfigError(f"{self._name} printed no ExecCredential: {error}", reason="Unauthorized") from error
 
-
-def _load_pair(context: ssl.SSLContext, certificate: str, key: str, name: str) -> None:
-    try:
-        with tempfile.NamedTemporaryFile("w") as file:  # mode 0600; the ssl module reads from files only
-            file.write(f"{certificate}\n{key}")
-            file.flush()
-            context.load_cert_chain(file.name)
-    except ssl.SSLError as error:
-        raise ConfigError(f"{name} printed a certificate that cannot be used", reason="Unauthorized") from error
+    def _load_pair(self, context: ssl.SSLContext, status: _ExecStatus) -> None:
+        try:
+            keys.load_cert_chain(context, status.client_certificate_data.encode(), status.client_key_data.encode())
+        except ssl.SSLError as error:
+            cause = f"{self._name} printed a certificate that cannot be used"
+            raise ConfigError(cause, reason="Unauthorized") from error

@@ -12,10 +12,8 @@ import asyncio
 import base64
 import ipaddress
 import logging
-import os
 import random
 import ssl
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,11 +21,11 @@ from typing import Any, Final
 
 import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
 from vk_provider.errors import ConfigError, UnreachableError
+from vk_provider.kube import keys
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition, Metadata, PartialObject, Payload
 from vk_provider.kube.resources import CONFIG_MAPS, Resource
@@ -83,7 +81,7 @@ async def request_identity(parent: Client, node: str, address: str) -> Identity:
     Raises ForbiddenError where the parent's credential may not create or approve the CSR, and UnreachableError where
     nobody signs it in a minute.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = keys.generate()
     csr = await parent.create(CSRS, _request(key, node, address), type=_Csr)
     approval = {
         "apiVersion": CSRS.api_version,
@@ -103,11 +101,10 @@ async def request_identity(parent: Client, node: str, address: str) -> Identity:
     await parent.patch(CSRS, csr.metadata.name, approval, type=PartialObject, subresource="approval")
     certificate = await _signed(parent, csr.metadata.name)
     parsed = x509.load_pem_x509_certificate(certificate)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Identity(pem, certificate, parsed.not_valid_after_utc, parsed.not_valid_before_utc)
+    return Identity(keys.pem(key), certificate, parsed.not_valid_after_utc, parsed.not_valid_before_utc)
 
 
-def _request(key: ec.EllipticCurvePrivateKey, node: str, address: str) -> dict[str, Any]:
+def _request(key: keys.PrivateKey, node: str, address: str) -> dict[str, Any]:
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
@@ -115,12 +112,12 @@ def _request(key: ec.EllipticCurvePrivateKey, node: str, address: str) -> dict[s
         ]
     )
     names: list[x509.GeneralName] = [x509.DNSName(node), x509.IPAddress(ipaddress.ip_address(address))]
-    csr = (
+    unsigned = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(subject)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(key, hashes.SHA256())
     )
+    csr = keys.sign(unsigned, key)
     return {
         "apiVersion": CSRS.api_version,
         "kind": CSRS.kind,
@@ -172,9 +169,5 @@ def server_context(identity: Identity, ca: str) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_OPTIONAL
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.load_verify_locations(cadata=ca)
-    directory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.NamedTemporaryFile(dir=directory) as file:  # mode 0600
-        file.write(identity.certificate + b"\n" + identity.key)
-        file.flush()
-        context.load_cert_chain(file.name)
+    keys.load_cert_chain(context, identity.certificate, identity.key)
     return context
