@@ -20,7 +20,7 @@ WALL_CLOCKS: Final = {
 }
 # Where -> why the clock of this machine is the right one there.
 ALLOWED: Final = {
-    "kube/client.py Client.server_time": "until the server has said what time it is",
+    "kube/timestamps.py ServerClock.now": "until the server has sent its time",
     "kube/credentials.py ExecPlugin.authorization": "the plugin has compared its expiry with this very clock",
     "cli/status.py _show": "ages for a person to read; nothing is decided by them",
     "cli/status.py table": "ages for a person to read; nothing is decided by them",

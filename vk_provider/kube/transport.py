@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import aiohttp
@@ -82,6 +83,20 @@ def _socket(address: AddrInfoType) -> socket.socket:
     for option, value in _SIGNS_OF_LIFE:
         found.setsockopt(socket.IPPROTO_TCP, option, value)
     return found
+
+
+async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Splits at newlines. A line may be of any length: an object may be larger than any buffer."""
+    parts: list[bytes] = []
+    async for chunk in content.iter_any():
+        if b"\n" not in chunk:
+            parts.append(chunk)
+            continue
+        head, *lines = chunk.split(b"\n")
+        yield b"".join([*parts, head])
+        parts = [lines.pop()]
+        for line in lines:
+            yield line
 
 
 class _Cause(msgspec.Struct):
