@@ -97,6 +97,13 @@ class Leased(NamedTuple):
     gateway: Gateway
 
 
+class _Node:
+    uid = "uid-west"
+
+    def changed(self) -> None:
+        """Nothing follows from it here."""
+
+
 @asynccontextmanager
 async def leased(script: Answer) -> AsyncIterator[Leased]:
     """One whose parent answers as scripted."""
@@ -106,7 +113,7 @@ async def leased(script: Answer) -> AsyncIterator[Leased]:
 
     freeze = Freeze()
     async with Gateway(maybe) as gateway, gateway.client() as client:
-        loop = LeaseLoop("west", client, freeze, uid=lambda: "uid-west", missing=lambda: None)
+        loop = LeaseLoop("west", client, freeze, _Node())
         task = asyncio.create_task(loop.run())
         try:
             yield Leased(loop, freeze, client, gateway)

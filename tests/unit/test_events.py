@@ -13,16 +13,16 @@ PARENT = pod().metadata
 ABOUT = {"kind": "Pod", "name": "web-1", "namespace": "shop", "uid": "m-1"}
 
 
-def told(**fields: object) -> ForwardedEvent:
+def forwarded(**fields: object) -> ForwardedEvent:
     metadata: Manifest = {"name": "web-1.17", "uid": "e-1", "creationTimestamp": "2026-03-01T10:00:00Z"}
     body = {"metadata": metadata, "involvedObject": ABOUT, "type": "Warning", "reason": "BackOff", **fields}
-    return msgspec.json.decode(encode(body), type=MemberEvent).told(PARENT, "alpha")
+    return msgspec.json.decode(encode(body), type=MemberEvent).for_parent(PARENT, "alpha")
 
 
 def test_a_kubelets_event_comes_from_the_virtual_node_with_its_count_and_times() -> None:
     times = {"firstTimestamp": "2026-03-01T10:00:00Z", "lastTimestamp": "2026-03-01T10:05:00Z"}
     source = {"component": "kubelet", "host": "node-7"}
-    found = told(count=4, source=source, involvedObject=ABOUT | {"fieldPath": "spec.containers{app}"}, **times)
+    found = forwarded(count=4, source=source, involvedObject=ABOUT | {"fieldPath": "spec.containers{app}"}, **times)
     assert (found.component, found.host, found.field_path) == ("kubelet", "alpha", "spec.containers{app}")
     assert (found.count, found.first, found.last) == (4, "2026-03-01T10:00:00Z", "2026-03-01T10:05:00Z")
 
@@ -30,7 +30,7 @@ def test_a_kubelets_event_comes_from_the_virtual_node_with_its_count_and_times()
 def test_an_event_of_the_newer_form_has_the_count_of_its_series() -> None:
     series = {"count": 7, "lastObservedTime": "2026-03-01T10:06:00.123456Z"}
     nothing: Manifest = {"firstTimestamp": None, "lastTimestamp": None, "source": {}}
-    found = told(
+    found = forwarded(
         eventTime="2026-03-01T10:00:00.654321Z", series=series, reportingComponent="default-scheduler", **nothing
     )
     assert (found.component, found.count) == ("default-scheduler", 7)
@@ -38,18 +38,18 @@ def test_an_event_of_the_newer_form_has_the_count_of_its_series() -> None:
 
 
 def test_an_event_that_happened_once_counts_one_and_is_as_old_as_its_object() -> None:
-    found = told()
+    found = forwarded()
     assert (found.count, found.first, found.last) == (1, "2026-03-01T10:00:00Z", "2026-03-01T10:00:00Z")
 
 
 def test_the_same_event_has_the_same_name_and_another_has_not() -> None:
-    assert told(count=1).name == told(count=2).name
-    assert told().name != told(metadata={"uid": "e-2"}).name
+    assert forwarded(count=1).name == forwarded(count=2).name
+    assert forwarded().name != forwarded(metadata={"uid": "e-2"}).name
 
 
 def test_a_name_is_valid_whatever_the_pod_is_called() -> None:
     name = msgspec.structs.replace(PARENT, name="a" * 199 + ".b")
     body = {"metadata": {"uid": "e-1"}, "involvedObject": ABOUT}
-    found = msgspec.json.decode(encode(body), type=MemberEvent).told(name, "alpha").name
+    found = msgspec.json.decode(encode(body), type=MemberEvent).for_parent(name, "alpha").name
     assert ".." not in found
     assert len(found) <= 253

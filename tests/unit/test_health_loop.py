@@ -1,23 +1,25 @@
-"""The watch over a member, in virtual time: what it asks, whom it believes, and when it tells others."""
+"""The health loop of a member, in virtual time: what it asks, what it concludes, and when it reports that."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
 
+import msgspec
 import pytest
 
-from vk_provider.api.membercluster import HealthSpec
+from vk_provider.api import wellknown
+from vk_provider.api.membercluster import HealthSpec, MemberCluster, MemberClusterSpec, SecretRef
 from vk_provider.errors import ConfigError, UnreachableError
+from vk_provider.kube.objects import Metadata
+from vk_provider.observable import Observable
 from vk_provider.sync.state.health import HealthLoop
+from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.state.freeze import Freeze
 from vk_provider.translate.state.health import Health, State
 
 pytestmark = pytest.mark.looptime
-
-SPEC: Final = HealthSpec()
 
 
 def now() -> float:
@@ -32,31 +34,32 @@ class World:
         self.parent_answers: Callable[[float], bool] = lambda at: True
         self.probe_error: Exception = UnreachableError("no answer in time")
         self.heard_at = 0.0
-        self.missing_words = ""
+        self.pending = ""
         self.watches_ended: list[float] = []
-        self.began: list[float] = []
-        self.told: list[tuple[float, State]] = []
+        self.resyncs: list[float] = []
+        self.changes: list[tuple[float, State]] = []
         self.freeze = Freeze()
         self.freeze.members(["west"])
         self.start = now()
-        self.loop = HealthLoop(
-            "west",
-            "west",
-            self,
-            Health(SPEC, self.start),
-            self.freeze,
-            probe=self.probe,
-            returning=self,
-            prove_parent=self.prove_parent,
-            timestamp=lambda: f"{self.at:.0f}",
-            changed=self.changed,
-        )
+        self.cluster = Observable(MemberCluster(Metadata(name="west"), MemberClusterSpec(SecretRef("s", "n"))))
+        health = Health(HealthSpec(), self.start)
+        self.state = MemberState(health.state, self.cluster)
+        self.state.on_change(lambda: self.changes.append((self.at, self.state.health.state)))
+        self.state.on_resync(lambda: self.resyncs.append(self.at))
+        timestamp = lambda: f"{self.at:.0f}"  # noqa: E731
+        self.loop = HealthLoop(self.cluster, self, health, self.state, self.freeze, [self], self.probe, timestamp)
 
     @property
     def at(self) -> float:
         return now() - self.start
 
-    async def probe(self, deadline: float) -> None:
+    def fence(self) -> None:
+        annotations = {wellknown.FENCED: "2026-03-01T10:00:00Z"}
+        self.cluster.set(
+            msgspec.structs.replace(self.cluster.value, metadata=Metadata("west", annotations=annotations))
+        )
+
+    async def probe(self, *, deadline: float) -> None:
         if not self.member_answers(self.at):
             await asyncio.sleep(deadline)
             raise self.probe_error
@@ -64,21 +67,18 @@ class World:
     def end_watches(self) -> None:
         self.watches_ended.append(self.at)
 
-    def begin(self) -> None:
-        self.began.append(self.at)
+    async def outdated(self) -> str:
+        return self.pending
 
-    async def missing(self) -> str:
-        return self.missing_words
+    def out_of_sync(self) -> str:
+        return ""
 
-    def prove_parent(self) -> None:
+    def renew_lease(self) -> None:
         self.freeze.parent(now(), "" if self.parent_answers(self.at) else "no answer")
 
-    async def changed(self, before: State) -> None:
-        self.told.append((self.at, self.loop.belief.state))
-
     def when(self, state: State) -> float:
-        """When that was told for the first time."""
-        return next(at for at, told in self.told if told is state)
+        """When that was reported for the first time."""
+        return next(at for at, reported in self.changes if reported is state)
 
     @asynccontextmanager
     async def watched(self, seconds: float) -> AsyncIterator[None]:
@@ -103,7 +103,7 @@ async def test_a_member_that_answers_is_asked_every_two_seconds_and_nobody_is_bo
     world.member_answers = answers
     async with world.watched(9.0):
         assert [round(at) for at in asked] == [0, 2, 4, 6, 8]
-        assert world.told == []
+        assert world.changes == []
 
 
 async def test_a_cut_member_is_suspect_after_6_s_and_lost_after_20_s() -> None:
@@ -125,7 +125,7 @@ async def test_bytes_of_a_watch_keep_it_from_being_lost() -> None:
 
     leases = asyncio.create_task(lease_renewals())
     async with world.watched(300.0):
-        assert world.loop.belief.state is State.SUSPECT
+        assert world.state.health.state is State.SUSPECT
     leases.cancel()
 
 
@@ -134,37 +134,40 @@ async def test_a_provider_that_cannot_write_to_the_parent_judges_nobody() -> Non
     world.member_answers = lambda at: at < 1
     world.parent_answers = lambda at: at < 1 or at > 100
     async with world.watched(99.0):
-        assert (world.loop.belief.state, world.loop.belief.reason) == (State.SUSPECT, "Frozen")
-        assert "parent" in world.loop.belief.reachable[2]
+        assert (world.state.health.state, world.state.health.reason) == (State.SUSPECT, "Frozen")
+        assert "parent" in world.state.health.reachable[2]
     async with world.watched(40.0):
         assert world.when(State.LOST) >= 118.0, "silence counts from when the parent is there again"
 
 
-async def test_together_with_others_it_is_not_lost_until_somebody_states_it() -> None:
+async def test_together_with_others_it_is_not_lost_until_it_is_fenced() -> None:
     world = World()
     world.freeze.members(["west", "east"])
-    world.freeze.doubt("east", world.start)
+    world.freeze.silent("east", world.start)
     world.member_answers = lambda at: False
     async with world.watched(200.0):
-        assert world.loop.belief.reason == "Frozen"
-    world.loop.fenced = True
+        assert world.state.health.reason == "Frozen"
+    world.fence()
     async with world.watched(5.0):
-        assert world.loop.belief.reason == "Lost"
+        assert world.state.health.reason == "Lost"
 
 
 async def test_a_member_that_returns_gets_new_watches_and_is_healthy_when_nothing_is_missing() -> None:
     world = World()
     world.member_answers = lambda at: at < 1 or at > 40
-    world.missing_words = "pod shop/web-1 has ended"
+    world.pending = "pod shop/web-1 has ended"
     async with world.watched(100.0):
         (again,) = world.watches_ended
         assert 40.0 <= again <= 44.0
-        assert world.began == [again]
-        assert world.told[-1][1] == "Returning", "long enough, but not in order"
-        assert "has ended" in world.loop.belief.node_ready[2]
-    world.missing_words = ""
+        assert not world.state.lists_current
+        assert world.state.unknown
+        assert world.changes[-1][1] == "Returning", "long enough, but not in order"
+        assert "has ended" in world.state.health.node_ready[2]
+    world.pending = ""
     async with world.watched(3.0):
-        assert world.told[-1][1] == "Healthy"
+        assert world.changes[-1][1] == "Healthy"
+        assert world.state.lists_current
+        assert world.resyncs[-1] > again, "everything is looked at again once the lists are current"
 
 
 async def test_what_is_in_order_waits_for_long_enough() -> None:

@@ -43,7 +43,7 @@ def test_the_first_connection_is_a_streaming_list() -> None:
 
 def test_a_watch_that_ended_as_planned_resumes_after_its_last_event() -> None:
     policy = listed()
-    policy.advance("107")
+    policy.version = "107"
     policy.ended(planned=True)
     assert policy.start(0) is Start.WATCH
     assert policy.version == "107"
@@ -98,7 +98,7 @@ def test_an_invalid_watch_after_the_list_does_not_blame_the_streaming_list() -> 
 
 def test_a_server_that_is_behind_what_the_watch_saw_is_listed_again_and_the_restore_is_found() -> None:
     policy = listed()
-    policy.advance("150")
+    policy.version = "150"
     policy.failed(UnreachableError("reset"))
     assert policy.start(0) is Start.CHECK
     policy.checked("149")
@@ -111,7 +111,7 @@ def test_a_server_that_is_behind_what_the_watch_saw_is_listed_again_and_the_rest
 
 def test_a_server_that_is_behind_an_observed_write_is_listed_again() -> None:
     policy = listed()
-    policy.observed("160")
+    policy.observed = "160"
     policy.failed(UnreachableError("reset"))
     policy.start(0)
     policy.checked("150")
@@ -201,7 +201,7 @@ def test_an_error_after_progress_pauses_as_after_a_first_failure() -> None:
     for _ in range(5):
         policy.failed(UnreachableError("refused"))
     policy.start(0)
-    policy.advance("101")
+    policy.version = "101"
     assert policy.failed(UnreachableError("reset")) == Pause(0.2, logging.DEBUG, 1)
 
 

@@ -60,7 +60,7 @@ def test_the_member_gets_what_the_golden_pair_says(folder: Path) -> None:
     names = Names(NAMES.node, NAMES.parent, asked.get("prefix", ""))
     service = parent_service(as_service(parent["service"]))
     slices = [
-        member_slice(parent_slice(as_slice(found)), service, names, flat=asked.get("flat", False))
+        member_slice(parent_slice(as_slice(found)), service, names, {names.node}, flat=asked.get("flat", False))
         for found in parent["slices"]
     ]
     assert plain(member_service(service, names)) == wanted["service"]
@@ -232,7 +232,7 @@ policies = st.sampled_from(["Cluster", "Local"]).map(lambda policy: CLUSTER_IP |
 
 
 def reflected(found: ParentSlice, spec: Manifest = CLUSTER_IP, *, flat: bool = False) -> Manifest | None:
-    manifest = member_slice(found, service(spec), NAMES, flat=flat)
+    manifest = member_slice(found, service(spec), NAMES, {NAMES.node}, flat=flat)
     return plain(manifest) if manifest else None
 
 
@@ -256,7 +256,7 @@ def test_a_slice_is_patched_where_it_differs_and_left_alone_where_not(
     before: EndpointSlice, after: EndpointSlice
 ) -> None:
     there = reflected(parent_slice(before), flat=True)
-    wanted = member_slice(parent_slice(after), service(CLUSTER_IP), NAMES, flat=True)
+    wanted = member_slice(parent_slice(after), service(CLUSTER_IP), NAMES, {NAMES.node}, flat=True)
     assert there and wanted
     actual = there | {"metadata": there["metadata"] | {"uid": "m-1"}}
     patch = slice_patch(wanted, slice_copy(as_slice(actual)))
@@ -270,7 +270,7 @@ def test_a_change_that_does_not_concern_a_member_changes_nothing_there(
     before: EndpointSlice, after: EndpointSlice, flat: bool
 ) -> None:
     old, new = parent_slice(before), parent_slice(after)
-    if not concerns(old, new, NAMES.node, flat=flat):
+    if not concerns(old, new, {NAMES.node}, flat=flat):
         assert reflected(old, flat=flat) == reflected(new, flat=flat)
 
 
@@ -280,6 +280,6 @@ def test_a_member_hears_nothing_of_endpoints_that_come_and_go_in_others() -> Non
         return parent_slice(as_slice({"metadata": {"uid": "e-1"}, "addressType": "IPv4", "endpoints": entries}))
 
     here, there = listing(NAMES.node), listing(NAMES.node, "member-b")
-    assert not concerns(here, there, NAMES.node, flat=False)
-    assert concerns(here, there, NAMES.node, flat=True)
-    assert concerns(here, there, "member-b", flat=False)
+    assert not concerns(here, there, {NAMES.node}, flat=False)
+    assert concerns(here, there, {NAMES.node}, flat=True)
+    assert concerns(here, there, {"member-b"}, flat=False)

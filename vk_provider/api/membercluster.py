@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from vk_provider.api import wellknown
 from vk_provider.errors import ConfigError
 from vk_provider.kube.objects import Condition, Metadata, Object
 from vk_provider.kube.resources import Resource
@@ -101,8 +102,18 @@ class MemberCluster(msgspec.Struct):
 
     @property
     def node_name(self) -> str:
-        """Name of its virtual node."""
+        """The name that objects of this member carry as their node: that of its first virtual node."""
         return self.spec.node_name or self.metadata.name
+
+    @property
+    def node_names(self) -> list[str]:
+        """Names of its virtual nodes. There is one today; no caller may rely on that."""
+        return [self.node_name]
+
+    @property
+    def fenced(self) -> bool:
+        """Whether an administrator has declared that the member is down."""
+        return wellknown.FENCED in self.metadata.annotations
 
 
 def decode(raw: Object) -> MemberCluster:

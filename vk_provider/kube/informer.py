@@ -27,9 +27,10 @@ import msgspec
 
 from vk_provider.errors import VkError, api_error
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import HasMetadata, newer
+from vk_provider.kube.objects import HasMetadata, newer, newest_of
 from vk_provider.kube.resources import Resource
 from vk_provider.kube.resume import Asked, NoStreamingListError, Restore, ResumePolicy, Start
+from vk_provider.kube.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,10 @@ class Informer(Generic[T]):
         for item in self._items.values():
             handler(None, item)
 
+    def enqueue(self, queue: WorkQueue[str]) -> None:
+        """Adds the key of every object that changes to a work queue, and those of all that are cached already."""
+        self.on_change(lambda before, after: queue.add(_key(before, after)))
+
     @contextmanager
     def subscribed(self, handler: Handler[T]) -> Iterator[None]:
         """`on_change` within the block only: for users that end before the informer does."""
@@ -134,17 +139,18 @@ class Informer(Generic[T]):
         """
         self._restore_handlers.append(handler)
 
-    def observe(self, item: Any) -> None:
+    def observe(self, item: Any, *, notify: bool = True) -> None:
         """Caches the answer to a write of this process, so that the cache is never behind what its owner did.
 
-        An answer that the watch has overtaken already (by a deletion, say) is ignored.
+        An answer that the watch has overtaken already (by a deletion, say) is ignored. Without `notify` no handler is
+        called, now or when the watch shows the same version: for writers whose handlers would only repeat their work.
         """
         version = item.metadata.resource_version
         if self.synced.is_set() and newer(version, self._policy.version):
             current = self._items.get(item.metadata.key)
             if current is None or newer(version, current.metadata.resource_version):
-                self._policy.observed(version)
-                self._set(item)
+                self._policy.observed = newest_of(version, self._policy.observed)
+                self._set(item, notify=notify)
 
     async def run(self) -> None:
         """Keeps the copy current until cancelled; failures are retried with full jitter."""
@@ -238,7 +244,7 @@ class Informer(Generic[T]):
         """Applies an event of the watch to the cache."""
         item = event.object
         version = item.metadata.resource_version
-        self._policy.advance(version)
+        self._policy.version = version
         if event.type == "BOOKMARK":
             return
         current = self._items.get(item.metadata.key)
@@ -276,12 +282,18 @@ class Informer(Generic[T]):
             for handler in self._restore_handlers:
                 handler()
 
-    def _set(self, decoded: Any) -> None:
+    def _set(self, decoded: Any, *, notify: bool = True) -> None:
         item: T = self._keep(decoded) if self._keep else decoded
         before = self._items.get(item.metadata.key)
         self._items[item.metadata.key] = item
-        self._notify(before, item)
+        if notify:
+            self._notify(before, item)
 
     def _notify(self, before: T | None, after: T | None) -> None:
         for handler in self._handlers:
             handler(before, after)
+
+
+def _key(before: HasMetadata | None, after: HasMetadata | None) -> str:
+    found = after or before
+    return found.metadata.key if found else ""

@@ -6,11 +6,12 @@ invisible to the garbage collector. Structs are decoded once and then shared: no
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 EMPTY = msgspec.Raw(b"{}")
+TERMINAL: Final = frozenset({"Succeeded", "Failed"})  # phases of a pod that has ended; they never change
 
 _encoder = msgspec.json.Encoder()
 
@@ -90,7 +91,6 @@ class Condition(msgspec.Struct, rename="camel", gc=False, omit_defaults=True):
     reason: str = ""
     message: str = ""
     last_transition_time: str | None = None
-    last_heartbeat_time: str | None = None
     observed_generation: int = 0
 
 
@@ -99,6 +99,11 @@ class PodPhase(msgspec.Struct, gc=False):
 
     phase: str = ""
     conditions: list[Condition] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether all containers have ended for good."""
+        return self.phase in TERMINAL
 
     def has(self, condition: str) -> bool:
         """Whether a condition is there with status True."""
@@ -131,3 +136,8 @@ def newer(version: str, than: str) -> bool:
     etcd-backed server before.)
     """
     return len(version) > len(than) or (len(version) == len(than) and version > than)
+
+
+def newest_of(version: str, other: str) -> str:
+    """The newer one of two resourceVersions of the same server."""
+    return version if newer(version, other) else other

@@ -22,7 +22,7 @@ from typing import Final
 
 from vk_provider.errors import ApiError, GoneError, InvalidError, VkError
 from vk_provider.kube.backoff import Backoff
-from vk_provider.kube.objects import newer
+from vk_provider.kube.objects import newer, newest_of
 
 _BASE: Final = 0.2  # seconds
 _CAP: Final = 15.0  # seconds
@@ -73,8 +73,8 @@ class ResumePolicy:
     """
 
     def __init__(self, restores: int, rng: random.Random | None = None) -> None:
-        self.version = ""  # the watch resumes after this version; empty: it has to list
-        self._observed = ""  # the newest version that was not seen by the watch itself
+        self.version = ""  # that of the last event or bookmark: the watch resumes after it; empty: it has to list
+        self.observed = ""  # the newest version that was not seen by the watch itself: that of an answer to a write
         self._restores = restores  # as of the last list
         self._unverified = False  # whether the server may have been restored since the last event
         self._streaming_list = True
@@ -84,7 +84,7 @@ class ResumePolicy:
     @property
     def newest(self) -> str:
         """The newest version that was seen of the server, by the watch or otherwise."""
-        return _newest(self.version, self._observed)
+        return newest_of(self.version, self.observed)
 
     def start(self, restores: int) -> Start:
         """How to begin the next connection."""
@@ -109,23 +109,15 @@ class ResumePolicy:
         """The list is complete, as of `version`; a watch may resume after it."""
         self.version = version
         if newer(asked.newest, version):
-            self._observed = version
+            self.observed = version
             known = restores != asked.restores
             self._restores = restores if known else restores + 1
             return Restore.KNOWN if known else Restore.FOUND
         known = asked.restores != self._restores
         self._restores = asked.restores
         if known:
-            self._observed = version
+            self.observed = version
         return Restore.KNOWN if known else Restore.NONE
-
-    def advance(self, version: str) -> None:
-        """The watch has brought an event or a bookmark of this version."""
-        self.version = version
-
-    def observed(self, version: str) -> None:
-        """The answer to a write had this version."""
-        self._observed = _newest(version, self._observed)
 
     def ended(self, *, planned: bool) -> float:
         """The server ended the connection. Seconds to wait before the next one.
@@ -160,8 +152,4 @@ class ResumePolicy:
         return self.version not in ("", self._version_before)
 
     def _list_again(self) -> None:
-        self._observed, self.version = self.newest, ""
-
-
-def _newest(version: str, other: str) -> str:
-    return version if newer(version, other) else other
+        self.observed, self.version = self.newest, ""

@@ -26,7 +26,7 @@ class ParentServices:
         self._of_namespace: dict[str, set[str]] = {}
         self._of_service: dict[str, set[str]] = {}
         self._listeners: list[tuple[Handler[Object], Handler[ParentSlice]]] = []
-        self._rewound: list[Callable[[], None]] = []
+        self._restored: list[Callable[[], None]] = []
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
         self._services.on_restore(self._went_back)
@@ -61,20 +61,20 @@ class ParentServices:
 
     @contextmanager
     def subscribed(
-        self, service: Handler[Object], slice: Handler[ParentSlice], rewound: Callable[[], None]
+        self, service: Handler[Object], slice: Handler[ParentSlice], restored: Callable[[], None]
     ) -> Iterator[None]:
-        """Calls the handlers after every change within the block, and `rewound` as `Informer.on_restore` has it."""
+        """Calls the handlers after every change within the block, and `restored` as `Informer.on_restore` has it."""
         listener = (service, slice)
         self._listeners.append(listener)
-        self._rewound.append(rewound)
+        self._restored.append(restored)
         try:
             yield
         finally:
             self._listeners.remove(listener)
-            self._rewound.remove(rewound)
+            self._restored.remove(restored)
 
     def _went_back(self) -> None:
-        for handler in self._rewound:
+        for handler in self._restored:
             handler()
 
     def _service_changed(self, before: Object | None, after: Object | None) -> None:
