@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from aiohttp import web
@@ -13,6 +13,7 @@ from vk_provider.api import wellknown
 from vk_provider.kube.objects import Pod
 from vk_provider.kubelet.backend import Backend
 from vk_provider.translate.names import Names
+from vk_provider.translate.state.health import Assessment
 
 NAMES = Names("member-a", PARENT, prefix="east-")
 
@@ -23,13 +24,23 @@ def member_pod(uid: str = "p-1") -> Pod:
     return found
 
 
+class Pods(NamedTuple):
+    items: dict[str, Pod]
+
+
+class State(NamedTuple):
+    lost: str
+    health: Assessment = Assessment()
+    last_sign_of_life: float = 0.0
+
+
 def backend(parent: Pod | None, member: Pod | None = None, *, unreachable: str | None = None) -> Backend:
     return Backend(
         NAMES,
         None,  # type: ignore[arg-type]  # finding a pod asks nobody
-        lambda: {"shop/web-1": parent} if parent else {},
-        lambda: {"east-shop/web-1": member} if member else {},
-        lambda: unreachable,
+        Pods({"shop/web-1": parent} if parent else {}),
+        Pods({"east-shop/web-1": member} if member else {}),
+        State(unreachable or ""),
     )
 
 

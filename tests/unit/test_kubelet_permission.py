@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vk_provider.kubelet.auth import Permission, permission
+from vk_provider.kubelet.auth import Permission
+from vk_provider.kubelet.routes import ROUTES, permission
 
 PROXY = ("proxy",)
 
@@ -48,3 +49,12 @@ PROXY = ("proxy",)
 )
 def test_the_right_that_a_request_needs(method: str, path: str, verb: str, subresources: tuple[str, ...]) -> None:
     assert permission(method, path) == Permission(verb, subresources)
+
+
+def test_routes_under_one_segment_need_the_same_permission() -> None:
+    """Otherwise what one of them needs would depend on the order of the table."""
+    for route in ROUTES:
+        method = route.methods.partition("|")[0]
+        needed = permission(method, route.path)
+        assert needed.subresources == route.subresources
+        assert not route.verb or needed.verb == route.verb

@@ -223,10 +223,10 @@ class TestSessions:
 
     async def test_take_their_places_before_they_are_open(self) -> None:
         sessions = Sessions(limit=2)
-        with sessions.place():
-            with sessions.place(), pytest.raises(web.HTTPTooManyRequests), sessions.place():
+        with sessions.slot():
+            with sessions.slot(), pytest.raises(web.HTTPTooManyRequests), sessions.slot():
                 pass
-            with sessions.place():
+            with sessions.slot():
                 pass
         assert len(sessions) == 0
 

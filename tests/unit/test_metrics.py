@@ -55,6 +55,13 @@ class Pods:
         self.items = {pod.metadata.key: pod for pod in pods}
 
 
+class Nodes:
+    """The kept list of member nodes: those that answer."""
+
+    def __init__(self, answers: Mapping[str, object]) -> None:
+        self.items = answers
+
+
 def ours(name: str, node: str, parent: str = PARENT) -> Pod:
     annotations = {wellknown.PARENT_UID: f"p-{name}", wellknown.PARENT_NAMESPACE: "shop", wellknown.PARENT_NAME: name}
     labels = {wellknown.PARENT_LABEL: parent, wellknown.NODE_LABEL: "member-a"}
@@ -64,7 +71,7 @@ def ours(name: str, node: str, parent: str = PARENT) -> Pod:
 
 
 def metrics(api: Api, *pods: Pod) -> MemberMetrics:
-    return MemberMetrics(api, NAMES, lambda: list(api.answers), Pods(*pods))
+    return MemberMetrics(api, NAMES, Nodes(api.answers), Pods(*pods))
 
 
 def families(text: bytes) -> dict[str, Metric]:
