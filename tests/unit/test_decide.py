@@ -125,7 +125,7 @@ SHADOW = {wellknown.PLAN: "1a2b3c4d"}
         pytest.param(
             pod(labels=SHADOW, deletionTimestamp="2026-03-01T12:00:30Z"), None, Finish(), id="shadow, deleted: finish"
         ),
-        pytest.param(None, member(), Orphan("m-1"), id="absent, ours: orphan"),
+        pytest.param(None, member(), Orphan(), id="absent, ours: orphan"),
         pytest.param(None, deleted_member(30), Nothing(), id="absent, ours on its way out: nothing"),
         pytest.param(None, FOREIGN, Nothing(), id="absent, a stranger's: nothing"),
         pytest.param(None, OTHER_PARENTS, Nothing(), id="absent, of another parent cluster: nothing"),
@@ -143,12 +143,12 @@ def test_a_lost_pod_that_must_not_restart_fails() -> None:
 
 
 def test_a_member_pod_that_was_made_a_moment_ago_counts_as_made() -> None:
-    assert isinstance(decide(parent("Never"), None, NAMES, now=NOW, made="p-1"), Fail)
-    assert decide(parent(), None, NAMES, now=NOW, made="p-1") == Create(again=True)
+    assert isinstance(decide(parent("Never"), None, NAMES, now=NOW, created_uid="p-1"), Fail)
+    assert decide(parent(), None, NAMES, now=NOW, created_uid="p-1") == Create(again=True)
 
 
 def test_a_member_pod_of_an_earlier_incarnation_does_not_count() -> None:
-    assert decide(parent("Never"), None, NAMES, now=NOW, made="p-0") == Create()
+    assert decide(parent("Never"), None, NAMES, now=NOW, created_uid="p-0") == Create()
 
 
 @pytest.mark.parametrize("taken", [FOREIGN, OTHER_PARENTS, OTHER_NODES], ids=["user", "parent", "node"])

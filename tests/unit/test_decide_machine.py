@@ -20,10 +20,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.unit.merge import apply_pod, apply_status
 from tests.unit.pods import NAMES, TARGET, as_pod, pod
 from vk_provider.api import wellknown
-from vk_provider.kube.objects import Pod, encode, fields, pod_phase
+from vk_provider.kube.objects import TERMINAL, Pod, encode, fields, pod_phase
 from vk_provider.translate.pods.change import changes
+from vk_provider.translate.pods.container_statuses import restarts
 from vk_provider.translate.pods.decide import (
-    TERMINAL,
     AwaitGone,
     Conflict,
     Create,
@@ -37,7 +37,7 @@ from vk_provider.translate.pods.decide import (
     decide,
 )
 from vk_provider.translate.pods.pod import member_pod
-from vk_provider.translate.pods.status import failed, reflected, restarts, status_patch, waiting
+from vk_provider.translate.pods.status import failed, reflected, status_patch, waiting
 
 POLICIES = st.sampled_from(["Always", "OnFailure", "Never"])
 STEPS_TO_SETTLE = 20  # more than any life takes: two incarnations, a deletion, a create, its start and its reflection
@@ -215,7 +215,7 @@ class World(RuleBasedStateMachine):
 
     def _act(self) -> None:
         parent, member = self.parent, self.member
-        action = decide(parent, member, NAMES, now=self.now, made=self.made)
+        action = decide(parent, member, NAMES, now=self.now, created_uid=self.made)
         match action:
             case Create(again=again):
                 assert parent is not None and member is None, "a second member pod of the same name"
@@ -233,8 +233,8 @@ class World(RuleBasedStateMachine):
                 assert member is not None and member.metadata.uid == uid
                 assert grace is None or grace >= 1, "containers would outlive their pod"
                 self.member = self._deleted(member, 30 if grace is None else grace)
-            case Orphan(uid=uid):
-                assert parent is None and member is not None and member.metadata.uid == uid
+            case Orphan():
+                assert parent is None and member is not None
                 self.member = self._deleted(member, 30)
             case Finish():
                 assert parent is not None and not self._is_of(parent, member), "gone before its containers"

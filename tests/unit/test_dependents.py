@@ -8,7 +8,8 @@ import pytest
 
 from tests.unit.pods import NAMES, Manifest, pod
 from vk_provider.kube.objects import Metadata, Payload
-from vk_provider.translate.dependents.needs import Reference, TokenSource, digest, member_payload, needs, token_manifest
+from vk_provider.translate.dependents.copies import digest, member_payload, token_manifest
+from vk_provider.translate.dependents.needs import Reference, TokenSource, needs
 
 CONFIG, SECRET = Reference("ConfigMap", "x"), Reference("Secret", "x")
 

@@ -10,7 +10,7 @@ from tests.unit.pods import TARGET, as_pod, pod
 from vk_provider.kube.objects import fields
 from vk_provider.translate.extended import is_extended
 from vk_provider.translate.pods.change import changes
-from vk_provider.translate.pods.differences import deeds
+from vk_provider.translate.pods.differences import differences
 from vk_provider.translate.pods.pod import member_pod
 
 
@@ -54,13 +54,17 @@ def test_where_nobody_can_tell_everything_is_asked() -> None:
     assert member_pod(PARENT, TARGET)["spec"]["containers"][0]["resources"] == ASKED
 
 
-def test_it_is_said() -> None:
+def test_the_loss_is_reported() -> None:
     member = member_pod(PARENT, TARGET, known={"cpu", "nvidia.com/gpu"})
-    missed = [deed.field for deed in deeds({"spec": fields(PARENT.spec)}, member, TARGET) if deed.missed]
+    missed = [
+        difference.field
+        for difference in differences({"spec": fields(PARENT.spec)}, member, TARGET)
+        if difference.missed
+    ]
     assert missed == ["spec.containers[app].resources", "spec.initContainers[init].resources"]
 
 
-def test_a_member_that_learns_of_the_resource_later_changes_no_running_pod() -> None:
+def test_a_member_that_gets_the_resource_later_changes_no_running_pod() -> None:
     manifest = member_pod(PARENT, TARGET, known={"cpu"})
     manifest["metadata"]["uid"] = "m-1"
     assert changes(PARENT, as_pod(manifest), TARGET) == []

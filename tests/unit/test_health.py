@@ -1,4 +1,4 @@
-"""What is believed of a member, and when losses are not believed: examples, and properties of every history."""
+"""The health of a member, and when losses are not declared: examples, and properties of every history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vk_provider.api.membercluster import HealthSpec
 from vk_provider.errors import UnreachableError
 from vk_provider.translate.state.freeze import Freeze
-from vk_provider.translate.state.health import Belief, Health, State, figures
+from vk_provider.translate.state.health import Assessment, Health, State
 
 SPEC: Final = HealthSpec()
 NO_ANSWER: Final = UnreachableError("no answer in time")
@@ -76,7 +76,7 @@ def test_a_watch_that_brings_something_keeps_a_member_whose_probes_fail() -> Non
     assert state_of(health) is State.SUSPECT
 
 
-def test_a_returning_member_is_healthy_only_when_it_has_answered_long_enough_and_is_settled() -> None:
+def test_a_returning_member_is_healthy_only_when_it_has_answered_long_enough_and_is_in_sync() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "n" * 10 + "y")
     assert state_of(health) is State.RETURNING
@@ -85,11 +85,11 @@ def test_a_returning_member_is_healthy_only_when_it_has_answered_long_enough_and
     now = probed(health, "y", now)
     assert health.is_due(now)
     assert state_of(health) is State.RETURNING
-    health.settled()
+    health.returned()
     assert state_of(health) is State.HEALTHY
 
 
-def test_a_failure_starts_the_wait_of_a_returning_member_anew_and_three_lose_it_again() -> None:
+def test_a_failure_restarts_the_wait_of_a_returning_member_and_three_lose_it_again() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "n" * 10 + "y" * 16 + "n" + "y")
     assert state_of(health) is State.RETURNING
@@ -98,7 +98,7 @@ def test_a_failure_starts_the_wait_of_a_returning_member_anew_and_three_lose_it_
     assert state_of(health) is State.LOST
 
 
-def test_while_frozen_nothing_is_lost_and_the_silence_is_counted_anew_after_it() -> None:
+def test_during_a_freeze_nothing_is_lost_and_afterwards_the_silence_counts_from_zero() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "n" * 100, frozen=True)
     now = probed(health, "n" * 9, now)
@@ -107,21 +107,21 @@ def test_while_frozen_nothing_is_lost_and_the_silence_is_counted_anew_after_it()
     assert state_of(health) is State.LOST
 
 
-def test_somebody_who_states_that_it_is_down_is_believed_even_while_frozen() -> None:
+def test_a_fenced_member_is_lost_even_during_a_freeze() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "nnn", frozen=True)
     health.judge(now, frozen=True, fenced=True)
     assert state_of(health) is State.LOST
 
 
-def test_a_member_that_answers_is_not_lost_whatever_somebody_states() -> None:
+def test_a_fenced_member_that_answers_is_not_lost() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "yy")
     health.judge(now, fenced=True)
     assert state_of(health) is State.HEALTHY
 
 
-def test_without_a_write_that_the_parent_took_since_nothing_is_lost() -> None:
+def test_nothing_is_lost_unless_the_parent_has_accepted_a_write_since() -> None:
     health = Health(SPEC, 0.0)
     for now in range(2, 200, 2):
         health.failed(now, NO_ANSWER)
@@ -131,7 +131,7 @@ def test_without_a_write_that_the_parent_took_since_nothing_is_lost() -> None:
     assert state_of(health) is State.LOST
 
 
-def test_time_in_which_the_provider_stood_still_is_no_silence() -> None:
+def test_time_in_which_the_provider_did_not_run_is_no_silence() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "yy") + 3600.0
     now = probed(health, "nnn", now)
@@ -141,7 +141,7 @@ def test_time_in_which_the_provider_stood_still_is_no_silence() -> None:
 
 
 @pytest.mark.parametrize(("waited", "due"), [(True, True), (False, False)])
-def test_a_node_that_was_not_ready_at_the_start_is_put_in_order_first(waited: bool, due: bool) -> None:
+def test_a_node_that_was_not_ready_at_the_start_is_brought_in_sync_first(waited: bool, due: bool) -> None:
     health = Health(SPEC, 100.0, returning=True, waited=waited)
     health.answered(100.5)
     assert state_of(health) is State.RETURNING
@@ -156,7 +156,7 @@ class Moment:
     answered: bool
     heard: bool
     frozen: bool
-    settled: bool
+    in_sync: bool
 
 
 moments = st.lists(
@@ -166,7 +166,7 @@ moments = st.lists(
         answered=st.booleans() | st.just(False),
         heard=st.just(False) | st.booleans(),
         frozen=st.just(False) | st.booleans(),
-        settled=st.booleans(),
+        in_sync=st.booleans(),
     ),
     max_size=80,
 )
@@ -192,8 +192,8 @@ def lived(spec: HealthSpec, history: list[Moment]) -> Iterator[tuple[float, Mome
         else:
             health.failed(now, NO_ANSWER)
         health.judge(now, frozen=moment.frozen)
-        if moment.settled and health.is_due(now):
-            health.settled()
+        if moment.in_sync and health.is_due(now):
+            health.returned()
         yield now, moment, before, health.state, health
 
 
@@ -237,7 +237,7 @@ def test_nothing_flaps(spec: HealthSpec, history: list[Moment]) -> None:
             assert answers >= spec.suspect_after_failures
         if before is State.RETURNING and after is State.HEALTHY:
             assert now - since >= spec.return_after_seconds
-            assert moment.settled
+            assert moment.in_sync
 
 
 def first(spec: HealthSpec, history: list[Moment], state: State) -> float:
@@ -263,16 +263,16 @@ def test_who_asks_more_often_suspects_no_sooner(spec: HealthSpec, history: list[
     assert first(patient, history, State.SUSPECT) >= first(spec, history, State.SUSPECT)
 
 
-def frozen_by(members: int, *doubted: float) -> bool:
+def frozen_by(members: int, *silent: float) -> bool:
     freeze = Freeze()
     freeze.members(f"m{i}" for i in range(members))
-    for number, now in enumerate(doubted):
-        freeze.doubt(f"m{number}", now)
+    for number, now in enumerate(silent):
+        freeze.silent(f"m{number}", now)
     return bool(freeze.why)
 
 
 @pytest.mark.parametrize(
-    ("members", "doubted", "frozen"),
+    ("members", "silent", "frozen"),
     [
         (1, (0.0,), False),
         (2, (0.0,), False),
@@ -287,29 +287,29 @@ def frozen_by(members: int, *doubted: float) -> bool:
     ],
 )
 def test_at_least_two_and_at_least_half_within_a_minute_are_a_freeze(
-    members: int, doubted: tuple[float, ...], frozen: bool
+    members: int, silent: tuple[float, ...], frozen: bool
 ) -> None:
-    assert frozen_by(members, *doubted) is frozen
+    assert frozen_by(members, *silent) is frozen
 
 
 def test_a_freeze_ends_when_enough_answer_again_and_not_because_time_passes() -> None:
     freeze = Freeze()
     freeze.members(["a", "b", "c"])
-    freeze.doubt("a", 0.0)
-    freeze.doubt("b", 1.0)
-    freeze.doubt("c", 10_000.0)
+    freeze.silent("a", 0.0)
+    freeze.silent("b", 1.0)
+    freeze.silent("c", 10_000.0)
     assert "3 of 3 members" in freeze.why
-    freeze.trust("a")
+    freeze.answers("a")
     assert "b, c" in freeze.why
-    freeze.trust("b")
+    freeze.answers("b")
     assert freeze.why == ""
 
 
 def test_members_that_left_do_not_count() -> None:
     freeze = Freeze()
     freeze.members(["a", "b", "c", "d"])
-    freeze.doubt("a", 0.0)
-    freeze.doubt("b", 1.0)
+    freeze.silent("a", 0.0)
+    freeze.silent("b", 1.0)
     assert freeze.why
     freeze.members(["a", "c", "d"])
     assert freeze.why == ""
@@ -326,32 +326,24 @@ def test_a_parent_that_takes_no_writes_freezes_until_it_takes_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("belief", "node", "cluster", "reachable"),
+    ("assessment", "node", "cluster", "reachable"),
     [
-        (Belief(), (True, "MemberReady"), (True, "Serving"), ("True", "Healthy")),
-        (Belief(State.SUSPECT, NO_ANSWER), (True, "MemberReady"), (False, "Unreachable"), ("Unknown", "Suspect")),
+        (Assessment(), (True, "MemberReady"), (True, "Serving"), ("True", "Healthy")),
+        (Assessment(State.SUSPECT, NO_ANSWER), (True, "MemberReady"), (False, "Unreachable"), ("Unknown", "Suspect")),
         (
-            Belief(State.SUSPECT, NO_ANSWER, frozen="why"),
+            Assessment(State.SUSPECT, NO_ANSWER, frozen="why"),
             (True, "MemberReady"),
             (False, "Unreachable"),
             ("Unknown", "Frozen"),
         ),
-        (Belief(State.LOST, NO_ANSWER), (False, "MemberUnreachable"), (False, "Unreachable"), ("False", "Lost")),
-        (Belief(State.RETURNING), (False, "MemberReturning"), (False, "Returning"), ("True", "Returning")),
+        (Assessment(State.LOST, NO_ANSWER), (False, "MemberUnreachable"), (False, "Unreachable"), ("False", "Lost")),
+        (Assessment(State.RETURNING), (False, "MemberReturning"), (False, "Returning"), ("True", "Returning")),
     ],
 )
-def test_what_is_said_of_each_state(
-    belief: Belief, node: tuple[bool, str], cluster: tuple[bool, str], reachable: tuple[str, str]
+def test_each_state_has_its_conditions(
+    assessment: Assessment, node: tuple[bool, str], cluster: tuple[bool, str], reachable: tuple[str, str]
 ) -> None:
-    assert belief.node_ready[:2] == node
-    assert belief.cluster_ready[:2] == cluster
-    assert belief.reachable[:2] == reachable
-    assert belief.suspended is (belief.state is not State.HEALTHY)
-
-
-def test_figures_name_the_member_and_its_state() -> None:
-    lines = figures("west", "node-west", Belief(State.LOST, NO_ANSWER), 21.04).splitlines()
-    assert 'vk_provider_member_state{member="west",node="node-west",state="Lost"} 1' in lines
-    assert 'vk_provider_member_state{member="west",node="node-west",state="Healthy"} 0' in lines
-    assert 'vk_provider_member_frozen{member="west",node="node-west"} 0' in lines
-    assert 'vk_provider_member_silence_seconds{member="west",node="node-west"} 21.0' in lines
+    assert assessment.node_ready[:2] == node
+    assert assessment.cluster_ready[:2] == cluster
+    assert assessment.reachable[:2] == reachable
+    assert assessment.suspended is (assessment.state is not State.HEALTHY)

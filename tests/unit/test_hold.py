@@ -1,4 +1,4 @@
-"""Pods that ask to be kept on a lost member: their tolerations, there and back, and which nodes could run them."""
+"""Pods that ask to be held on a lost member: their tolerations during the hold and after it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 
 from tests.unit.pods import as_node, as_pod, pod
 from vk_provider.api import wellknown
-from vk_provider.kube.objects import Metadata, Pod, encode, fields
+from vk_provider.kube.objects import Pod, encode, fields
 from vk_provider.translate.nodes.hold import (
-    DEAD_NODE_TAINTS,
     asks,
-    could_run,
     hold_patch,
     is_held,
     release_patch,
     takes_pods,
 )
+from vk_provider.translate.tolerations import DEAD_NODE_TAINTS
 
 KEYS = list(DEAD_NODE_TAINTS)
 
@@ -98,46 +97,6 @@ def test_a_note_that_somebody_broke_is_dropped() -> None:
 def test_only_who_asks_is_held(annotations: dict[str, str], deleted: bool, wanted: bool) -> None:
     deletion = "2030-01-01T00:00:00Z" if deleted else None
     assert asks(pod(annotations=annotations, deletionTimestamp=deletion)) is wanted
-
-
-NODE = Metadata(name="n1", labels={"zone": "a", "cores": "8"})
-
-
-def required(*terms: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
-    }
-
-
-def wants(key: str, operator: str, *values: str) -> dict[str, Any]:
-    return {"matchExpressions": [{"key": key, "operator": operator, "values": list(values)}]}
-
-
-@pytest.mark.parametrize(
-    ("spec", "fits"),
-    [
-        ({}, True),
-        ({"nodeSelector": {"zone": "a"}}, True),
-        ({"nodeSelector": {"zone": "b"}}, False),
-        (required(wants("zone", "In", "a", "b")), True),
-        (required(wants("zone", "NotIn", "a")), False),
-        (required(wants("zone", "Exists")), True),
-        (required(wants("gpu", "Exists")), False),
-        (required(wants("gpu", "DoesNotExist")), True),
-        (required(wants("cores", "Gt", "7")), True),
-        (required(wants("cores", "Lt", "8")), False),
-        (required(wants("zone", "Gt", "7")), False),
-        (required(wants("zone", "Like", "a")), False),
-        (required(wants("gpu", "Exists"), wants("zone", "In", "a")), True),
-        (required({}), False),
-        (required({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}), True),
-        (required({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n2"]}]}), False),
-        (required(wants("zone", "In", "a")) | {"nodeSelector": {"zone": "b"}}, False),
-    ],
-)
-def test_a_node_could_run_what_selects_it(spec: dict[str, Any], fits: bool) -> None:
-    assert could_run(pod(spec), [NODE]) is fits
-    assert could_run(pod(spec), []) is False
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.pods import NAMES, PARENT
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import Metadata
-from vk_provider.translate.names import ROOT_CA, Names, said_of_parent
+from vk_provider.translate.names import ROOT_CA, Names, with_parent_names
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -131,4 +131,4 @@ def test_the_selector_selects_exactly_what_carries_our_labels() -> None:
 def test_what_a_kubelet_says_of_a_member_pod_names_the_parent_pod() -> None:
     parent, member = Metadata(name="web", namespace="shop", uid="p-1"), Metadata("web", "north-shop", "m-1")
     said = "container=main pod=web_north-shop(m-1), of m-1"
-    assert said_of_parent(said, parent, member) == "container=main pod=web_shop(p-1), of p-1"
+    assert with_parent_names(said, parent, member) == "container=main pod=web_shop(p-1), of p-1"

@@ -1,4 +1,4 @@
-"""A member as one node: what it offers, and what it is like."""
+"""A member as one node: its resources, labels and status."""
 
 from __future__ import annotations
 
@@ -13,17 +13,8 @@ from hypothesis import strategies as st
 from tests.unit.pods import Manifest, as_node, pod
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
 from vk_provider.kube.objects import Metadata
-from vk_provider.translate.nodes.node import (
-    MemberNode,
-    Usage,
-    conditions,
-    declared_features,
-    labels,
-    member_node,
-    node_info,
-    offer,
-    usage,
-)
+from vk_provider.translate.nodes.offer import MemberNode, Usage, member_node, offer, usage
+from vk_provider.translate.nodes.status import conditions, declared_features, labels, node_info
 from vk_provider.translate.quantity import parse
 
 READY = {"type": "Ready", "status": "True"}

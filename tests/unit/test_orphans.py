@@ -9,7 +9,7 @@ import pytest
 from tests.unit.pods import NAMES, pod
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import Metadata, Pod
-from vk_provider.translate.pods.orphans import behind, is_stray, too_many, unsettled
+from vk_provider.translate.pods.orphans import is_orphan, out_of_sync, outdated, too_many
 
 DELETED: dict[str, Any] = {"deletionTimestamp": "2030-01-01T00:00:00Z"}
 
@@ -22,7 +22,7 @@ def copy(parent_uid: str = "p-1", *, phase: str = "Running", ours: bool = True, 
 
 
 @pytest.mark.parametrize(
-    ("parent", "member", "stray"),
+    ("parent", "member", "orphan"),
     [
         (None, copy(), True),
         (pod(uid="p-2"), copy(), True),
@@ -32,15 +32,15 @@ def copy(parent_uid: str = "p-1", *, phase: str = "Running", ours: bool = True, 
         (None, copy(ours=False), False),
     ],
 )
-def test_a_stray_is_ours_and_lives_without_its_parent_pod(parent: Pod | None, member: Pod, stray: bool) -> None:
-    assert is_stray(parent, member, NAMES) is stray
+def test_an_orphan_is_ours_and_exists_without_its_parent_pod(parent: Pod | None, member: Pod, orphan: bool) -> None:
+    assert is_orphan(parent, member, NAMES) is orphan
 
 
 @pytest.mark.parametrize(
-    ("strays", "total", "many"), [(10, 10, False), (11, 11, True), (11, 21, True), (11, 22, False), (500, 5000, False)]
+    ("orphans", "total", "many"), [(10, 10, False), (11, 11, True), (11, 21, True), (11, 22, False), (500, 5000, False)]
 )
-def test_more_than_ten_and_more_than_half_are_too_many(strays: int, total: int, many: bool) -> None:
-    assert too_many(strays, total) is many
+def test_more_than_ten_and_more_than_half_are_too_many(orphans: int, total: int, many: bool) -> None:
+    assert too_many(orphans, total) is many
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_more_than_ten_and_more_than_half_are_too_many(strays: int, total: int, 
 )
 def test_a_member_is_in_order_when_each_of_its_pods_is(parent: Pod | None, member: Pod, what: str) -> None:
     parents = {} if parent is None else {"shop/web-1": parent}
-    found = unsettled(parents, [member], NAMES)
+    found = out_of_sync(parents, [member], NAMES)
     assert what in found
     assert bool(found) is bool(what)
 
@@ -81,4 +81,4 @@ def listed(name: str, version: str) -> Metadata:
 )
 def test_a_cache_is_behind_where_it_is_older_than_a_list(cached: dict[str, str], list_version: str, stale: str) -> None:
     items = {f"shop/{name}": pod(name=name, resourceVersion=version) for name, version in cached.items()}
-    assert behind(items, [listed("a", "5"), listed("b", "7")], list_version) == stale
+    assert outdated(items, [listed("a", "5"), listed("b", "7")], list_version) == stale

@@ -16,12 +16,12 @@ from vk_provider.translate.nodes.plan import (
     Planned,
     Verdict,
     answer,
-    concluded,
     eviction_seconds,
-    foregone,
-    is_at_issue,
+    final_verdict,
+    is_affected,
     reservations,
     shadow,
+    verdict_without_scheduler,
 )
 
 PLAN = Plan("1a2b3c4d", "alpha", "class-uid")
@@ -62,13 +62,13 @@ def shadow_spec(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
         planned(labels={wellknown.PLAN: "another"}),
     ],
 )
-def test_pods_that_no_loss_would_move_are_not_at_issue(pod: Planned) -> None:
-    assert not is_at_issue(pod)
+def test_pods_that_no_loss_would_move_are_not_affected(pod: Planned) -> None:
+    assert not is_affected(pod)
 
 
 @pytest.mark.parametrize("controller", ["ReplicaSet", "StatefulSet", "Job", ""])
-def test_all_others_are_at_issue(controller: str) -> None:
-    assert is_at_issue(planned(controller=controller))
+def test_all_others_are_affected(controller: str) -> None:
+    assert is_affected(planned(controller=controller))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_all_others_are_at_issue(controller: str) -> None:
     ],
 )
 def test_what_needs_no_scheduler_is_known_at_once(pod: Planned, outcome: Outcome | None) -> None:
-    verdict = foregone(pod)
+    verdict = verdict_without_scheduler(pod)
     assert (verdict.outcome if verdict else None) == outcome
 
 
@@ -216,7 +216,7 @@ def test_a_shadow_that_is_gated_has_no_answer_to_wait_for() -> None:
     ],
 )
 def test_only_a_name_that_is_needed_again_waits_for_a_fence(controller: str, before: Outcome, after: Outcome) -> None:
-    verdict = concluded(planned(controller=controller), Verdict(before, "beta"))
+    verdict = final_verdict(planned(controller=controller), Verdict(before, "beta"))
     assert (verdict.outcome, verdict.node) == (after, "beta")
 
 

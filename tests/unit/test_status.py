@@ -12,7 +12,8 @@ from tests.unit.merge import apply_status
 from tests.unit.pods import NAMES, Manifest, pod
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import Pod, fields
-from vk_provider.translate.pods.status import failed, lost_patch, reflected, restarts, status_patch, waiting
+from vk_provider.translate.pods.container_statuses import restarts
+from vk_provider.translate.pods.status import failed, not_ready_patch, reflected, status_patch, waiting
 
 NOW, LATER = "2026-03-01T12:00:00Z", "2026-03-01T13:00:00Z"
 KUBELETS_CONDITIONS = ("Initialized", "Ready", "ContainersReady")
@@ -240,7 +241,7 @@ def test_restart_counts_survive_waiting() -> None:
 
 def test_a_pod_of_a_lost_member_is_not_ready_and_nothing_else_is_said_of_it() -> None:
     parent = pod(status=RUNNING)
-    after = apply_status(parent, lost_patch(parent, "no answer", now=LATER))
+    after = apply_status(parent, not_ready_patch(parent, "no answer", now=LATER))
     was, now = fields(parent.status), fields(after.status)
     assert by_type(now).pop("Ready") == {
         "type": "Ready",
@@ -250,7 +251,7 @@ def test_a_pod_of_a_lost_member_is_not_ready_and_nothing_else_is_said_of_it() ->
         "lastTransitionTime": LATER,
     }
     assert {**now, "conditions": None} == {**was, "conditions": None}
-    assert lost_patch(after, "no answer", now=LATER) is None
+    assert not_ready_patch(after, "no answer", now=LATER) is None
 
 
 def test_a_failed_pod_is_not_ready_any_more() -> None:

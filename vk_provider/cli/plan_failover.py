@@ -26,11 +26,11 @@ from vk_provider.translate.nodes.plan import (
     Plan,
     Planned,
     Verdict,
-    concluded,
     eviction_seconds,
-    foregone,
-    is_at_issue,
+    final_verdict,
+    is_affected,
     reservations,
+    verdict_without_scheduler,
 )
 
 SOMETHING_STAYS_BEHIND: Final = 3  # exit code
@@ -100,12 +100,12 @@ async def _plan(parent: Parent, name: str, seconds: float) -> Result:
     async with parent.connect() as client:
         node = (await find_member(client, name)).node_name
         found = await client.list(PODS, type=Planned, query={"fieldSelector": f"spec.nodeName={node}"})
-        pods = sorted(filter(is_at_issue, found), key=lambda pod: (pod.metadata.namespace, pod.metadata.name))
+        pods = sorted(filter(is_affected, found), key=lambda pod: (pod.metadata.namespace, pod.metadata.name))
         return Result(name, node, await _rows(client, Plan(secrets.token_hex(4), node), pods, seconds))
 
 
 async def _rows(client: Client, plan: Plan, pods: Sequence[Planned], seconds: float) -> list[Row]:
-    verdicts = {pod.metadata.uid: verdict for pod in pods if (verdict := foregone(pod)) is not None}
+    verdicts = {pod.metadata.uid: verdict for pod in pods if (verdict := verdict_without_scheduler(pod)) is not None}
     open_ = [pod for pod in pods if pod.metadata.uid not in verdicts]
     if not open_:
         return [_row(pod, verdicts[pod.metadata.uid], []) for pod in pods]
@@ -115,7 +115,7 @@ async def _rows(client: Client, plan: Plan, pods: Sequence[Planned], seconds: fl
     rows = []
     for pod in pods:
         uid = pod.metadata.uid
-        verdict = verdicts.get(uid) or concluded(pod, question.verdicts[uid])
+        verdict = verdicts.get(uid) or final_verdict(pod, question.verdicts[uid])
         rows.append(_row(pod, verdict, reservations(pod, question.shadows.get(uid), verdict)))
     return rows
 

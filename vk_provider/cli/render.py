@@ -21,7 +21,7 @@ from vk_provider.translate.dependents.certificates import certificate_sources
 from vk_provider.translate.dependents.needs import needs
 from vk_provider.translate.names import Names
 from vk_provider.translate.pods.decide import refusal
-from vk_provider.translate.pods.differences import Deed, deeds
+from vk_provider.translate.pods.differences import Difference, differences
 from vk_provider.translate.pods.pod import Target, member_pod
 
 # What only clusters know, in a form that an API server would take.
@@ -47,7 +47,7 @@ class Rendered:
     pod: dict[str, Any]
     refused: str  # why it would be Failed instead; empty where it would not
     dependents: list[Dependent]
-    changes: list[Deed]
+    changes: list[Difference]
 
 
 @click.command(short_help="Show what a pod would become in a member.")
@@ -101,7 +101,7 @@ def rendered(pod: dict[str, Any], target: Target) -> Rendered:
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"pod {pod['metadata']['name']}: not a valid pod: {error!r}", reason="InvalidPod") from error
     refused = refusal(parent)
-    return Rendered(manifest, refused.message if refused else "", beside, deeds(pod, manifest, target))
+    return Rendered(manifest, refused.message if refused else "", beside, differences(pod, manifest, target))
 
 
 def _dependents(parent: Pod, target: Target) -> Iterator[Dependent]:
@@ -110,7 +110,7 @@ def _dependents(parent: Pod, target: Target) -> Iterator[Dependent]:
     for reference in sorted(named.references):
         name = names.config_map(reference.name) if reference.kind == "ConfigMap" else reference.name
         yield Dependent(reference.kind, place, name, f"copy of {about.namespace}/{reference.name}")
-    for query in sorted(named.trust, key=lambda query: query.text):
+    for query in sorted(named.bundles, key=lambda query: query.text):
         yield Dependent("ConfigMap", place, names.trust_bundle(query.text), "ClusterTrustBundles of the parent")
     if named.tokens and target.api_access is ApiAccess.PARENT:
         held = f"tokens of the parent for service account {named.service_account}: {len(named.tokens)}"
@@ -132,8 +132,8 @@ def as_yaml(one: Rendered) -> str:
         for dependent in one.dependents:
             text.write(f"#   {dependent.kind} {dependent.namespace}/{dependent.name}: {dependent.of}\n")
     text.write("#\n# what differs from the parent pod (! what a user may miss):\n")
-    for deed in one.changes:
-        text.write(f"# {'!' if deed.missed else ' '} {deed.what:10} {deed}\n")
+    for change in one.changes:
+        text.write(f"# {'!' if change.missed else ' '} {change.what:10} {change}\n")
     yaml.dump(one.pod, text, Dumper=_Dumper, sort_keys=False, width=120)
     return text.getvalue()
 

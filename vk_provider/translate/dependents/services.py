@@ -7,6 +7,7 @@ node ports, load balancers, external addresses, labels and annotations that cont
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -219,7 +220,9 @@ def must_replace(wanted: dict[str, Any], actual: Object) -> bool:
     )
 
 
-def member_slice(found: ParentSlice, service: Object, names: Names, *, flat: bool) -> dict[str, Any] | None:
+def member_slice(
+    found: ParentSlice, service: Object, names: Names, nodes: Collection[str], *, flat: bool
+) -> dict[str, Any] | None:
     """The manifest of an EndpointSlice's reflection; None where it would list nothing.
 
     Listed are the endpoints in this member and those on no node, whose addresses are nobody's pods; with `flat` the
@@ -229,8 +232,10 @@ def member_slice(found: ParentSlice, service: Object, names: Names, *, flat: boo
     if spec.get("type") == "ExternalName":
         return None
     everywhere = flat and spec.get("internalTrafficPolicy") != "Local"
-    nodes = found.endpoints if everywhere else (names.node, "")
-    endpoints = [_endpoint(endpoint, names) for node in sorted(nodes) for endpoint in found.endpoints.get(node, ())]
+    listed = found.endpoints if everywhere else {*nodes, ""}
+    endpoints = [
+        _endpoint(endpoint, names, nodes) for node in sorted(listed) for endpoint in found.endpoints.get(node, ())
+    ]
     if not endpoints:
         return None
     labels = names.labels | {SERVICE_NAME: service.metadata.name, _MANAGED_BY: wellknown.DOMAIN}
@@ -246,23 +251,23 @@ def member_slice(found: ParentSlice, service: Object, names: Names, *, flat: boo
     }
 
 
-def _endpoint(endpoint: Endpoint, names: Names) -> Endpoint:
+def _endpoint(endpoint: Endpoint, names: Names, nodes: Collection[str]) -> Endpoint:
     """Of another node only the address means something here; a pod of this one is there under its name."""
     target = None
-    if endpoint.node_name == names.node and endpoint.target_ref and endpoint.target_ref.kind == "Pod":
+    if endpoint.node_name in nodes and endpoint.target_ref and endpoint.target_ref.kind == "Pod":
         namespace = names.namespace(endpoint.target_ref.namespace)
         target = TargetRef("Pod", endpoint.target_ref.name, namespace)
     return Endpoint(endpoint.addresses, endpoint.conditions, endpoint.hostname, None, target)
 
 
-def concerns(before: ParentSlice | None, after: ParentSlice | None, node: str, *, flat: bool) -> bool:
+def concerns(before: ParentSlice | None, after: ParentSlice | None, nodes: Collection[str], *, flat: bool) -> bool:
     """Whether the reflection in the member of `node` may differ after this change; most are about other members."""
     if before is None or after is None or flat:
         return True
     return (
         before.metadata.uid != after.metadata.uid
         or before.ports != after.ports
-        or any(before.endpoints.get(name) != after.endpoints.get(name) for name in (node, ""))
+        or any(before.endpoints.get(name) != after.endpoints.get(name) for name in (*nodes, ""))
     )
 
 

@@ -1,16 +1,30 @@
-"""Trust anchors: what a question finds, and that equal answers are equal texts."""
+"""Trust anchors: what a query finds, and that equal answers are equal texts."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from vk_provider.kube.objects import Metadata
-from vk_provider.translate.dependents.trust_bundles import BundleSpec, TrustBundle, TrustQuery
+from vk_provider.translate.dependents.trust_bundles import BundleQuery, BundleSpec, TrustBundle
 
-ONE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-TWO = "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"
+
+def certificate(name: str) -> str:
+    """A self-signed certificate, PEM; the same in every run."""
+    key = Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32))
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    year = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+    builder = x509.CertificateBuilder(subject, subject, key.public_key(), 1, *year)
+    return builder.sign(key, None).public_bytes(Encoding.PEM).decode()
+
+
+ONE, TWO = sorted(map(certificate, ("one", "two")))
+BROKEN = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
 
 
 def bundle(name: str, text: str, signer: str = "", **labels: str) -> TrustBundle:
@@ -20,7 +34,9 @@ def bundle(name: str, text: str, signer: str = "", **labels: str) -> TrustBundle
 BUNDLES = {
     one.metadata.name: one
     for one in (
-        bundle("plain", TWO + "a word in between\n" + ONE),
+        bundle("plain", TWO + "text between blocks\n" + ONE),
+        bundle("broken", TWO + BROKEN.format("AAAA") + BROKEN.format("???") + ONE),
+        bundle("empty", "no certificate"),
         bundle("s:alive", ONE, "example.com/s", state="alive"),
         bundle("s:dead", TWO, "example.com/s", state="dead"),
         bundle("s:again", ONE, "example.com/s", state="alive", tier="1"),
@@ -41,6 +57,8 @@ def expression(operator: str, *values: str) -> dict[str, Any]:
     ("asked", "answer"),
     [
         ({"name": "plain"}, ONE + TWO),
+        ({"name": "broken"}, ONE + TWO),
+        ({"name": "empty"}, ""),
         ({"name": "absent"}, None),
         ({"name": "absent", "optional": True}, ""),
         ({"signerName": "example.com/s", "labelSelector": selector(state="alive")}, ONE),
@@ -54,8 +72,8 @@ def expression(operator: str, *values: str) -> dict[str, Any]:
     ],
 )
 def test_a_query_finds_each_anchor_once(asked: dict[str, Any], answer: str | None) -> None:
-    assert TrustQuery.of({"path": "anchors.pem", **asked}).answer(BUNDLES) == answer
+    assert BundleQuery.of({"path": "anchors.pem", **asked}).answer(BUNDLES) == answer
 
 
-def test_the_path_is_no_part_of_the_question() -> None:
-    assert TrustQuery.of({"path": "a", "name": "plain"}) == TrustQuery.of({"path": "b", "name": "plain"})
+def test_the_path_is_no_part_of_the_query() -> None:
+    assert BundleQuery.of({"path": "a", "name": "plain"}) == BundleQuery.of({"path": "b", "name": "plain"})

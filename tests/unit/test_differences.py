@@ -1,4 +1,4 @@
-"""What is said about a translation: everything that it did, and what a user would miss."""
+"""Differences between a parent pod and its member pod: all of them, and those that a user would miss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.pods import NAMES, TARGET, Manifest, as_pod, pod, read_target, r
 from tests.unit.test_translation_properties import specs, targets
 from vk_provider.api.membercluster import ApiAccess
 from vk_provider.kube.objects import Pod, fields
-from vk_provider.translate.pods.differences import Deed, deeds
+from vk_provider.translate.pods.differences import Difference, differences
 from vk_provider.translate.pods.pod import DROPPED, Target, member_pod
 
 GOLDEN = sorted(path for path in (Path(__file__).parent / "golden").iterdir() if path.is_dir())
@@ -30,33 +30,35 @@ POD_SPEC = """
 """.split()
 
 
-def found(parent: Pod, target: Target = TARGET) -> list[Deed]:
-    return deeds({"spec": fields(parent.spec)}, member_pod(parent, target), target)
+def found(parent: Pod, target: Target = TARGET) -> list[Difference]:
+    return differences({"spec": fields(parent.spec)}, member_pod(parent, target), target)
 
 
 def missed(parent: Pod, target: Target = TARGET) -> list[str]:
-    return [deed.field for deed in found(parent, target) if deed.missed]
+    return [difference.field for difference in found(parent, target) if difference.missed]
 
 
 @given(specs, targets)
-def test_nothing_is_done_without_a_reason(spec: Manifest, target: Target) -> None:
-    assert [deed.field for deed in found(pod(spec), target) if not deed.why] == []
+def test_every_difference_has_a_reason(spec: Manifest, target: Target) -> None:
+    assert [difference.field for difference in found(pod(spec), target) if not difference.why] == []
 
 
 @pytest.mark.parametrize("folder", GOLDEN, ids=lambda folder: folder.name)
 def test_every_golden_pair_can_be_explained(folder: Path) -> None:
     manifest, target = read_yaml(folder / "parent.yaml"), read_target(folder)
-    said = deeds(manifest, member_pod(as_pod(manifest), target), target)
-    assert [deed.field for deed in said if not deed.why] == []
+    said = differences(manifest, member_pod(as_pod(manifest), target), target)
+    assert [difference.field for difference in said if not difference.why] == []
 
 
-def test_a_dropped_field_is_said_with_its_reason() -> None:
-    assert Deed("spec.schedulerName", "dropped", DROPPED["schedulerName"]) in found(pod({"schedulerName": "mine"}))
+def test_a_dropped_field_is_reported_with_its_reason() -> None:
+    assert Difference("spec.schedulerName", "dropped", DROPPED["schedulerName"]) in found(
+        pod({"schedulerName": "mine"})
+    )
 
 
-def test_what_is_in_a_list_is_called_by_its_name() -> None:
+def test_entries_of_a_list_have_their_names() -> None:
     env = [{"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}]
-    said = [deed.field for deed in found(pod({"containers": [{"name": "app", "env": env}]}))]
+    said = [difference.field for difference in found(pod({"containers": [{"name": "app", "env": env}]}))]
     assert "spec.containers[app].env[POD_UID].valueFrom.fieldRef.fieldPath" in said
     assert "spec.containers[app].env[KUBERNETES_SERVICE_HOST]" in said
 

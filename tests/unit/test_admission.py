@@ -1,4 +1,4 @@
-"""Host ports: who may have one that somebody asks for too."""
+"""Admission of pods to a virtual node: host ports that several pods ask for, and nodes that a pod selects."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from tests.unit.pods import pod
+from tests.unit.pods import Manifest, pod
 from vk_provider.api.wellknown import CREATED_CONDITION
-from vk_provider.kube.objects import Pod, encode
-from vk_provider.translate.pods.hostports import host_port_clash
+from vk_provider.kube.objects import Metadata, Pod, encode
+from vk_provider.translate.pods.admission import host_port_clash, is_unchecked, misplaced
+from vk_provider.translate.pods.decide import needs_admission
 
 
 def with_port(name: str, minute: int, phase: str = "Running", **port: Any) -> Pod:
@@ -60,3 +61,37 @@ def test_a_pod_that_was_let_in_keeps_the_port_also_against_one_of_the_same_secon
     condition = {"type": CREATED_CONDITION, "status": "True"}
     let_in.status = Raw(encode({"phase": "Running", "conditions": [condition]}))
     assert host_port_clash(with_port("a", 1, hostPort=8080), [let_in]) is not None
+
+
+NODE = Metadata(name="alpha", labels={"disk": "ssd"})
+SELECTOR: Manifest = {"nodeSelector": {"disk": "ssd"}}
+
+
+def affinity(operator: str) -> Manifest:
+    terms = [{"matchExpressions": [{"key": "disk", "operator": operator, "values": ["ssd"]}]}]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    return {"affinity": {"nodeAffinity": required}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "admitted"),
+    [
+        (SELECTOR, True),
+        ({"nodeSelector": {"disk": "hdd"}}, False),
+        (affinity("In"), True),
+        (affinity("NotIn"), False),
+    ],
+)
+def test_a_pod_is_admitted_by_the_labels_of_its_node(spec: Manifest, admitted: bool) -> None:
+    found = misplaced(pod(spec), NODE)
+    assert (found.reason if found else "") == ("" if admitted else "NodeAffinity")
+
+
+@pytest.mark.parametrize(
+    ("spec", "scheduled", "unchecked"),
+    [(SELECTOR, "False", True), (affinity("In"), "False", True), (SELECTOR, "True", False), ({}, "False", False)],
+)
+def test_only_what_no_scheduler_has_placed_is_looked_at(spec: Manifest, scheduled: str, unchecked: bool) -> None:
+    status = {"conditions": [{"type": "PodScheduled", "status": scheduled}]}
+    assert is_unchecked(pod(spec, status)) == unchecked
+    assert needs_admission(pod(spec, status)) == unchecked
