@@ -33,7 +33,7 @@ class World:
         self.member_answers: Callable[[float], bool] = lambda at: True
         self.parent_answers: Callable[[float], bool] = lambda at: True
         self.probe_error: Exception = UnreachableError("no answer in time")
-        self.heard_at = 0.0
+        self.last_sign_of_life = 0.0
         self.pending = ""
         self.watches_ended: list[float] = []
         self.resyncs: list[float] = []
@@ -120,7 +120,7 @@ async def test_bytes_of_a_watch_keep_it_from_being_lost() -> None:
 
     async def lease_renewals() -> None:
         while True:
-            world.heard_at = now()
+            world.last_sign_of_life = now()
             await asyncio.sleep(10.0)
 
     leases = asyncio.create_task(lease_renewals())

@@ -58,7 +58,7 @@ class Client:
 
     def __init__(self, credentials: Credentials, *, connections: int = 100) -> None:
         self.credentials = credentials
-        self.heard_at = 0.0  # loop time of the last successful answer, or bytes of a watch
+        self.last_sign_of_life = 0.0  # loop time of the last successful answer, or bytes of a watch
         self.restores = 0  # how often the server was found to have been restored from a backup
         self._clock = ServerClock()
         self._watches: dict[aiohttp.ClientResponse, float] = {}  # loop time of its last bytes
@@ -191,7 +191,7 @@ class Client:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise transport.unreachable(self.server, error) from error
             if response.status < 300:
-                self.heard_at = asyncio.get_running_loop().time()
+                self.last_sign_of_life = asyncio.get_running_loop().time()
                 return answer
             failure = transport.failure(response, answer)
             if isinstance(failure, UnauthorizedError) and not renewed and self.credentials.renew():
@@ -223,7 +223,7 @@ class Client:
                 self._watches[response] = loop.time()
                 try:
                     async for line in transport.lines(response.content):
-                        self.heard_at = self._watches[response] = loop.time()
+                        self.last_sign_of_life = self._watches[response] = loop.time()
                         yield line
                 finally:
                     del self._watches[response]

@@ -34,7 +34,7 @@ class Api(Protocol):
     """Port: the member's API server; a kube.client.Client."""
 
     @property
-    def heard_at(self) -> float: ...
+    def last_sign_of_life(self) -> float: ...
 
     def end_watches(self) -> None: ...
 
@@ -127,7 +127,7 @@ class HealthLoop:
         except VkError as error:
             # Also if it answers, but not as a working API server: it is not ready (5xx), or does not know us (401).
             self._health.failed(loop.time(), error)
-        self._health.heard(self._member.heard_at)
+        self._health.heard(self._member.last_sign_of_life)
         self._state.last_sign_of_life = self._health.heard_at
         if self._health.heard_at != self._heard[1]:
             self._heard = self._timestamp(), self._health.heard_at
