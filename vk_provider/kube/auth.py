@@ -28,7 +28,7 @@ from vk_provider.kube.credentials import Credentials, ExecPlugin, Fixed, Source,
 
 IN_CLUSTER: Final = "in-cluster"  # name of the credentials of the pod that this process runs in
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_INLINE: Final = (  # kubeconfig fields that name a file -> the field that holds the same as base64
+_INLINE: Final = (  # part of a kubeconfig, its field that names a file, and the field with the content as base64
     ("cluster", "certificate-authority", "certificate-authority-data"),
     ("user", "client-certificate", "client-certificate-data"),
     ("user", "client-key", "client-key-data"),
@@ -37,7 +37,7 @@ _INLINE: Final = (  # kubeconfig fields that name a file -> the field that holds
 
 @dataclass(frozen=True)
 class Kubeconfig:
-    """One context of a kubeconfig, certificates inline. `source` names where it came from, for messages."""
+    """One context of a kubeconfig, with inline certificates. `source` says where it comes from, for messages."""
 
     cluster: Mapping[str, Any] = field(repr=False)
     user: Mapping[str, Any] = field(repr=False)  # holds secrets
@@ -46,9 +46,9 @@ class Kubeconfig:
 
     @classmethod
     def from_files(cls, path: str | None = None, context: str | None = None) -> Kubeconfig:
-        """Reads as kubectl does: `path`, else $KUBECONFIG (several files merge), else ~/.kube/config.
+        """Reads as kubectl does: `path`, else $KUBECONFIG (several files are merged), else ~/.kube/config.
 
-        Raises ConfigError: nothing there, not a kubeconfig, no such context, or a file it names cannot be read.
+        Raises ConfigError: no file, not a kubeconfig, no such context, or a file that it names cannot be read.
         """
         source = path or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
         files = [Path(part).expanduser() for part in ([path] if path else source.split(os.pathsep)) if part]
@@ -64,14 +64,14 @@ class Kubeconfig:
 
     @classmethod
     def from_secret(cls, data: bytes, source: str) -> Kubeconfig:
-        """Reads the kubeconfig of a member, which is data of somebody else: it may not name files or programs here.
+        """Reads the kubeconfig of a member. It is not trusted: it must not name files or programs of this machine.
 
         Raises ConfigError: not a kubeconfig, or one that needs a file or a plugin of this machine.
         """
         try:
             document = yaml.safe_load(data)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            # The parser quotes the line that it trips over, which may be the one with the token.
+            # The parser's message quotes the line with the error, which may be the one with the token.
             mark = getattr(error, "problem_mark", None)
             where = f" (line {mark.line + 1})" if mark else ""
             raise ConfigError(f"{source}: not YAML{where}", reason="KubeconfigInvalid") from None
@@ -100,7 +100,7 @@ class Kubeconfig:
             raise ConfigError(
                 f"kubeconfig {source}: impersonation ({', '.join(impersonation)}) is not supported",
                 reason="KubeconfigInvalid",
-                remedy="use a credential that is what it is meant to be",
+                remedy="use a credential of that user itself",
             )
         if "auth-provider" in user:
             raise ConfigError(
@@ -131,7 +131,7 @@ class Kubeconfig:
     def self_contained(self) -> bytes:
         """The kubeconfig as YAML that works on any machine, for a Secret.
 
-        Raises ConfigError where the credential is an exec plugin or a file that changes.
+        Raises ConfigError if the credential is an exec plugin or a token file.
         """
         for key, what in (("exec", "an exec plugin"), ("tokenFile", "a token file")):
             if key in self.user:
@@ -194,7 +194,7 @@ class _Tls:
 
 
 def in_cluster() -> Credentials | None:
-    """The service account of the pod that this process runs in; None outside of a pod."""
+    """The credentials of the pod that this process runs in; None outside of a pod."""
     settings = Configuration()
     try:
         kubernetes_config.load_incluster_config(client_configuration=settings)
@@ -205,9 +205,9 @@ def in_cluster() -> Credentials | None:
 
 
 def find_credentials(path: str | None = None, context: str | None = None) -> Credentials:
-    """As kubectl finds them: the kubeconfig named, $KUBECONFIG, ~/.kube/config, and inside a pod its service account.
+    """As kubectl finds them: `path`, $KUBECONFIG, ~/.kube/config, and within a pod its service account.
 
-    Raises ConfigError with what to set when there is none.
+    Raises ConfigError.
     """
     explicit = path or context or os.environ.get("KUBECONFIG")
     if not explicit and not (Path.home() / ".kube" / "config").exists():
@@ -254,7 +254,7 @@ def _resolve(file: str, origin: str | None) -> Path:
 def _read(file: str, origin: str | None, source: str, field: str, *, allowed: bool) -> bytes:
     if not allowed:
         raise ConfigError(
-            f"{source}: {field} names a file",  # not which one: somebody may have put the token itself there
+            f"{source}: {field} names a file",  # without its name: it may be a token by mistake
             reason="KubeconfigInvalid",
             remedy="a kubeconfig in a Secret must hold its data inline (kubectl config view --flatten)",
         )

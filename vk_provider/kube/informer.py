@@ -140,7 +140,7 @@ class Informer(Generic[T]):
         self._restore_handlers.append(handler)
 
     def observe(self, item: Any, *, notify: bool = True) -> None:
-        """Caches the answer to a write of this process, so that the cache is never behind what its owner did.
+        """Caches the answer to a write of this process, so that the cache is never behind this process's own writes.
 
         An answer that the watch has overtaken already (by a deletion, say) is ignored. Without `notify` no handler is
         called, now or when the watch shows the same version: for writers whose handlers would only repeat their work.

@@ -31,7 +31,7 @@ _GENERATORS: Final[dict[str, Callable[[], PrivateKey]]] = {
 
 
 def generate(key_type: str = "ECDSAP256") -> PrivateKey:
-    """A new key. One of RSA takes up to seconds."""
+    """A new key. Generating an RSA key may last several seconds."""
     return _GENERATORS[key_type]()
 
 

@@ -1,7 +1,7 @@
-"""What this program decodes of Kubernetes objects: typed metadata, the rest kept as the bytes that came.
+"""What this program decodes of Kubernetes objects: typed metadata; everything else stays as the received bytes.
 
-A Raw field costs nothing until somebody decodes it, survives with fields that this code has never heard of, and is
-invisible to the garbage collector. Structs are decoded once and then shared: nobody changes them.
+A Raw field costs nothing until it is decoded, keeps fields that this code does not know, and is invisible to the
+garbage collector. Structs are decoded once and then shared: they must not be changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Metadata(msgspec.Struct, rename="camel", gc=False):
-    """ObjectMeta without managedFields. Times are RFC 3339 strings as sent by the server."""
+    """ObjectMeta without managedFields. Times are RFC 3339 strings, as the server sends them."""
 
     name: str = ""
     namespace: str = ""
@@ -38,7 +38,7 @@ class Metadata(msgspec.Struct, rename="camel", gc=False):
 
 
 class HasMetadata(Protocol):
-    """Anything with metadata."""
+    """Any object with metadata."""
 
     metadata: Metadata
 
@@ -47,7 +47,7 @@ ObjectT = TypeVar("ObjectT", bound=HasMetadata)
 
 
 class Object(msgspec.Struct, gc=False):
-    """Any object with the usual three parts; spec and status own their bytes."""
+    """Any object with metadata, spec and status. Spec and status own their bytes."""
 
     metadata: Metadata
     spec: msgspec.Raw = EMPTY
@@ -68,13 +68,13 @@ class Node(Object, gc=False):
 
 
 class PartialObject(msgspec.Struct, gc=False):
-    """An object of which only the metadata matters."""
+    """The metadata of any object."""
 
     metadata: Metadata
 
 
 class Payload(msgspec.Struct, rename="camel", gc=False):
-    """A ConfigMap or a Secret. `data` values of a Secret are base64; `kind` tells which (absent within lists)."""
+    """A ConfigMap or a Secret. The `data` values of a Secret are base64."""
 
     metadata: Metadata
     data: dict[str, str] = {}
@@ -84,7 +84,7 @@ class Payload(msgspec.Struct, rename="camel", gc=False):
 
 
 class Condition(msgspec.Struct, rename="camel", gc=False, omit_defaults=True):
-    """A condition of a pod, a node or an object of ours."""
+    """A condition of a pod, a node or a MemberCluster."""
 
     type: str
     status: str = ""
@@ -95,7 +95,7 @@ class Condition(msgspec.Struct, rename="camel", gc=False, omit_defaults=True):
 
 
 class PodPhase(msgspec.Struct, gc=False):
-    """The part of a pod's status that decisions rest on."""
+    """The part of a pod's status on which most decisions depend."""
 
     phase: str = ""
     conditions: list[Condition] = []
@@ -106,7 +106,7 @@ class PodPhase(msgspec.Struct, gc=False):
         return self.phase in TERMINAL
 
     def has(self, condition: str) -> bool:
-        """Whether a condition is there with status True."""
+        """Whether the condition exists with status True."""
         return any(c.type == condition and c.status == "True" for c in self.conditions)
 
 
@@ -119,7 +119,7 @@ def pod_phase(pod: Pod) -> PodPhase:
 
 
 def fields(raw: msgspec.Raw) -> dict[str, Any]:
-    """A fresh dict of a Raw part, the caller's to change: decoding again is the cheap deep copy."""
+    """A new dict of a Raw part, which the caller may change: decoding again is the cheap deep copy."""
     decoded: dict[str, Any] = msgspec.json.decode(raw)
     return decoded
 
@@ -130,7 +130,7 @@ def encode(body: Any) -> bytes:
 
 
 def newer(version: str, than: str) -> bool:
-    """Whether a resourceVersion comes after another of the same server; both are decimal numbers.
+    """Whether a resourceVersion is newer than another one of the same server. Both are decimal numbers.
 
     (https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions: ordered since 1.35, and in every
     etcd-backed server before.)

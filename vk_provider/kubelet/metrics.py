@@ -169,7 +169,7 @@ class MemberMetrics:
 
 
 class _Shared:
-    """A running scrape. It is cancelled when nobody waits for its answer any more."""
+    """A running scrape. It is cancelled when no request waits for its answer any more."""
 
     def __init__(self, task: asyncio.Task[bytes]) -> None:
         self.task = task

@@ -40,7 +40,7 @@ _GRACE: Final = 5.0  # seconds for sessions to end by themselves at shutdown
 
 
 def _is_worth_logging(record: logging.LogRecord) -> bool:
-    """Malformed HTTP gets a 400 and no record: any stranger may send it, and could fill the log."""
+    """Malformed HTTP gets a 400 and no record: any client may send it, and could fill the log."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 

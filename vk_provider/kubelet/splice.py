@@ -7,7 +7,7 @@ as soon as it has received everything. Calling `close` is not enough for that:
 
 - A TLS transport that is closing loses what it has not sent yet if it receives more data, as from clients that
   acknowledge what they read. So a side is closed only when the kernel of the other end has acknowledged everything.
-- Whoever writes to a connection that the other end has closed gets an error, and cannot read the rest. So nothing is
+- Writing to a connection that the other end has closed fails, and the rest can no longer be read. So nothing is
   written to a side whose end has arrived, even if that end is not read yet.
 - A TLS transport of uvloop loses what it has read ahead while reading is paused, if the connection ends then
   (https://github.com/MagicStack/uvloop/pull/661). So transports do not read ahead.

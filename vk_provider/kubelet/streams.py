@@ -53,8 +53,8 @@ def port_forward_query(raw: str) -> str:
 def run_query(raw: str, container: str) -> str:
     """The member's query for the exec of /run: the command line split at spaces, stdout and stderr."""
     line = next((value for key, value in _pairs(raw) if key == "cmd"), "")
-    words = unquote_to_bytes(line.replace("+", " ")).split(b" ")
-    commands = "&".join(f"command={quote(word, safe='')}" for word in words)
+    arguments = unquote_to_bytes(line.replace("+", " ")).split(b" ")
+    commands = "&".join(f"command={quote(argument, safe='')}" for argument in arguments)
     return f"{commands}&stdout=true&stderr=true&container={quote(container, safe='')}"
 
 
