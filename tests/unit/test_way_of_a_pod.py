@@ -159,7 +159,8 @@ async def served(above: Server, below: Server) -> AsyncIterator[None]:
     others: Informer[Usage] = Informer(Server(), PODS, Pod, keep=usage)
     lists, parent = DependentCaches.of(below, NAMES, [pods], others), ParentLists(above)
     async with asyncio.TaskGroup() as tasks:
-        for informer in (pods.parent, pods.member, others, *lists.own(), parent.namespaces):
+        informers: list[Informer[Any]] = [pods.parent, pods.member, others, *lists.own(), parent.namespaces]
+        for informer in informers:
             tasks.create_task(informer.run())
         tasks.create_task(parent.services.run())
         for synced in (pods.parent, pods.member, *lists.own()):
