@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from vk_provider.api import wellknown
-from vk_provider.kube.objects import Pod, PodPhase, pod_phase
+from vk_provider.kube.objects import OwnedMetadata, OwnerReference, Pod, PodPhase, pod_phase
 from vk_provider.kube.resources import PRIORITY_CLASSES
 from vk_provider.translate.references import STARTED_LISTS, claims
 from vk_provider.translate.selectors import REQUIRED
@@ -89,33 +89,17 @@ class Plan:
         return f"{wellknown.PLAN}={self.id}"
 
 
-class _Owner(msgspec.Struct):
-    kind: str
-    name: str
-    controller: bool = False
-
-
-class _Metadata(msgspec.Struct, rename="camel"):
-    name: str
-    namespace: str
-    uid: str
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    deletion_timestamp: str | None = None
-    owner_references: list[_Owner] = []
-
-
 class Planned(msgspec.Struct):
     """A pod of the node: the parts that a plan depends on."""
 
-    metadata: _Metadata
+    metadata: OwnedMetadata
     spec: dict[str, Any]
     status: PodPhase = msgspec.field(default_factory=PodPhase)
 
     @property
-    def controller(self) -> _Owner | None:
+    def controller(self) -> OwnerReference | None:
         """The owner that would recreate the pod."""
-        return next((owner for owner in self.metadata.owner_references if owner.controller), None)
+        return self.metadata.controller
 
     @property
     def priority(self) -> int:
