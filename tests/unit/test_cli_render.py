@@ -124,16 +124,16 @@ def test_a_pod_that_cannot_run_says_so() -> None:
     spec = BARE | {"resourceClaims": [{"name": "gpu"}]}
     text = json.dumps({"kind": "Pod", "metadata": {"name": "web"}, "spec": spec})
     assert "dynamic resource allocation" in as_json(text)["refused"]
-    assert "# It would be Failed instead: " in render(text).stdout
+    assert "# The pod would be Failed instead: " in render(text).stdout
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kind: Service", "error: <stdin> has no pod, and nothing with a pod template"),
+        ("kind: Service", "error: <stdin> has no pod and no object with a pod template"),
         ("a: [", "error: <stdin> is not YAML"),
-        ("{kind: Pod, metadata: {name: web}, spec: {}}", "pod web has no list of containers with names"),
-        ("{kind: Pod, metadata: {name: web}, spec: {containers: [{name: a, env: 3}]}}", "pod web: not a valid pod"),
+        ("{kind: Pod, metadata: {name: web}, spec: {}}", "spec.containers of pod web is not a list of containers with names"),
+        ("{kind: Pod, metadata: {name: web}, spec: {containers: [{name: a, env: 3}]}}", "pod web is not a valid pod"),
     ],
 )
 def test_what_is_no_pod_ends_in_one_line(text: str, message: str) -> None:

@@ -37,6 +37,25 @@ class Metadata(msgspec.Struct, rename="camel", gc=False):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
+class OwnerReference(msgspec.Struct, gc=False):
+    """The owner of an object, in the same namespace."""
+
+    kind: str = ""
+    name: str = ""
+    controller: bool = False
+
+
+class OwnedMetadata(Metadata, rename="camel", gc=False):
+    """Metadata with the owners, which most caches do not need."""
+
+    owner_references: list[OwnerReference] = []
+
+    @property
+    def controller(self) -> OwnerReference | None:
+        """The owner that manages the object."""
+        return next((owner for owner in self.owner_references if owner.controller), None)
+
+
 class HasMetadata(Protocol):
     """Any object with metadata."""
 

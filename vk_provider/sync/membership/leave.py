@@ -16,7 +16,7 @@ from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.errors import ConflictError, NotFoundError, UnreachableError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import TERMINAL, Metadata, Node, Object, PartialObject
+from vk_provider.kube.objects import TERMINAL, Metadata, Node, Object, OwnedMetadata, PartialObject
 from vk_provider.kube.resources import NODES, PODS, SECRETS
 from vk_provider.sync.membership.report import Report
 from vk_provider.sync.node_edit import NodeEdit, Taint, edit_node
@@ -30,21 +30,12 @@ _EVICTION: Final = 5.0  # seconds for the parent's taint eviction before the res
 _LOOK: Final = 1.0  # seconds between looks at what is left
 
 
-class _Owner(msgspec.Struct):
-    kind: str = ""
-    controller: bool = False
-
-
-class _OwnedMetadata(Metadata, rename="camel"):
-    owner_references: list[_Owner] = msgspec.field(default_factory=list)
-
-
 class _Status(msgspec.Struct):
     phase: str = ""
 
 
 class _Owned(msgspec.Struct):
-    metadata: _OwnedMetadata
+    metadata: OwnedMetadata
     status: _Status = msgspec.field(default_factory=_Status)
 
     @property
@@ -52,7 +43,8 @@ class _Owned(msgspec.Struct):
         """Whether two of it at the same time would do harm: it belongs to a StatefulSet, or is annotated. One that has
         ended does none.
         """
-        unique = any(owner.controller and owner.kind == "StatefulSet" for owner in self.metadata.owner_references)
+        controller = self.metadata.controller
+        unique = controller is not None and controller.kind == "StatefulSet"
         annotated = self.metadata.annotations.get(wellknown.AT_MOST_ONCE) == "true"
         return (unique or annotated) and self.status.phase not in TERMINAL
 
