@@ -49,7 +49,7 @@ def test_the_older_pod_keeps_the_port_and_one_that_has_ended_gives_it_back() -> 
     assert host_port_clash(FIRST, [ended]) is None
 
 
-def test_a_rejected_pod_is_told_who_has_the_port() -> None:
+def test_the_message_of_a_rejected_pod_names_the_pod_with_the_port() -> None:
     refused = host_port_clash(with_port("second", 2, hostPort=8080), [FIRST])
     assert refused is not None
     said = "host port 8080/TCP is taken by pod shop/first"

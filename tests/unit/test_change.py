@@ -1,4 +1,4 @@
-"""What is patched in a running member pod: what the parent changed, and nothing that the member added."""
+"""Patches of a running member pod: what the parent has changed, and nothing that the member has added."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_deadline_that_is_shorter_in_the_member_is_left_alone() -> None:
     assert changes(with_spec({"activeDeadlineSeconds": 60}), member, TARGET) == []
 
 
-def test_a_new_toleration_is_added_and_the_members_own_are_kept() -> None:
+def test_a_new_toleration_is_added_and_those_of_the_member_are_kept() -> None:
     gpu = {"key": "gpu", "operator": "Exists"}
     change = only(changes(with_spec({"tolerations": [NOT_READY, gpu]}), served(BASE), TARGET))
     assert {entry["key"] for entry in change.patch["spec"]["tolerations"]} == {
@@ -121,7 +121,7 @@ def test_changed_toleration_seconds_replace_the_old_ones() -> None:
     assert change.patch["spec"]["tolerations"] == [longer]
 
 
-def test_resources_go_to_the_resize_subresource() -> None:
+def test_resources_are_patched_through_the_resize_subresource() -> None:
     resized = with_spec(app(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}))
     first, last = changes(resized, served(with_spec(app(resources={"requests": {"cpu": "1"}}))), TARGET)
     assert first == Change(
@@ -134,7 +134,7 @@ def test_resources_go_to_the_resize_subresource() -> None:
     assert (last.subresource, last.patch["metadata"]["annotations"].keys()) == ("", {"vk-provider.io/applied"})
 
 
-def test_pod_level_resources_go_to_the_resize_subresource() -> None:
+def test_pod_level_resources_are_patched_through_the_resize_subresource() -> None:
     before, after = ({"resources": {"requests": {"cpu": cpu}}} for cpu in ("1", "2"))
     change = changes(with_spec(after), created(with_spec(before)), TARGET)[0]
     assert (change.subresource, change.patch["spec"]) == ("resize", after)
@@ -167,14 +167,14 @@ def test_a_new_image_reaches_a_pod_whose_image_the_member_has_rewritten() -> Non
     assert change.patch["spec"] == {"containers": [{"name": "app", "image": "app:2"}]}
 
 
-def test_a_record_of_what_was_applied_that_a_stranger_broke_is_put_right() -> None:
+def test_a_damaged_record_of_what_was_applied_is_restored() -> None:
     member = served(BASE)
     member.metadata.annotations["vk-provider.io/applied"] = "[]"
     change = only(changes(BASE, member, TARGET))
     assert change.patch["metadata"]["annotations"] == {"vk-provider.io/applied": '{"containers/app/image":"app:1"}'}
 
 
-def test_a_debug_container_goes_to_its_subresource() -> None:
+def test_a_debug_container_is_patched_through_its_subresource() -> None:
     debugged = with_spec({"ephemeralContainers": [{"name": "debug", "image": "busybox"}]})
     change = only(changes(debugged, served(BASE), TARGET))
     assert change.subresource == "ephemeralcontainers"
@@ -218,14 +218,14 @@ def test_an_annotation_that_the_member_added_is_left_alone() -> None:
     assert change.patch["metadata"]["annotations"].keys() == {"note", "vk-provider.io/metadata-keys"}
 
 
-def test_a_label_of_ours_that_a_stranger_changed_is_put_right() -> None:
+def test_an_annotation_of_ours_that_somebody_changed_is_restored() -> None:
     member = served(BASE)
     member.metadata.annotations["vk-provider.io/parent-name"] = "forged"
     change = only(changes(BASE, member, TARGET))
     assert change.patch["metadata"]["annotations"] == {"vk-provider.io/parent-name": "web-1"}
 
 
-def test_a_record_of_keys_that_a_stranger_broke_is_put_right() -> None:
+def test_a_damaged_record_of_keys_is_restored() -> None:
     member = served(BASE)
     member.metadata.annotations["vk-provider.io/metadata-keys"] = '{"oops": 1}'
     change = only(changes(BASE, member, TARGET))

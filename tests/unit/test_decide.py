@@ -1,4 +1,4 @@
-"""One test per row of the table in DESIGN.md §6."""
+"""One test for each row of the table in the design."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A toy world around `decide`: whatever users, strangers and kubelets do, and in whatever order, its promises hold.
+"""A model of the world around `decide`: its guarantees hold whatever users, other controllers and kubelets do.
 
 One name, `shop/web-1`, in one parent and one member. Caches are complete and fresh. The provider carries out one action
 at a time and may lose its memory in between; what it must not forget, it finds in the parent pod.
@@ -102,7 +102,7 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def a_stranger_is_quick(self) -> None:
-        """Whatever the provider makes now goes before the provider looks at it again."""
+        """Whatever the provider creates now is deleted before the provider looks at it again."""
         before = self.member
         self._act()
         if before is None and self._ours_in("Pending"):
@@ -127,7 +127,7 @@ class World(RuleBasedStateMachine):
         self._member_status("Running", {"running": {"startedAt": self._stamp()}}, ready=True)
 
     def _kubelet_stops(self) -> None:
-        """First the containers end, then the pod goes."""
+        """First the containers end, then the pod is deleted."""
         if self._ours_in("Running"):
             self._member_status("Failed", {"terminated": {"exitCode": 137}})
         else:
@@ -275,7 +275,7 @@ class World(RuleBasedStateMachine):
         )
 
     def _known(self) -> bool:
-        """Whether the parent pod, where there is one, says that a member pod was created, if one ever was."""
+        """Whether the parent pod, if it exists, shows that a member pod was created, if one ever was."""
         return (
             self.parent is None
             or self.parent.metadata.uid not in self.created

@@ -74,7 +74,7 @@ def payload(**more: object) -> Payload:
     return Payload(metadata=Metadata(name="x", namespace="shop", uid="c-1"), data={"a": "1"}, **more)  # type: ignore[arg-type]
 
 
-def test_a_copy_has_the_contents_and_says_whose_it_is() -> None:
+def test_a_copy_has_the_contents_and_refers_to_its_original() -> None:
     copy = member_payload("ConfigMap", payload(binary_data={"b": "AA=="}, immutable=True), NAMES)
     assert (copy["data"], copy["binaryData"], copy["immutable"]) == ({"a": "1"}, {"b": "AA=="}, True)
     assert copy["metadata"]["labels"] == NAMES.labels
@@ -94,7 +94,7 @@ def test_a_secret_keeps_its_type_unless_the_member_would_delete_it(kind: str, wa
     assert member_payload("Secret", payload(type=kind), NAMES)["type"] == wanted
 
 
-def test_tokens_are_kept_beside_their_pod() -> None:
+def test_tokens_are_kept_in_a_secret_of_their_pod() -> None:
     secret = token_manifest(Metadata(name="web", namespace="shop", uid="p-1"), {"v.0": "abc"}, "later", "soon", NAMES)
     assert base64.b64decode(secret["data"]["v.0"]) == b"abc"
     assert secret["metadata"]["name"].startswith("web-tokens-")

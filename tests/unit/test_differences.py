@@ -73,7 +73,7 @@ def hosts(kind: str, topology: str) -> Manifest:
 
 
 @pytest.mark.parametrize("kind", ["podAffinity", "podAntiAffinity"])
-def test_hosts_of_their_own_are_missed(kind: str) -> None:
+def test_separate_hosts_are_missed(kind: str) -> None:
     field = f"spec.affinity.{kind}.requiredDuringSchedulingIgnoredDuringExecution"
     assert missed(pod(hosts(kind, "kubernetes.io/hostname"))) == [field]
 
@@ -84,7 +84,7 @@ def test_what_the_parent_has_honoured_over_zones_is_not_missed(kind: str) -> Non
 
 
 @pytest.mark.parametrize(("unsatisfiable", "wanted"), [("DoNotSchedule", 1), ("ScheduleAnyway", 0)])
-def test_a_spread_over_hosts_is_missed_where_it_was_required(unsatisfiable: str, wanted: int) -> None:
+def test_a_spread_over_hosts_is_missed_if_it_was_required(unsatisfiable: str, wanted: int) -> None:
     spread = {"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": unsatisfiable, "minDomains": 2}
     assert len(missed(pod({"topologySpreadConstraints": [spread]}))) == wanted
 
@@ -97,12 +97,12 @@ def test_a_claim_is_missed() -> None:
 @pytest.mark.parametrize(
     ("access", "account", "wanted"), [("Member", "web", 1), ("Member", "default", 0), ("Parent", "web", 0)]
 )
-def test_a_service_account_is_missed_where_the_member_gives_its_own(access: str, account: str, wanted: int) -> None:
+def test_a_service_account_is_missed_with_api_access_to_the_member(access: str, account: str, wanted: int) -> None:
     parent = pod({"serviceAccountName": account})
     assert len(missed(parent, Target(NAMES, ApiAccess(access)))) == wanted
 
 
-def test_a_token_that_is_asked_for_is_missed_where_none_is_given_out() -> None:
+def test_a_requested_token_is_missed_without_api_access() -> None:
     sources: list[Manifest] = [{"serviceAccountToken": {"path": "t"}}, {"configMap": {"name": "c"}}]
     volume = {"name": "vault", "projected": {"sources": sources}}
     assert missed(pod({"volumes": [volume]}), Target(NAMES, ApiAccess.NONE)) == [

@@ -37,11 +37,11 @@ PARENT = pod({"containers": [container("app", ASKED)], "initContainers": [contai
         ("example.com/fake", True),
     ],
 )
-def test_extended_is_what_has_a_domain_that_is_not_kubernetes_own(name: str, extended: bool) -> None:
+def test_a_resource_with_a_domain_other_than_that_of_kubernetes_is_extended(name: str, extended: bool) -> None:
     assert is_extended(name) == extended
 
 
-def test_only_what_the_member_knows_is_asked_of_it() -> None:
+def test_only_resources_of_the_member_are_requested() -> None:
     spec = member_pod(PARENT, TARGET, known={"cpu", "nvidia.com/gpu"})["spec"]
     for kind in ("containers", "initContainers"):
         assert spec[kind][0]["resources"] == {
@@ -50,7 +50,7 @@ def test_only_what_the_member_knows_is_asked_of_it() -> None:
         }
 
 
-def test_where_nobody_can_tell_everything_is_asked() -> None:
+def test_all_requests_stay_if_the_resources_of_the_member_are_unknown() -> None:
     assert member_pod(PARENT, TARGET)["spec"]["containers"][0]["resources"] == ASKED
 
 
@@ -70,7 +70,7 @@ def test_a_member_that_gets_the_resource_later_changes_no_running_pod() -> None:
     assert changes(PARENT, as_pod(manifest), TARGET) == []
 
 
-def test_a_resize_leaves_out_what_was_left_out_before() -> None:
+def test_a_resize_omits_resources_that_the_create_omitted() -> None:
     manifest = member_pod(PARENT, TARGET, known={"cpu"})
     manifest["metadata"]["uid"] = "m-1"
     larger = {**ASKED, "requests": ASKED["requests"] | {"cpu": "2"}}

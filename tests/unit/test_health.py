@@ -67,7 +67,7 @@ def test_silence_of_twenty_seconds_is_a_loss() -> None:
     assert state_of(health) is State.LOST
 
 
-def test_a_watch_that_brings_something_keeps_a_member_whose_probes_fail() -> None:
+def test_a_member_with_failed_probes_is_not_lost_while_a_watch_brings_bytes() -> None:
     health = Health(SPEC, 0.0)
     now = 0.0
     for _ in range(10):
@@ -256,7 +256,7 @@ def test_who_waits_longer_declares_a_loss_no_sooner(spec: HealthSpec, history: l
 
 
 @given(specs, moments, st.integers(0, 3))
-def test_who_asks_more_often_suspects_no_sooner(spec: HealthSpec, history: list[Moment], more: int) -> None:
+def test_a_higher_number_of_failures_suspects_no_sooner(spec: HealthSpec, history: list[Moment], more: int) -> None:
     patient = HealthSpec(
         spec.probe_seconds, spec.suspect_after_failures + more, spec.lost_after_seconds, spec.return_after_seconds
     )

@@ -55,7 +55,7 @@ tolerations = st.lists(
 
 
 @given(tolerations)
-def test_a_held_pod_tolerates_a_dead_node_for_ever_and_afterwards_as_long_as_before(given: list[Any]) -> None:
+def test_a_held_pod_tolerates_a_dead_node_without_limit_and_afterwards_as_long_as_before(given: list[Any]) -> None:
     before = pod({"tolerations": given})
     held = applied(before, hold_patch(before))
     assert is_held(held)
@@ -67,7 +67,7 @@ def test_a_held_pod_tolerates_a_dead_node_for_ever_and_afterwards_as_long_as_bef
 
 
 @given(tolerations)
-def test_no_toleration_is_ever_taken_away_which_servers_refuse(given: list[Any]) -> None:
+def test_no_toleration_is_ever_removed_which_servers_reject(given: list[Any]) -> None:
     before = pod({"tolerations": given})
     held = applied(before, hold_patch(before))
     for one, other in ((before, held), (held, applied(held, release_patch(held)))):
@@ -79,7 +79,7 @@ def _without_seconds(toleration: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in toleration.items() if key != "tolerationSeconds"}
 
 
-def test_a_note_that_somebody_broke_is_dropped() -> None:
+def test_a_damaged_record_of_seconds_is_dropped() -> None:
     broken = pod({"tolerations": [{"operator": "Exists"}]}, annotations={wellknown.HELD: "?"})
     assert release_patch(broken)["spec"]["tolerations"] == [{"operator": "Exists"}]
     assert release_patch(broken)["metadata"]["annotations"] == {wellknown.HELD: None}
@@ -94,7 +94,7 @@ def test_a_note_that_somebody_broke_is_dropped() -> None:
         ({wellknown.ON_LOST: "Hold"}, True, False),
     ],
 )
-def test_only_who_asks_is_held(annotations: dict[str, str], deleted: bool, wanted: bool) -> None:
+def test_only_pods_that_ask_for_it_are_held(annotations: dict[str, str], deleted: bool, wanted: bool) -> None:
     deletion = "2030-01-01T00:00:00Z" if deleted else None
     assert asks(pod(annotations=annotations, deletionTimestamp=deletion)) is wanted
 

@@ -1,4 +1,4 @@
-"""Figures of a member's nodes as those of one virtual node."""
+"""Metrics of a member's nodes as those of one virtual node."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def test_a_pod_counts_only_on_the_node_that_it_is_bound_to() -> None:
     assert text.count(b"pod_cpu_usage_seconds_total{") == 1
 
 
-async def test_figures_of_the_node_are_sums_at_the_newest_time() -> None:
+async def test_values_of_the_node_are_sums_at_the_newest_time() -> None:
     first, second = kubelet.resource(cpu=100.25, memory=1000, at=5000), kubelet.resource(cpu=7.5, memory=234, at=6000)
     found = families(await metrics(Api({"n1": first, "n2": second})).resource())
     (cpu,) = found["node_cpu_usage_seconds"].samples
@@ -192,7 +192,7 @@ async def test_a_node_without_anything_to_tell_is_no_broken_one() -> None:
     assert (await member.probes(), member.skipped) == (b"", 0)
 
 
-async def test_more_cpu_time_than_metrics_server_can_count_begins_anew() -> None:
+async def test_more_cpu_time_than_metrics_server_can_count_wraps_around() -> None:
     """It holds nanoseconds in 64 bits."""
     text = await metrics(Api({"n1": kubelet.resource(cpu=2**63 / 1e9 + 12.5)})).resource()
     assert value(text, "node_cpu_usage_seconds_total") == pytest.approx(12.5, abs=1e-3)
@@ -252,7 +252,7 @@ async def test_nodes_that_hang_do_not_keep_the_others_from_their_turn() -> None:
     assert member.skipped == 80 + 40
 
 
-async def test_without_any_usable_node_the_scrape_fails_and_says_why() -> None:
+async def test_without_any_usable_node_the_scrape_fails_with_a_reason() -> None:
     member = metrics(Api({"n1": BROKEN["refused"], "n2": b"?"}))
     with pytest.raises(UnreachableError, match=r"none of the 2 nodes .* n1: error trying to reach service"):
         await member.resource()
@@ -270,7 +270,7 @@ async def test_a_node_is_named_in_the_log_once_when_it_begins_to_fail(caplog: py
 
 
 @pytest.mark.parametrize("during", [b"?", HANGS, kubelet.resource(cpu=1.0)], ids=["skipped", "hangs", "restarted"])
-async def test_the_cpu_counter_of_the_node_never_goes_back_nor_jumps(during: bytes | None) -> None:
+async def test_the_cpu_counter_of_the_node_never_decreases_nor_jumps(during: bytes | None) -> None:
     """metrics-server refuses a counter that went back, and shows a jump as usage."""
     api = Api({"n1": kubelet.resource(cpu=1000.0), "n2": kubelet.resource(cpu=10.0)})
     member = metrics(api)
@@ -408,7 +408,7 @@ async def test_a_figure_that_cannot_be_is_left_out(figure: Any) -> None:
     assert (disk["usedBytes"], disk["time"]) == (40, "2026-11-24T00:12:10Z")
 
 
-async def test_counters_beyond_64_bits_begin_anew() -> None:
+async def test_counters_beyond_64_bits_wrap_around() -> None:
     odd = {"node": {"cpu": {"usageCoreNanoSeconds": 2**63 - 5}}}
     api = Api({"n1": json.dumps(odd).encode(), "n2": json.dumps(odd).encode()})
     assert (await summary(metrics(api)))["node"]["cpu"] == {"usageCoreNanoSeconds": 2**63 - 10}

@@ -1,4 +1,4 @@
-"""Names on the other side: valid, and never shared by two things."""
+"""Names in the member: valid, and never shared by two objects."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_the_selector_selects_exactly_what_carries_our_labels() -> None:
     assert dict(pair.split("=") for pair in NAMES.selector.split(",")) == NAMES.labels
 
 
-def test_what_a_kubelet_says_of_a_member_pod_names_the_parent_pod() -> None:
+def test_the_message_of_a_kubelet_names_the_parent_pod() -> None:
     parent, member = Metadata(name="web", namespace="shop", uid="p-1"), Metadata("web", "north-shop", "m-1")
     said = "container=main pod=web_north-shop(m-1), of m-1"
     assert with_parent_names(said, parent, member) == "container=main pod=web_shop(p-1), of p-1"

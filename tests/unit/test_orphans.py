@@ -1,4 +1,4 @@
-"""Member pods that the parent does not know, and what has to be in order before a member is Ready again."""
+"""Member pods without a parent pod, and what has to be in sync before a member is Ready again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_more_than_ten_and_more_than_half_are_too_many(orphans: int, total: int,
         (pod(None, {"phase": "Failed"}), copy(phase="Failed"), ""),
     ],
 )
-def test_a_member_is_in_order_when_each_of_its_pods_is(parent: Pod | None, member: Pod, what: str) -> None:
+def test_a_member_is_in_sync_when_each_of_its_pods_is(parent: Pod | None, member: Pod, what: str) -> None:
     parents = {} if parent is None else {"shop/web-1": parent}
     found = out_of_sync(parents, [member], NAMES)
     assert what in found
@@ -79,6 +79,6 @@ def listed(name: str, version: str) -> Metadata:
         ({"a": "5", "b": "7", "c": "10"}, "9", ""),
     ],
 )
-def test_a_cache_is_behind_where_it_is_older_than_a_list(cached: dict[str, str], list_version: str, stale: str) -> None:
+def test_a_cache_is_outdated_if_it_is_older_than_a_list(cached: dict[str, str], list_version: str, stale: str) -> None:
     items = {f"shop/{name}": pod(name=name, resourceVersion=version) for name, version in cached.items()}
     assert outdated(items, [listed("a", "5"), listed("b", "7")], list_version) == stale

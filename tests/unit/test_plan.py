@@ -1,4 +1,4 @@
-"""Shadows, and what is known of a pod before and after the scheduler has spoken."""
+"""Shadows, and the verdicts on pods before and after the scheduler has decided."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_what_needs_no_scheduler_is_known_at_once(pod: Planned, outcome: Outcome
         ([toleration(30), {"operator": "Exists"}], 30),
     ],
 )
-def test_the_first_toleration_that_fits_says_when_the_pod_is_evicted(
+def test_the_first_matching_toleration_decides_when_the_pod_is_evicted(
     tolerations: list[dict[str, Any]], seconds: int | None
 ) -> None:
     assert eviction_seconds(planned({"tolerations": tolerations})) == seconds
@@ -221,7 +221,7 @@ def test_only_a_name_that_is_needed_again_waits_for_a_fence(controller: str, bef
 
 
 @pytest.mark.parametrize(
-    ("constraint", "said"),
+    ("constraint", "reserved"),
     [
         ({"whenUnsatisfiable": "DoNotSchedule"}, True),
         ({"whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": "Ignore"}, True),
@@ -229,23 +229,23 @@ def test_only_a_name_that_is_needed_again_waits_for_a_fence(controller: str, bef
         ({"whenUnsatisfiable": "ScheduleAnyway"}, False),
     ],
 )
-def test_spread_over_a_domain_that_is_lost_is_a_reservation(constraint: dict[str, Any], said: bool) -> None:
+def test_spread_over_a_domain_that_is_lost_is_a_reservation(constraint: dict[str, Any], reserved: bool) -> None:
     created = as_pod({"metadata": {}, "spec": {"topologySpreadConstraints": [{"topologyKey": "zone", **constraint}]}})
-    assert bool(reservations(planned(), created, Verdict(Outcome.MOVES, "beta"))) is said
+    assert bool(reservations(planned(), created, Verdict(Outcome.MOVES, "beta"))) is reserved
 
 
-@pytest.mark.parametrize(("message", "said"), [("exceeded quota: few", True), ("denied by a policy", False)])
-def test_a_quota_that_the_old_pod_fills_is_a_reservation(message: str, said: bool) -> None:
-    assert bool(reservations(planned(), None, Verdict(Outcome.REFUSED, message=message))) is said
+@pytest.mark.parametrize(("message", "reserved"), [("exceeded quota: few", True), ("denied by a policy", False)])
+def test_a_quota_that_the_old_pod_fills_is_a_reservation(message: str, reserved: bool) -> None:
+    assert bool(reservations(planned(), None, Verdict(Outcome.REFUSED, message=message))) is reserved
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "reserved"),
     [
         ({}, False),
         ({"priority": 7}, True),
         ({"priority": 7, "preemptionPolicy": "Never"}, False),
     ],
 )
-def test_preemption_that_might_help_is_a_reservation(spec: dict[str, Any], said: bool) -> None:
-    assert bool(reservations(planned(spec), None, Verdict(Outcome.CANNOT))) is said
+def test_preemption_that_might_help_is_a_reservation(spec: dict[str, Any], reserved: bool) -> None:
+    assert bool(reservations(planned(spec), None, Verdict(Outcome.CANNOT))) is reserved

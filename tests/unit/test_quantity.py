@@ -1,4 +1,4 @@
-"""Quantities: exact, ordered, and written as a server writes them."""
+"""Quantities: exact, ordered, and in the notation of API servers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Services and EndpointSlices of the parent as a member gets them.
 
-Every folder of `golden_services/` is one rule: what the parent has, and what the member gets. `target.yaml` may say
+Every folder of `golden_services/` is one rule: what the parent has, and what the member gets. `target.yaml` may set
 prefix and flat.
 """
 
@@ -48,12 +48,12 @@ def as_slice(manifest: Manifest) -> EndpointSlice:
 
 
 def plain(manifest: Any) -> Any:
-    """A manifest as it goes over the wire."""
+    """A manifest as JSON."""
     return msgspec.json.decode(encode(manifest))
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_the_member_gets_what_the_golden_pair_says(folder: Path) -> None:
+def test_the_member_gets_the_golden_manifest(folder: Path) -> None:
     parent, wanted = read_yaml(folder / "parent.yaml"), read_yaml(folder / "member.yaml")
     file = folder / "target.yaml"
     asked: dict[str, Any] = read_yaml(file) if file.exists() else {}
@@ -142,7 +142,7 @@ def test_a_patch_makes_a_service_the_wanted_one(before: Manifest, after: Manifes
     assert service_patch(wanted, as_service(merge(document, patch))) is None
 
 
-def test_what_somebody_in_the_member_changed_is_put_right() -> None:
+def test_what_somebody_in_the_member_changed_is_restored() -> None:
     wanted = member_service(service(CLUSTER_IP), NAMES)
     edited = served(wanted)
     spec = msgspec.json.decode(edited.spec) | {
@@ -237,7 +237,7 @@ def reflected(found: ParentSlice, spec: Manifest = CLUSTER_IP, *, flat: bool = F
 
 
 @given(slices, policies, st.booleans())
-def test_an_endpoint_is_listed_where_it_can_be_reached_and_only_there(
+def test_an_endpoint_is_listed_only_in_members_that_can_reach_it(
     found: EndpointSlice, spec: Manifest, flat: bool
 ) -> None:
     everywhere = flat and spec["internalTrafficPolicy"] == "Cluster"
@@ -252,9 +252,7 @@ def test_an_endpoint_is_listed_where_it_can_be_reached_and_only_there(
 
 
 @given(full_slices, full_slices)
-def test_a_slice_is_patched_where_it_differs_and_left_alone_where_not(
-    before: EndpointSlice, after: EndpointSlice
-) -> None:
+def test_a_slice_is_patched_only_if_it_differs(before: EndpointSlice, after: EndpointSlice) -> None:
     there = reflected(parent_slice(before), flat=True)
     wanted = member_slice(parent_slice(after), service(CLUSTER_IP), NAMES, {NAMES.node}, flat=True)
     assert there and wanted

@@ -1,4 +1,4 @@
-"""The patch that brings a status to the parent, and the statuses that have no member pod behind them."""
+"""The patch of the parent pod's status, and statuses without a member pod."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_restart_counts_survive_waiting() -> None:
     assert restarts(apply_status(parent, status_patch(parent, waiting(parent, "MemberRefused")))) == before
 
 
-def test_a_pod_of_a_lost_member_is_not_ready_and_nothing_else_is_said_of_it() -> None:
+def test_a_pod_of_a_lost_member_is_not_ready_and_nothing_else_changes() -> None:
     parent = pod(status=RUNNING)
     after = apply_status(parent, not_ready_patch(parent, "no answer", now=LATER))
     was, now = fields(parent.status), fields(after.status)

@@ -1,4 +1,4 @@
-"""What holds for every pod that a parent may have."""
+"""Properties of the translation that hold for every pod of the parent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ json_values = st.recursive(
     max_leaves=6,
 )
 unknown = st.dictionaries(st.sampled_from(["futureA", "futureB"]), json_values, max_size=2)
-words_ = st.sampled_from(["app", "side", "setup", "data", "keys"])
 FIELD_PATHS = ["metadata.uid", "metadata.namespace", "metadata.name", "spec.nodeName", "spec.serviceAccountName"]
 field_ref = st.sampled_from(FIELD_PATHS).map(lambda path: {"fieldRef": {"apiVersion": "v1", "fieldPath": path}})
 config_map = st.sampled_from([ROOT_CA, "settings"]).map(lambda name: {"name": name})
@@ -131,7 +130,7 @@ targets = st.builds(
 
 
 def unknown_fields(value: Any, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], Any]:
-    """Every `future...` field, by where it is; entries of lists by their names, since lists may shrink."""
+    """Every `future...` field by its path. Entries of lists have their names in it, because lists may shrink."""
     found: dict[tuple[str | int, ...], Any] = {}
     if isinstance(value, dict):
         for key, part in value.items():

@@ -21,5 +21,5 @@ def tolerates(toleration: Mapping[str, Any], key: str) -> bool:
 
 
 def deciding(tolerations: Iterable[dict[str, Any]], key: str) -> dict[str, Any] | None:
-    """The toleration whose seconds count: the first one that tolerates such a taint. None if none does."""
+    """The toleration that decides about a taint: the first one that tolerates it. None: none does."""
     return next((toleration for toleration in tolerations if tolerates(toleration, key)), None)

@@ -85,7 +85,7 @@ def certificate_sources(pod: Pod) -> list[CertificateSource]:
 
 
 def service_account(pod: Pod) -> str:
-    """The service account in whose name the pod requests certificates."""
+    """The service account that the pod requests certificates as."""
     account: str = decode(pod).get("serviceAccountName") or "default"
     return account
 

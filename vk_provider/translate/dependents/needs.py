@@ -42,7 +42,7 @@ class Needs:
 def needs(pod: Pod) -> Needs:
     """What the pod names, each object once; optional references too.
 
-    `references.mentions_dependents` tells cheaply whether there can be any.
+    `references.mentions_dependents` is a cheap check whether there can be any.
     """
     spec = decode(pod)
     references = frozenset(Reference(kind, holder[field]) for kind, holder, field, _ in named_objects(spec))

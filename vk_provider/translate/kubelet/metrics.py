@@ -28,7 +28,7 @@ _SUFFIXES: Final = frozenset({"", "_bucket", "_sum", "_count"})
 _CUMULATIVE: Final = frozenset({"counter", "histogram"})
 # 1 after an error, else 0. The maximum over the nodes counts, and a node that did not answer is an error, too.
 _FLAG: Final = "scrape_error"  # suffix of such families
-# Families whose sum over nodes has no meaning: versions, settings and times of a node and its root cgroup.
+# The sum of these families over nodes has no meaning: versions, settings and times of a node and its root cgroup.
 _NOT_SUMMED: Final = frozenset(
     {
         "cadvisor_version_info",

@@ -1,7 +1,7 @@
 """Admission of a pod to a virtual node, as by a kubelet: host ports, and the labels of the node.
 
 The scheduler checks both for the pods that it binds. A kubelet checks them also for pods that are bound without it.
-`decide.needs_admission` tells cheaply which pods need these checks.
+`decide.needs_admission` is a cheap check whether a pod needs them.
 (https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#nodename)
 """
 

@@ -131,7 +131,7 @@ def member_spec(spec: dict[str, Any], parent: Pod, target: Target) -> dict[str, 
 
 
 def may_lose_fields(parent: Pod, target: Target) -> bool:
-    """Whether the member pod may lack something that a user relies on; `differences` tells what. Cheap, and a False is
+    """Whether the member pod may lack something that a user relies on; `differences` finds it. Cheap, and a False is
     always right.
     """
     spec = bytes(parent.spec)
@@ -255,7 +255,7 @@ def _add_api_address(spec: Mapping[str, Any], target: Target) -> None:
 def _rename_root_ca(spec: Mapping[str, Any], names: Names) -> None:
     """The member has its own kube-root-ca.crt in every namespace, and the pod means that of the parent.
 
-    Except beside a token of the member (apiAccess Member), which needs the CA of the member.
+    Except in a volume with a token of the member (apiAccess Member), which needs the CA of the member.
     """
     for kind, holder, field, volume in named_objects(spec):
         if kind == "ConfigMap" and holder[field] == ROOT_CA and not (volume and has_token(volume)):

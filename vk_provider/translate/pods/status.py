@@ -92,7 +92,7 @@ def has_no_status(member: Pod) -> bool:
 
 
 def waiting(parent: Pod, reason: str, message: str = "") -> Status:
-    """Status of a pod none of whose containers can start yet. Its restart counts stay."""
+    """Status of a pod that cannot start any container yet. Its restart counts stay."""
     before = fields(parent.status)
     wanted: Status = {"phase": "Pending"} | container_statuses.waiting(
         parent, reason, message, container_statuses.restarts(parent)

@@ -8,7 +8,7 @@ declared lost. Members that were lost before stay lost.
     frozen --fewer than 2, or less than half of the members, are silent--> free
 
 A freeze does not apply to a member that an administrator fences, because its loss is a fact. That member still counts
-for the others, whose losses nobody has declared. No I/O, no clock: times are seconds of one steady clock.
+as silent for the others. No I/O, no clock: times are seconds of one steady clock.
 """
 
 from __future__ import annotations
