@@ -1,13 +1,13 @@
-"""The parent's Services in the member, for the namespaces that hold pods of its virtual node.
+"""The parent's Services in the member, for the namespaces that hold pods of its virtual nodes.
 
 Level-triggered by object: a Service of the parent is in the member as long as its namespace is in use there, and each
-of its EndpointSlices as long as that lists something here; any other reflection of ours goes, but not while pods that
-the parent does not know may still need it.
+of its EndpointSlices as long as it lists an endpoint that is of use there. Any other reflection of ours is deleted, but
+not while orphans are held, which may still need it.
 
-    first pod of a namespace -> `ensure`: its Services are brought -> in use -(no pod is left, for a while)-> they go
+    first pod of a namespace -> `ensure`: its Services are created -> in use -(no pod for a while)-> they are deleted
 
-The loop owns which namespaces are in use. Pods wait for their Services, because a kubelet puts those into the
-environment of containers that start: once per namespace, and not for ever.
+Owns which namespaces are in use. Pods wait for their Services, because a kubelet puts those into the environment of
+containers that start: once per namespace, and not for ever.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ log = logging.getLogger(__name__)
 
 _LINGER: Final = 20.0  # seconds that Services stay after the last pod of their namespace: the next one may be near
 _FIRST: Final = 5.0  # seconds that the first pod of a namespace waits for its Services
-_REFUSALS: Final = 5  # in a row until they are said: an API server that has just started refuses what it will allow
+_REFUSALS: Final = 5  # in a row until they are reported: an API server that starts refuses what it will allow
 _CONFLICT_RETRY: Final = 30.0  # seconds until a taken name is tried again
-_LOOK_AGAIN: Final = 5.0  # seconds, at what is to be removed and is kept for now
-_AFTER_RESTORE: Final = 60.0  # seconds in which nothing is removed: it takes until the parent's pods are listed anew
-_TERMINATING: Final = "being terminated"  # of a namespace, in the words of an API server
+_LOOK_AGAIN: Final = 5.0  # seconds until a reflection that is kept for now is looked at again
+_AFTER_RESTORE: Final = 60.0  # seconds in which nothing is deleted: the parent's pods are listed again meanwhile
+_TERMINATING: Final = "being terminated"  # in the message of an API server about a namespace
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Item:
 
 @dataclass
 class _InUse:
-    """A namespace in use: `missing` are the Services that have not been looked at since it is."""
+    """A namespace in use: `missing` are the Services that have not been tried since it became that."""
 
     missing: set[str]
     tried: asyncio.Event = field(default_factory=asyncio.Event)
@@ -209,7 +209,7 @@ class ServiceLoop:
             return _CONFLICT_RETRY
         except (NotFoundError, ForbiddenError, InvalidError) as error:
             if isinstance(error, NotFoundError) or _TERMINATING in error.message:
-                self._abandon(item.namespace)  # the member's namespace is gone; the next pod brings everything anew
+                self._abandon(item.namespace)  # the member's namespace is deleted; the next pod brings everything again
                 return None
             self._report(item, wellknown.MEMBER_REFUSED, error.message, at=_REFUSALS)
             raise
@@ -218,7 +218,7 @@ class ServiceLoop:
                 used.seen(item.key)
 
     def _leave_if_empty(self, namespace: str) -> None:
-        """Where no pod is left, what was brought for them goes."""
+        """If no pod is left in a namespace, deletes what was created for them."""
         mapped = self._names.namespace(namespace)
         for node in self._nodes:
             for pods, name in ((node.parent, namespace), (node.member, mapped)):
@@ -235,7 +235,7 @@ class ServiceLoop:
                 return await self._remove(SERVICES, self._ours.service(item.key))
             await self._ours.put_service(member_service(service, self._names))
             return None
-        finally:  # they are wanted where the Service is there, and ours
+        finally:  # its slices are wanted if the Service exists, and is ours
             for key in self._parent.slices_of(item.key):
                 self.queue.add(Item("EndpointSlice", key))
 
@@ -256,7 +256,7 @@ class ServiceLoop:
         return None
 
     async def _remove(self, resource: Resource, existing: HasMetadata | None) -> float | None:
-        """Deletes what the parent no longer has, or gives the seconds until it may be time to."""
+        """Deletes what the parent no longer has. Returns the seconds to wait if it may not be deleted yet."""
         if existing is None:
             return None
         if self._state.orphans_held or asyncio.get_running_loop().time() < self._keep_until:
@@ -265,7 +265,7 @@ class ServiceLoop:
         return None
 
     def _report(self, item: Item, reason: str, message: str, *, at: int) -> None:
-        """Says on the parent's Service what is wrong, when it is met for the `at`th time in a row, and not again."""
+        """Records an Event on the parent's Service when a problem occurs for the `at`th time in a row, once."""
         last, times = self._problems.get(item, ("", 0))
         times = times + 1 if message == last else 1
         self._problems[item] = message, times

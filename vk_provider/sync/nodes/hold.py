@@ -87,8 +87,8 @@ class HoldLoop:
             log.warning("pods not held or released", extra={"node": self._node, "error": str(error)})
 
     async def _hold(self) -> None:
-        concerned = [pod for pod in self._pods.items.values() if asks(pod) or is_held(pod)]
-        if not concerned:
+        candidates = [pod for pod in self._pods.items.values() if asks(pod) or is_held(pod)]
+        if not candidates:
             return
         nodes = [
             node.metadata
@@ -96,14 +96,14 @@ class HoldLoop:
             for node in page.items
             if node.metadata.name != self._node and takes_pods(node)
         ]
-        for pod in concerned:
+        for pod in candidates:
             await self._judge(pod, nodes)
 
     async def _judge(self, pod: Pod, nodes: list[Metadata]) -> None:
         wanted = asks(pod) and not node_affinity_matches(pod, nodes)
         if wanted and not is_held(pod):
             if await self._patch(pod, hold_patch(pod)):
-                message = "its member is lost and no other Ready node fits it: it is kept there"
+                message = "held on its lost member: no other Ready node fits it"
                 self._recorder.event(PODS, pod.metadata, "Warning", wellknown.POD_HELD, message)
         elif not wanted and is_held(pod):
             await self._patch(pod, release_patch(pod))
@@ -115,7 +115,7 @@ class HoldLoop:
         node = await self._parent.get(NODES, self._node, type=Node)
         taints = msgspec.json.decode(node.spec, type=_Spec).taints
         if any(taint.key in DEAD_NODE_TAINTS for taint in taints):
-            return  # Kubernetes will take them off; a pod that gets its seconds back before would be evicted
+            return  # Kubernetes removes them; a pod that gets its seconds back before that would be evicted
         for pod in held:
             await self._patch(pod, release_patch(pod))
 

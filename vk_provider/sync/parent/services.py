@@ -1,6 +1,6 @@
 """Services and EndpointSlices of the parent, kept once for all members and shrunk to what their reflections need.
 
-Owns the indexes by namespace and by Service. Its informers outlive the members, which listen for as long as they are
+Owns the indexes by namespace and by Service. Its informers outlive the members, which subscribe for as long as they are
 served.
 """
 
@@ -29,8 +29,8 @@ class ParentServices:
         self._restored: list[Callable[[], None]] = []
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
-        self._services.on_restore(self._went_back)
-        self._slices.on_restore(self._went_back)
+        self._services.on_restore(self._on_restore)
+        self._slices.on_restore(self._on_restore)
 
     async def run(self) -> None:
         """Keeps them current until cancelled."""
@@ -73,7 +73,7 @@ class ParentServices:
             self._listeners.remove(listener)
             self._restored.remove(restored)
 
-    def _went_back(self) -> None:
+    def _on_restore(self) -> None:
         for handler in self._restored:
             handler()
 
