@@ -21,7 +21,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from vk_provider.api import wellknown
-from vk_provider.errors import UnreachableError
 from vk_provider.kube import keys
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
@@ -31,6 +30,7 @@ from vk_provider.kube.resources import NODES, POD_CERTIFICATE_REQUESTS, PODS, SE
 from vk_provider.kube.timestamps import rfc3339
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.sync.dependents.copies import Copies
+from vk_provider.sync.dependents.sources import first_answer
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.translate.dependents.certificates import (
     CertificateRequest,
@@ -45,7 +45,6 @@ from vk_provider.translate.dependents.copies import Copy
 from vk_provider.translate.names import Names
 from vk_provider.translate.references import mentions_certificates
 
-_FIRST_ANSWER: Final = 15.0  # seconds for the first list of requests
 _ABANDONED: Final = timedelta(minutes=10)  # a request that is not there after this time was deleted
 _JITTER: Final = 300.0  # seconds, so that pods which began together do not refresh together
 
@@ -209,12 +208,7 @@ class CertificateLoop:
             informer.on_change(self._request_changed)
             self._requests[node] = informer
             self._tasks.create_task(informer.run())
-        try:
-            async with asyncio.timeout(_FIRST_ANSWER):
-                await informer.synced.wait()
-        except TimeoutError as error:
-            what = f"{self._parent.server}: PodCertificateRequests could not be listed in time"
-            raise UnreachableError(what) from error
+        await first_answer(self._parent.server, informer, "PodCertificateRequests")
         return informer.items
 
     def _copy(self, item: _Item) -> Copy | None:

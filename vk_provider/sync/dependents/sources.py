@@ -54,7 +54,7 @@ class Sources:
             )
             informer.on_change(lambda _before, _after: self._changed(item))
             watch = self._watches[item] = self._watch(informer)
-        await self._synced(watch, f"{item.kind} {item.namespace}/{item.name}")
+        await first_answer(self._parent.server, watch.informer, f"{item.kind} {item.namespace}/{item.name}")
         source: ParentPayload | None = watch.informer.items.get(f"{item.namespace}/{item.name}")
         return source
 
@@ -64,7 +64,7 @@ class Sources:
             informer: Informer[TrustBundle] = Informer(self._parent, CLUSTER_TRUST_BUNDLES, TrustBundle)
             informer.on_change(lambda _before, _after: self._bundles_changed())
             self._bundles = self._watch(informer)
-        await self._synced(self._bundles, "ClusterTrustBundles")
+        await first_answer(self._parent.server, self._bundles.informer, "ClusterTrustBundles")
         return self._bundles.informer.items
 
     def end(self, item: Payload) -> None:
@@ -75,9 +75,13 @@ class Sources:
     def _watch(self, informer: Informer[Any]) -> _Watch:
         return _Watch(informer, self._tasks.create_task(informer.run()))
 
-    async def _synced(self, watch: _Watch, name: str) -> None:
-        try:
-            async with asyncio.timeout(_FIRST_ANSWER):
-                await watch.informer.synced.wait()
-        except TimeoutError as error:
-            raise UnreachableError(f"{self._parent.server}: {name} could not be read in time") from error
+
+async def first_answer(server: str, informer: Informer[Any], name: str) -> None:
+    """Returns when the first list is complete. Raises UnreachableError, with the `name` of what is listed, if that takes
+    too long.
+    """
+    try:
+        async with asyncio.timeout(_FIRST_ANSWER):
+            await informer.synced.wait()
+    except TimeoutError as error:
+        raise UnreachableError(f"{server}: {name} could not be read in time") from error

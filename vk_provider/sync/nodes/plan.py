@@ -24,6 +24,7 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import PartialObject, Pod, encode
 from vk_provider.kube.resources import PODS, PRIORITY_CLASSES
+from vk_provider.kube.timestamps import rfc3339
 from vk_provider.translate.nodes.plan import PRIORITY, Outcome, Plan, Planned, Verdict, answer, shadow
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class SchedulerQuery:
             "metadata": {
                 "name": self._plan.name,
                 "labels": {wellknown.PLAN: self._plan.id},
-                "annotations": {wellknown.PLAN_EXPIRES: expires.isoformat()},
+                "annotations": {wellknown.PLAN_EXPIRES: rfc3339(expires)},
             },
             "value": PRIORITY,
             "preemptionPolicy": "Never",
