@@ -77,9 +77,7 @@ class Sources:
 
 
 async def first_answer(server: str, informer: Informer[Any], name: str) -> None:
-    """Returns when the first list is complete. Raises UnreachableError, with the `name` of what is listed, if that takes
-    too long.
-    """
+    """Returns when the first list is complete. Raises UnreachableError, with the `name` of the list, if it takes long."""
     try:
         async with asyncio.timeout(_FIRST_ANSWER):
             await informer.synced.wait()
