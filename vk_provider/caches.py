@@ -27,13 +27,15 @@ _FIRST_LISTS: Final = 120.0  # seconds for all lists to be complete
 
 @dataclass(frozen=True)
 class Caches:
-    """See the module's text. Whoever builds them runs the informers of `all`."""
+    """See the module's text. The composition runs the informers of `all`."""
 
     server: str  # of the member
     virtual_nodes: Sequence[PodCaches]
     others: Informer[Usage]
     nodes: Informer[MemberNode]
-    leases: Informer[PartialObject]  # of the member's nodes: a sign of life every few seconds, nobody reads them
+    leases: Informer[
+        PartialObject
+    ]  # of the member's nodes: a sign of life every few seconds; their contents are not read
     dependents: DependentCaches
 
     @classmethod

@@ -38,7 +38,7 @@ from vk_provider.translate.state.freeze import Freeze
 log = logging.getLogger(__name__)
 
 _RETRY_CAP: Final = 10.0  # seconds between attempts
-_ADVERTISES: Final = 5.0  # seconds after which an API server that works has said under which address
+_ADVERTISES: Final = 5.0  # seconds after which an API server that works has published its address
 _LOOK: Final = 0.5  # seconds between looks for it
 _LOG_AGAIN: Final = 60.0  # seconds between two log lines about a parent that is waited for
 _REMEDY: Final = "check that it runs, and --kubeconfig and --context"

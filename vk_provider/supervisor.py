@@ -109,7 +109,7 @@ class Supervisor:
         await report.set_ready(False, "Left", "the member has left")
 
     async def _recognize(self, server: str, uid: str) -> None:
-        """A member must be the cluster that was joined: what the parent believes to run there runs in no other one."""
+        """A member must be the cluster that was joined: the pods of the parent run in that one, and in no other."""
         joined, metadata = self._report.cluster_uid, self._raw.metadata
         confirmed = metadata.annotations.get(wellknown.CONFIRM) == wellknown.CONFIRM_NEW_CLUSTER
         if joined not in ("", uid) and not confirmed:

@@ -71,7 +71,7 @@ def test_a_member_with_failed_probes_is_not_lost_while_a_watch_brings_bytes() ->
     health = Health(SPEC, 0.0)
     now = 0.0
     for _ in range(10):
-        health.heard(now + 1.0)
+        health.sign_of_life(now + 1.0)
         now = probed(health, "nnnnn", now)
     assert state_of(health) is State.SUSPECT
 
@@ -186,7 +186,7 @@ def lived(spec: HealthSpec, history: list[Moment]) -> Iterator[tuple[float, Mome
         now += moment.gap
         before = health.state
         if moment.heard:
-            health.heard(now)
+            health.sign_of_life(now)
         if moment.answered:
             health.answered(now)
         else:

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-CHECKED: Final = ("README.md", "CHANGELOG.md", "docs/**/*.md")  # to come: "vk_provider/**/*.py"
+CHECKED: Final = ("README.md", "CHANGELOG.md", "docs/**/*.md", "vk_provider/**/*.py")
 
 # Word or phrase (a regular expression, in lower case; a space stands for any white space or `_`) -> what to write.
 RETIRED: Final = {

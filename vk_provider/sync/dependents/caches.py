@@ -34,12 +34,12 @@ class DependentCaches:
         return cls(nodes, others, namespaces, Copies.of(member, names), Reflections.of(member, names))
 
     def own(self) -> list[Informer[Any]]:
-        """The lists that nobody else has."""
+        """The lists that only dependents use."""
         reflections = self.reflections
         return [self.namespaces, *self.copies.lists.values(), reflections.services, reflections.slices]
 
     def in_use(self, namespace: str) -> bool:
-        """Whether a namespace of the member holds pods, of anybody, or copies of ours."""
+        """Whether a namespace of the member holds any pods, or copies of ours."""
         lists: list[Informer[Any]] = [*(pods.member for pods in self.nodes), self.others, *self.copies.lists.values()]
         return any(item.metadata.namespace == namespace for informer in lists for item in informer.items.values())
 

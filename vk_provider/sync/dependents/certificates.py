@@ -217,7 +217,7 @@ class CertificateLoop:
 
 
 def _make_key(key_type: str) -> tuple[str, bytes]:
-    """A private key, PEM, and a request signed with it, DER; takes up to seconds for RSA."""
+    """A private key, PEM, and a request signed with it, DER; RSA can need seconds."""
     key = keys.generate(key_type)
     stub = keys.sign(x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])), key)
     return keys.pem(key).decode(), stub.public_bytes(serialization.Encoding.DER)

@@ -17,7 +17,7 @@ from vk_provider.translate.names import Names
 
 
 class OwnedObjects:
-    """The objects of one resource type that are ours in a member. `cache` holds them; whoever has it runs it."""
+    """The objects of one resource type that are ours in a member. `cache` holds them; its owner runs it."""
 
     def __init__(self, member: Client, names: Names, resource: Resource, type: type[Any], cache: Informer[Any]) -> None:
         """`type` is what the cache decodes."""

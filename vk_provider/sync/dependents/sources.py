@@ -77,7 +77,7 @@ class Sources:
 
 
 async def first_answer(server: str, informer: Informer[Any], name: str) -> None:
-    """Returns when the first list is complete. Raises UnreachableError, with the `name` of the list, if it takes long."""
+    """Returns when the first list is complete. Raises UnreachableError, with the `name` of the list, after a while."""
     try:
         async with asyncio.timeout(_FIRST_ANSWER):
             await informer.synced.wait()

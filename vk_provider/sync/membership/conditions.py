@@ -29,7 +29,7 @@ class ConditionLoop:
         self._cluster, self._state, self._nodes, self._report = cluster, state, nodes, report
 
     async def run(self) -> None:
-        """The member is Ready once its nodes are: whoever waits for it finds nodes that accept pods."""
+        """The member is Ready once its nodes are: users who wait for it find nodes that accept pods."""
         changed = asyncio.Event()
         changed.set()
         self._cluster.subscribe(changed.set)

@@ -4,7 +4,7 @@
     Reachable      the health of the member: Healthy, Suspect, Frozen, Lost, Returning
     OrphansHeld    whether orphans in the member wait for a confirmation
 
-Owns MemberCluster status; one Report per MemberCluster and process. What somebody else writes there, or a restored
+Owns MemberCluster status; one Report per MemberCluster and process. What another client writes there, or a restored
 backup undoes, is written again; so is, while `run` runs, what could not be written.
 """
 

@@ -29,7 +29,7 @@ from vk_provider.translate.state.health import State
 
 log = logging.getLogger(__name__)
 
-_ATTEMPTS: Final = 10  # at a Node that somebody deletes while it is being registered
+_ATTEMPTS: Final = 10  # at a Node that another client deletes while it is being registered
 
 
 class NodeRecord(msgspec.Struct):
@@ -41,7 +41,7 @@ class NodeRecord(msgspec.Struct):
 
     @classmethod
     def of(cls, node: Node) -> NodeRecord:
-        """The record of a Node; an empty one if somebody has damaged it, in which case it is written again."""
+        """The record of a Node; an empty one if it is damaged, in which case it is written again."""
         try:
             return msgspec.json.decode(node.metadata.annotations.get(wellknown.METADATA_KEYS, "{}"), type=cls)
         except msgspec.DecodeError:
@@ -54,7 +54,7 @@ class _Resources(msgspec.Struct):
 
 
 def offer_of(node: Node) -> Offer:
-    """The resources in a Node's status that are ours; others are counted there by somebody else."""
+    """The resources in a Node's status that are ours; others belong to another client."""
     status = msgspec.json.decode(node.status, type=_Resources)
     return Offer(status.capacity, status.allocatable).only(NodeRecord.of(node).resources)
 

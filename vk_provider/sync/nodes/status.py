@@ -103,7 +103,7 @@ class NodeStatusLoop:
     async def run(self) -> None:
         """Works until cancelled. The informers must be synced and the Node registered.
 
-        The first status waits for the kubelet API, so that whoever waits for the node can exec at once; but not for
+        The first status waits for the kubelet API, so that a user who waits for the node can exec at once; but not for
         long: a node without logs and exec is still a node.
         """
         self._member_nodes.on_change(lambda _before, _after: self.changed())
@@ -138,7 +138,7 @@ class NodeStatusLoop:
                 await self._write_status()
                 backoff.succeeded()
             except (NotFoundError, ConflictError):
-                await self.register()  # somebody deleted the Node; a kubelet registers again as well
+                await self.register()  # another client deleted the Node; a kubelet registers again as well
                 continue
             except VkError as error:
                 pause = backoff.failed()

@@ -241,7 +241,7 @@ class PodLoop:
     async def _finish(self, parent: Pod, memory: PodState) -> float | None:
         """The member pod no longer exists: deletes the parent pod for good."""
         if memory.finished == parent.metadata.uid:
-            return None  # the watch will show it, or whoever holds a finalizer
+            return None  # the watch will show it; a finalizer may hold it
         if memory.create_unknown:
             await self._member_pods.look_up(parent, memory)
             if self._names.member_key(parent.metadata.key) in self._pods.member.items:

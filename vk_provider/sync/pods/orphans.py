@@ -97,7 +97,7 @@ class OrphanBrake:
         )
 
     def _count(self) -> None:
-        """Holds all orphans if there are too many that nobody has released."""
+        """Holds all orphans if there are too many that are not released."""
         self._counted_at = asyncio.get_running_loop().time()
         orphans = self._orphans()
         self._released &= orphans

@@ -34,7 +34,7 @@ class StatusWriter:
         wanted = translate.reflected(parent, member, now=self._parent.timestamp())
         patch = translate.status_patch(parent, wanted)
         written = await self._write(parent, patch)
-        # Somebody else may have written what the watch has not shown yet: then the answer is not what is wanted.
+        # Another client may have written what the watch has not shown yet: then the answer is not what is wanted.
         if written is not None and (patch is None or translate.status_patch(written, wanted) is None):
             self._agreed[key] = _signature(written, member)
 

@@ -102,9 +102,9 @@ class HealthLoop:
         self._cluster, self._name = cluster, cluster.value.metadata.name
         self._member, self._health, self._state, self._freeze = member, health, state, freeze
         self._nodes, self._probe, self._timestamp = nodes, probe, timestamp
-        self._heard = timestamp(), health.heard_at  # the last sign of life: the parent's time, and loop time
+        self._last_sign = timestamp(), health.last_sign_of_life  # the parent's time, and loop time
         self._round = 0.0  # loop time at which the previous round began
-        state.last_sign_of_life = health.heard_at
+        state.last_sign_of_life = health.last_sign_of_life
 
     async def run(self) -> None:
         """Probes every `probeSeconds`, counted from the start of a probe."""
@@ -127,10 +127,10 @@ class HealthLoop:
         except VkError as error:
             # Also if it answers, but not as a working API server: it is not ready (5xx), or does not know us (401).
             self._health.failed(loop.time(), error)
-        self._health.heard(self._member.last_sign_of_life)
-        self._state.last_sign_of_life = self._health.heard_at
-        if self._health.heard_at != self._heard[1]:
-            self._heard = self._timestamp(), self._health.heard_at
+        self._health.sign_of_life(self._member.last_sign_of_life)
+        self._state.last_sign_of_life = self._health.last_sign_of_life
+        if self._health.last_sign_of_life != self._last_sign[1]:
+            self._last_sign = self._timestamp(), self._health.last_sign_of_life
         if before is State.LOST and self._health.state is State.RETURNING:
             self._member.end_watches()  # they may be dead without a sign: start them again
             self._state.mark_lists(current=False)
@@ -171,7 +171,7 @@ class HealthLoop:
 
     def _assess(self, pending: str) -> None:
         frozen = self._freeze.why if self._health.state is State.SUSPECT and not self._state.fenced else ""
-        found = Assessment(self._health.state, self._health.error, self._heard[0], frozen, pending)
+        found = Assessment(self._health.state, self._health.error, self._last_sign[0], frozen, pending)
         if found.topic == self._state.health.topic:
             return  # what was reported of it is still true
         log.log(

@@ -27,7 +27,7 @@ OF_EACH_CLUSTER: Final = frozenset({"default/kubernetes", "kube-system/kube-dns"
 # Fields of a Service's spec that are the same in the member, and those of its ports.
 _SAME: Final = ("ports", "sessionAffinity", "sessionAffinityConfig", "publishNotReadyAddresses")
 _PORT: Final = ("name", "protocol", "port", "targetPort", "appProtocol")
-# Fields that are restored if somebody changes them in the member; unwanted ones are removed.
+# Fields that are restored if another client changes them in the member; unwanted ones are removed.
 _HELD: Final = (
     *_SAME,
     "type",
@@ -208,7 +208,7 @@ def service_patch(wanted: dict[str, Any], actual: Object) -> dict[str, Any] | No
 def must_replace(wanted: dict[str, Any], actual: Object) -> bool:
     """Whether the Service of the member has to be replaced, because a patch is not enough.
 
-    A Service cannot become headless or stop being so: servers ignore such a change. If somebody has given it a
+    A Service cannot become headless or stop being so: servers ignore such a change. If another client has given it a
     selector, the member's controller has created EndpointSlices, which are only deleted together with the Service.
     Another Service of the parent has another address. An address that the member has chosen is no reason.
     """

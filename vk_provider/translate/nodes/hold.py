@@ -64,7 +64,7 @@ def release_patch(pod: Pod) -> dict[str, Any]:
     try:
         seconds = msgspec.json.decode(pod.metadata.annotations.get(wellknown.HELD, "{}"), type=dict[str, int])
     except msgspec.DecodeError:
-        seconds = {}  # somebody has changed the record: the tolerations stay as they are
+        seconds = {}  # another client has changed the record: the tolerations stay as they are
     for key, value in seconds.items():
         first = deciding((t for t in tolerations if t.get("key") == key), key)
         if first is not None and key in DEAD_NODE_TAINTS:

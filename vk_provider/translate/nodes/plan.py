@@ -148,7 +148,7 @@ def shadow(pod: Planned, name: str, plan: Plan) -> dict[str, Any]:
     spec["affinity"] = _elsewhere(spec.get("affinity") or {}, plan.node)
     spec["priorityClassName"] = plan.name
     spec["automountServiceAccountToken"] = False
-    spec["terminationGracePeriodSeconds"] = 0  # no kubelet has to confirm its end, whoever deletes it
+    spec["terminationGracePeriodSeconds"] = 0  # no kubelet has to confirm its end
     owner = {
         "apiVersion": PRIORITY_CLASSES.api_version,
         "kind": PRIORITY_CLASSES.kind,

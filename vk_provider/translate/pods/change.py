@@ -63,7 +63,7 @@ def changes(parent: Pod, member: Pod, target: Target) -> list[Change]:
 
 
 def _applied_before(member: Pod) -> dict[str, Any]:
-    """The record of what was last applied; an empty one if somebody in the member has damaged it."""
+    """The record of what was last applied; an empty one if another client in the member has damaged it."""
     try:
         return msgspec.json.decode(member.metadata.annotations.get(wellknown.APPLIED) or "{}", type=dict[str, Any])
     except msgspec.DecodeError:
@@ -98,7 +98,7 @@ def _earlier_keys(member: Pod) -> tuple[list[str], list[str]]:
             member.metadata.annotations.get(wellknown.METADATA_KEYS, "[[],[]]"), type=tuple[list[str], list[str]]
         )
     except msgspec.DecodeError:
-        return [], []  # somebody in the member has changed it; it is restored together with the other annotations
+        return [], []  # another client in the member has changed it; it is restored together with the other annotations
 
 
 def _spec(wanted: Mapping[str, Any], actual: Mapping[str, Any], stale: Set[str]) -> dict[str, Any]:

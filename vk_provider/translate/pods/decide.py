@@ -124,7 +124,7 @@ def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetim
     ours = member is not None and names.owns(member.metadata.labels)
     if parent.metadata.deletion_timestamp is not None:
         if member is None or not ours or _parent_uid(member) != parent.metadata.uid:
-            return Finish()  # a pod with that name in the member, if any, belongs to somebody else
+            return Finish()  # a pod with that name in the member, if any, is not ours
         return _delete(parent.metadata, member.metadata, now)
     phase = pod_phase(parent)
     if phase.ended:

@@ -158,7 +158,8 @@ def _phase(parent: Metadata, before: Status, member: Metadata, status: Status) -
     earlier: str = before.get("phase") or "Pending"
     if earlier in TERMINAL:
         return earlier
-    # Somebody deletes the member pod while the parent pod exists: that its containers end now is not the pod's result.
+    # Another client deletes the member pod while the parent pod exists: the end of its containers is not the pod's
+    # result.
     if phase in TERMINAL and member.deletion_timestamp is not None and parent.deletion_timestamp is None:
         return earlier
     return phase
@@ -179,7 +180,7 @@ def _earlier_restarts(member: Metadata) -> dict[str, int]:
     try:
         return msgspec.json.decode(member.annotations[wellknown.RESTARTS], type=dict[str, int])
     except msgspec.DecodeError:
-        return {}  # somebody in the member has changed it
+        return {}  # another client in the member has changed it
 
 
 def _keep_final_states(wanted: Status, before: Status, parent: Pod) -> None:

@@ -42,21 +42,21 @@ class Health:
         self.spec = spec
         self.state = State.RETURNING if returning else State.HEALTHY
         self.error: VkError | None = None  # of the last failed probe
-        self.heard_at = now  # the last sign of life
+        self.last_sign_of_life = now
         self._failures = self._answers = 0  # in a row
         self._was_suspect = False  # at the previous call of judge(): only a suspect member can become lost
         self._answering_since = now - spec.return_after_seconds if waited else now
         self._silent_since = now  # as far as silence counts
         self._judged_at = now
 
-    def heard(self, at: float) -> None:
+    def sign_of_life(self, at: float) -> None:
         """A sign of life arrived at that time."""
-        self.heard_at = max(self.heard_at, at)
+        self.last_sign_of_life = max(self.last_sign_of_life, at)
         self._silent_since = max(self._silent_since, at)
 
     def answered(self, now: float) -> None:
         """A probe succeeded."""
-        self.heard(now)
+        self.sign_of_life(now)
         if self._failures:
             self._answering_since = now
         self._failures, self._answers = 0, self._answers + 1
@@ -113,7 +113,7 @@ class Assessment:
 
     state: State = State.HEALTHY
     error: VkError | None = None
-    last_heard: str = ""  # RFC 3339
+    last_sign_of_life: str = ""  # RFC 3339
     frozen: str = ""
     pending: str = ""
 
@@ -152,16 +152,16 @@ class Assessment:
     @property
     def reachable(self) -> tuple[str, str, str]:
         """The condition that shows the state: status, reason, message."""
-        heard = f"last sign of life {self.last_heard}"
+        sign = f"last sign of life {self.last_sign_of_life}"
         match self.state:
             case State.HEALTHY:
                 return "True", self.reason, "the member answers"
             case State.SUSPECT if self.frozen:
-                return "Unknown", self.reason, f"not declared lost: {self.frozen}; {heard}; {self.error}"
+                return "Unknown", self.reason, f"not declared lost: {self.frozen}; {sign}; {self.error}"
             case State.SUSPECT:
-                return "Unknown", self.reason, f"probes fail; {heard}; {self.error}"
+                return "Unknown", self.reason, f"probes fail; {sign}; {self.error}"
             case State.LOST:
-                return "False", self.reason, f"{heard}; {self.error}"
+                return "False", self.reason, f"{sign}; {self.error}"
             case State.RETURNING:
                 return "True", self.reason, self._returning
 
