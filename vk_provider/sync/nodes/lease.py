@@ -1,10 +1,10 @@
 """The Lease of the virtual node: the provider's sign of life to the parent, and the parent's to the provider.
 
 Owns the Lease. Every renewal reports to the freeze: a process that cannot write to the parent must not declare members
-lost. If a renewal got no answer and a later one does, watches of the parent that have been silent since are started again:
-they may be dead without a sign (a kubelet closes its connections for the same reason). A Lease that is older than what
-was written last means that the parent's etcd was restored from a backup, even if its versions have caught up since;
-all informers of the parent list again. Ends when cancelled.
+lost. If a renewal got no answer and a later one does, watches of the parent that have been silent since are started
+again: they may be dead without a sign (a kubelet closes its connections for the same reason). A Lease that is older
+than what was written last means that the parent's etcd was restored from a backup, even if its versions have caught up
+since; all informers of the parent list again. Ends when cancelled.
 (https://kubernetes.io/docs/reference/node/node-status/#heartbeats)
 """
 
