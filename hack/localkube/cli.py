@@ -56,7 +56,7 @@ def up(specs: tuple[str, ...], audit: bool, as_json: bool) -> None:
 
 @cli.command()
 def fetch() -> None:
-    """Download or build everything that clusters need, without starting any. `up` does this too."""
+    """Download or build what clusters need; start none. `up` does this too."""
     with on_stderr() as progress:
         clusters.fetch(progress)
 
@@ -64,7 +64,7 @@ def fetch() -> None:
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def down(names: tuple[str, ...]) -> None:
-    """Remove these clusters and their data, or all clusters if no NAME is given."""
+    """Remove clusters and their data. Without NAME, all clusters are removed."""
     with on_stderr() as progress:
         removed = clusters.down(names, progress=progress)
     if not names and not removed:
@@ -100,7 +100,7 @@ def kubeconfig(name: str) -> None:
 @cli.command()
 @click.argument("name")
 def cut(name: str) -> None:
-    """Cut the network link of a cluster: all packets to and from it are dropped silently."""
+    """Cut the network link of a cluster. All packets to and from it are dropped silently."""
     clusters.cut(name)
 
 
@@ -115,7 +115,7 @@ def heal(name: str) -> None:
 @click.argument("name")
 @click.argument("to")
 def route(name: str, to: str) -> None:
-    """Make the pods of cluster TO reachable from cluster NAME by their addresses."""
+    """Make the pods of TO reachable from NAME by their addresses."""
     clusters.route(name, to)
 
 
@@ -123,7 +123,7 @@ def route(name: str, to: str) -> None:
 @click.argument("name")
 @click.argument("service")
 def stop(name: str, service: str) -> None:
-    """Kill one SERVICE of a cluster (SIGKILL): etcd, apiserver, scheduler, kubelet ..."""
+    """Kill a service of a cluster (SIGKILL). SERVICE is etcd, apiserver, scheduler, kubelet ..."""
     clusters.stop(name, service)
 
 
@@ -131,7 +131,7 @@ def stop(name: str, service: str) -> None:
 @click.argument("name")
 @click.argument("service")
 def start(name: str, service: str) -> None:
-    """Start a killed SERVICE again, with the same arguments."""
+    """Start a killed service again, with the same arguments."""
     clusters.start(name, service)
 
 

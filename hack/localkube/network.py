@@ -5,8 +5,8 @@
                                |     | c2 ---------- ...
 
 A namespace exists exactly as long as the process that holds it, without mounts and names. Killing the holder removes
-the interfaces too, so nothing is left behind. The switch has its own namespace, so that firewall rules of the host (as
-those of Docker) do not affect traffic between clusters.
+the interfaces too, so nothing is left behind. The switch has its own namespace, so that firewall rules of the host
+(Docker's, for example) do not affect traffic between clusters.
 """
 
 from __future__ import annotations
@@ -299,7 +299,7 @@ def network_of(state: State, record: Record) -> BridgedNetwork | LoopbackNetwork
 
 
 def wait_until(condition: Callable[[], bool], otherwise: str, seconds: float = 10.0) -> None:
-    """Polls a condition of the kernel, which sends no notification. Raises LocalkubeError(otherwise) after `seconds`."""
+    """Polls a condition of the kernel, which sends no notification; after `seconds`, raises `otherwise` as an error."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

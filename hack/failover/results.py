@@ -1,4 +1,4 @@
-"""What is measured, the budget, and whether it is kept."""
+"""The measurements, their budgets, and whether the results keep them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. `budget` None: it is there to compare with. `at_least`: the budget is a lower bound, and no more is
-    asked for than the figure `or_as` gives.
+    """A measurement. `budget` None: only for comparison. `at_least`: the budget is a lower bound, and the smaller of
+    `budget` and the result of row `or_as` applies.
     """
 
     key: str
@@ -24,17 +24,17 @@ class Row:
 
 
 ROWS: Final = (
-    Row("default", "link cut -> every replica Ready in the other member, defaults, tolerationSeconds 0", "s", 45),
+    Row("default", "link cut -> all replicas Ready in the other member, defaults, tolerationSeconds 0", "s", 45),
     Row("fast", "the same with the fast profile (probe 0.5 s, lost after 3 s)", "s", 12),
     Row("blip", "pods evicted by a cut of 10 s, defaults", "pods", 0),
     Row("many", "many pods on fake nodes: from the taint to all Ready", "pods/s", 50, at_least=True, or_as="plain"),
-    Row("plain", "as many between two fake nodes of a plain cluster, where the taint is set by hand", "pods/s"),
+    Row("plain", "as many pods between two fake nodes of a plain cluster, tainted by hand", "pods/s"),
 )
 
 
 @dataclass
-class Figures:
-    """All measurements of a row; the median counts."""
+class Results:
+    """All results, by key of the row. The median of a row's runs counts."""
 
     found: dict[str, list[float]] = field(default_factory=dict)
 
@@ -62,12 +62,12 @@ class Figures:
         ]
 
     def table(self) -> Table:
-        table = Table("what", "median", "runs", "budget", "", title="failover", title_justify="left")
+        table = Table("measurement", "median", "runs", "budget", "", title="failover", title_justify="left")
         for column in (1, 2, 3):
             table.columns[column].justify = "right"
         for row in ROWS:
             if (value := self.value(row.key)) is not None:
-                runs = ", ".join(f"{one:.1f}" for one in self.found[row.key])
+                runs = ", ".join(f"{run:.1f}" for run in self.found[row.key])
                 mark = "" if row.budget is None else "[green]✔" if self.kept(row) else "[red]✘"
                 table.add_row(row.title, f"{value:.1f} {row.unit}", runs, self._bound(row), mark)
         return table
