@@ -1,4 +1,4 @@
-"""What must be true once everything has come to rest: a pure function over what the three API servers hold."""
+"""The differences between the parent and its members: a pure function over the objects in the three API servers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Contents:
-    """Pods and ConfigMaps of one cluster: in the parent those of the run's namespaces, in a member those of ours."""
+    """Pods and ConfigMaps of a cluster: of the parent, in the run's namespaces; of a member, those of the provider."""
 
     pods: Sequence[Json]
     configs: Sequence[Json]
 
 
-def unsettled(parent: Contents, members: Mapping[str, Contents]) -> Iterator[str]:
-    """What is not (yet) as it must be."""
+def out_of_sync(parent: Contents, members: Mapping[str, Contents]) -> Iterator[str]:
+    """Everything that is out of sync; nothing once the provider has caught up."""
     for pod in parent.pods:
         yield from _pod(pod, members)
     living = {pod["metadata"]["uid"] for pod in parent.pods}
@@ -69,7 +69,7 @@ def _differences(parent: Json, member: Json) -> Iterator[str]:
 
 
 def _users_labels(pod: Json) -> Json:
-    """Without those of the provider, and those of the node that binding sets."""
+    """Labels except those of the provider, and except those of the node, which the binding sets."""
     labels: Json = pod["metadata"].get("labels", {})
     return {key: value for key, value in labels.items() if not key.startswith((wellknown.DOMAIN, "topology."))}
 
