@@ -1,4 +1,4 @@
-"""Rounds: performs a plan, heals all faults, waits until everything is in sync, and checks the invariants throughout."""
+"""Rounds: performs a plan, heals all faults, waits until all is in sync, and checks the invariants throughout."""
 
 from __future__ import annotations
 

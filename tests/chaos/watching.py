@@ -75,8 +75,9 @@ class Api:
         return str(listing["metadata"]["resourceVersion"])
 
     async def _watch(self, path: str, version: str, known: dict[str, Json], handler: Handler) -> str:
-        """Calls the handler for every event until the watch ends. Returns the last resource version, or "" if a new list
-        is needed.
+        """Calls the handler for every event until the watch ends.
+
+        Returns the last resource version, or "" if a new list is needed.
         """
         if not version:
             return ""
