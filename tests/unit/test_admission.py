@@ -1,4 +1,4 @@
-"""Admission of pods to a virtual node: host ports that several pods ask for, and nodes that a pod selects."""
+"""Admission of pods to a virtual node: host ports that several pods request, and nodes that a pod selects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vk_provider.translate.pods.decide import needs_admission
 
 
 def with_port(name: str, minute: int, phase: str = "Running", **port: Any) -> Pod:
-    """A pod, made in that minute of an hour, with a port of its host."""
+    """A pod that was created in this minute of the hour, with a host port."""
     container = {"name": "app", "image": "app:1", "ports": [{"containerPort": 80, **port}]}
     created = f"2026-03-01T10:{minute:02}:00Z"
     return pod({"containers": [container]}, {"phase": phase}, name=name, uid=f"uid-{name}", creationTimestamp=created)
@@ -34,33 +34,34 @@ FIRST = with_port("first", 1, hostPort=8080, protocol="TCP")
         ({}, False),
     ],
 )
-def test_a_port_is_taken_by_protocol_and_address(port: dict[str, Any], clashes: bool) -> None:
+def test_host_ports_conflict_by_port_protocol_and_address(port: dict[str, Any], clashes: bool) -> None:
     assert (host_port_clash(with_port("second", 2, **port), [FIRST]) is not None) is clashes
 
 
-def test_different_addresses_have_different_ports() -> None:
+def test_the_same_port_at_different_addresses_is_no_conflict() -> None:
     one, two = (with_port(f"on-{end}", end, hostPort=80, hostIP=f"10.0.0.{end}") for end in (1, 2))
     assert host_port_clash(two, [one]) is None
 
 
-def test_the_older_pod_keeps_the_port_and_one_that_has_ended_gives_it_back() -> None:
+def test_the_older_pod_keeps_the_port_and_a_terminated_pod_releases_it() -> None:
     assert host_port_clash(FIRST, [with_port("second", 2, hostPort=8080), FIRST]) is None
     ended = with_port("ended", 0, phase="Failed", hostPort=8080)
     assert host_port_clash(FIRST, [ended]) is None
 
 
-def test_the_message_of_a_rejected_pod_names_the_pod_with_the_port() -> None:
-    refused = host_port_clash(with_port("second", 2, hostPort=8080), [FIRST])
-    assert refused is not None
-    said = "host port 8080/TCP is taken by pod shop/first"
-    assert (refused.reason, refused.message, refused.status_message) == ("NodePorts", said, f"Pod was rejected: {said}")
+def test_the_message_of_a_rejected_pod_names_the_pod_that_has_the_port() -> None:
+    rejected = host_port_clash(with_port("second", 2, hostPort=8080), [FIRST])
+    assert rejected is not None
+    message = "host port 8080/TCP is taken by pod shop/first"
+    assert (rejected.reason, rejected.message) == ("NodePorts", message)
+    assert rejected.status_message == f"Pod was rejected: {message}"
 
 
-def test_a_pod_that_was_let_in_keeps_the_port_also_against_one_of_the_same_second() -> None:
-    let_in = with_port("z", 1, hostPort=8080)
+def test_an_admitted_pod_keeps_the_port_against_a_pod_of_the_same_second() -> None:
+    admitted = with_port("z", 1, hostPort=8080)
     condition = {"type": CREATED_CONDITION, "status": "True"}
-    let_in.status = Raw(encode({"phase": "Running", "conditions": [condition]}))
-    assert host_port_clash(with_port("a", 1, hostPort=8080), [let_in]) is not None
+    admitted.status = Raw(encode({"phase": "Running", "conditions": [condition]}))
+    assert host_port_clash(with_port("a", 1, hostPort=8080), [admitted]) is not None
 
 
 NODE = Metadata(name="alpha", labels={"disk": "ssd"})
@@ -91,7 +92,9 @@ def test_a_pod_is_admitted_by_the_labels_of_its_node(spec: Manifest, admitted: b
     ("spec", "scheduled", "unchecked"),
     [(SELECTOR, "False", True), (affinity("In"), "False", True), (SELECTOR, "True", False), ({}, "False", False)],
 )
-def test_only_what_no_scheduler_has_placed_is_looked_at(spec: Manifest, scheduled: str, unchecked: bool) -> None:
+def test_node_selectors_are_checked_only_for_pods_that_no_scheduler_has_placed(
+    spec: Manifest, scheduled: str, unchecked: bool
+) -> None:
     status = {"conditions": [{"type": "PodScheduled", "status": scheduled}]}
     assert is_unchecked(pod(spec, status)) == unchecked
     assert needs_admission(pod(spec, status)) == unchecked

@@ -1,4 +1,4 @@
-"""Pauses between attempts, and which failures are worth a warning."""
+"""Pauses between attempts, and the log level of failures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_pauses_double_from_the_base_up_to_the_cap() -> None:
     assert [backoff.failed() for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
 
 
-def test_after_a_success_the_next_failure_is_the_first_one() -> None:
+def test_after_a_success_the_next_failure_counts_as_the_first() -> None:
     backoff = Backoff(base=0.5, cap=3.0, rng=_Longest())
     backoff.failed()
     backoff.failed()
@@ -46,7 +46,7 @@ def test_after_a_success_the_next_failure_is_the_first_one() -> None:
 
 
 @pytest.mark.parametrize(("warn_at", "expected"), [(1, [1, 30, 60]), (3, [3, 30, 60])])
-def test_the_first_failures_that_matter_and_every_thirtieth_are_warnings(warn_at: int, expected: list[int]) -> None:
+def test_the_failure_number_warn_at_and_every_thirtieth_are_warnings(warn_at: int, expected: list[int]) -> None:
     backoff = Backoff(base=0.1, cap=1.0, warn_at=warn_at)
     warned = []
     for number in range(1, 61):

@@ -1,4 +1,4 @@
-"""Patches of a running member pod: what the parent has changed, and nothing that the member has added."""
+"""Patches of a running member pod: they apply changes of the parent and keep additions of the member."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vk_provider.translate.pods.pod import Target, member_pod
 
 
 def created(parent: Pod, target: Target = TARGET) -> Pod:
-    """The member pod as its API server holds it right after the create, nothing added."""
+    """The member pod right after its creation, without additions of the member."""
     manifest = member_pod(parent, target)
     manifest["metadata"]["uid"] = "m-1"
     return as_pod(manifest)
 
 
 def served(parent: Pod) -> Pod:
-    """The same after defaults, admission, binding and a network plugin of the member."""
+    """The member pod after defaulting, admission, binding and a network plugin of the member."""
     manifest = member_pod(parent, TARGET, restarts={"app": 2})
     manifest["metadata"]["uid"] = "m-1"
     manifest["metadata"]["annotations"]["cni.example.com/ip"] = "10.0.0.9"
@@ -95,12 +95,12 @@ def test_a_new_image_of_an_init_container_is_patched() -> None:
     assert change.patch["spec"] == {"initContainers": [{"name": "setup", "image": "setup:2"}]}
 
 
-def test_a_deadline_that_is_set_is_patched() -> None:
+def test_a_new_deadline_is_patched() -> None:
     change = only(changes(with_spec({"activeDeadlineSeconds": 60}), served(BASE), TARGET))
     assert change.patch["spec"] == {"activeDeadlineSeconds": 60}
 
 
-def test_a_deadline_that_is_shorter_in_the_member_is_left_alone() -> None:
+def test_a_shorter_deadline_in_the_member_is_kept() -> None:
     member = created(with_spec({"activeDeadlineSeconds": 30}))
     assert changes(with_spec({"activeDeadlineSeconds": 60}), member, TARGET) == []
 
@@ -141,7 +141,7 @@ def test_pod_level_resources_are_patched_through_the_resize_subresource() -> Non
 
 
 def admitted(parent: Pod) -> Pod:
-    """A member pod as an admission of the member has changed it: images of a mirror, larger requests."""
+    """A member pod that the member's admission has changed: images of a mirror, larger requests."""
     member = created(parent)
     spec = fields(member.spec)
     for container in spec["containers"]:
@@ -153,11 +153,11 @@ def admitted(parent: Pod) -> Pod:
 SMALL = with_spec(app(resources={"requests": {"cpu": "1"}}))
 
 
-def test_what_the_members_admission_has_made_of_the_pod_is_left_alone() -> None:
+def test_changes_by_the_members_admission_are_kept() -> None:
     assert changes(SMALL, admitted(SMALL), TARGET) == []
 
 
-def test_a_new_label_does_not_bring_back_an_image_that_the_member_has_rewritten() -> None:
+def test_a_new_label_does_not_revert_an_image_that_the_member_has_rewritten() -> None:
     labelled = with_spec(app(resources={"requests": {"cpu": "1"}}), labels={"app": "web"})
     assert "spec" not in only(changes(labelled, admitted(SMALL), TARGET)).patch
 
@@ -167,20 +167,20 @@ def test_a_new_image_reaches_a_pod_whose_image_the_member_has_rewritten() -> Non
     assert change.patch["spec"] == {"containers": [{"name": "app", "image": "app:2"}]}
 
 
-def test_a_damaged_record_of_what_was_applied_is_restored() -> None:
+def test_a_damaged_record_of_the_applied_spec_is_restored() -> None:
     member = served(BASE)
     member.metadata.annotations["vk-provider.io/applied"] = "[]"
     change = only(changes(BASE, member, TARGET))
     assert change.patch["metadata"]["annotations"] == {"vk-provider.io/applied": '{"containers/app/image":"app:1"}'}
 
 
-def test_a_debug_container_is_patched_through_its_subresource() -> None:
+def test_an_ephemeral_container_is_patched_through_its_subresource() -> None:
     debugged = with_spec({"ephemeralContainers": [{"name": "debug", "image": "busybox"}]})
     change = only(changes(debugged, served(BASE), TARGET))
     assert change.subresource == "ephemeralcontainers"
 
 
-def test_a_debug_container_is_translated_as_others_are() -> None:
+def test_an_ephemeral_container_is_translated_like_other_containers() -> None:
     env = [{"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}]
     debugged = with_spec({"ephemeralContainers": [{"name": "debug", "image": "busybox", "env": env}]})
     container = only(changes(debugged, served(BASE), TARGET)).patch["spec"]["ephemeralContainers"][0]
@@ -188,7 +188,7 @@ def test_a_debug_container_is_translated_as_others_are() -> None:
     assert paths == ["metadata.annotations['vk-provider.io/parent-uid']"]
 
 
-def test_a_debug_container_does_not_mount_what_the_member_pod_lacks() -> None:
+def test_an_ephemeral_container_does_not_mount_volumes_that_the_member_pod_lacks() -> None:
     mount = {"name": "api", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
     api = {"volumes": [{"name": "api", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]}
     target = Target(NAMES, ApiAccess.NONE)
@@ -199,7 +199,7 @@ def test_a_debug_container_does_not_mount_what_the_member_pod_lacks() -> None:
     assert change.patch["spec"]["ephemeralContainers"][0]["volumeMounts"] == []
 
 
-def test_a_debug_container_that_is_there_is_not_added_again() -> None:
+def test_an_existing_ephemeral_container_is_not_added_again() -> None:
     debugged = with_spec({"ephemeralContainers": [{"name": "debug", "image": "busybox"}]})
     member = created(debugged)
     for change in changes(debugged, member, TARGET):
@@ -213,12 +213,12 @@ def test_a_label_that_the_parent_removed_is_removed() -> None:
     assert change.patch["metadata"]["labels"] == {"canary": None}
 
 
-def test_an_annotation_that_the_member_added_is_left_alone() -> None:
+def test_an_annotation_that_the_member_added_is_kept() -> None:
     change = only(changes(with_spec({}, annotations={"note": "new"}), served(BASE), TARGET))
     assert change.patch["metadata"]["annotations"].keys() == {"note", "vk-provider.io/metadata-keys"}
 
 
-def test_an_annotation_of_ours_that_somebody_changed_is_restored() -> None:
+def test_an_annotation_of_the_provider_that_another_client_changed_is_restored() -> None:
     member = served(BASE)
     member.metadata.annotations["vk-provider.io/parent-name"] = "forged"
     change = only(changes(BASE, member, TARGET))
@@ -232,12 +232,12 @@ def test_a_damaged_record_of_keys_is_restored() -> None:
     assert change.patch["metadata"]["annotations"] == {"vk-provider.io/metadata-keys": "[[],[]]"}
 
 
-def test_the_zone_that_the_member_sets_at_binding_is_left_alone() -> None:
+def test_the_zone_that_the_member_sets_at_binding_is_kept() -> None:
     parent = with_spec({}, labels={"topology.kubernetes.io/zone": "member-a"})
     assert changes(parent, served(parent), TARGET) == []
 
 
-def test_every_patch_names_the_incarnation_that_it_is_for() -> None:
+def test_every_patch_has_the_uid_of_the_member_pod() -> None:
     debug = {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}
     changed = with_spec({**app(image="app:2", resources={"requests": {"cpu": "2"}}), **debug}, labels={"a": "b"})
     assert [c.patch["metadata"]["uid"] for c in changes(changed, served(BASE), TARGET)] == ["m-1"] * 3
@@ -263,17 +263,17 @@ def parents(draw: st.DrawFn) -> Pod:
     return pod(spec, labels=draw(keys), annotations=draw(keys))
 
 
-def without_debug(parent: Pod) -> list[Change]:
+def without_ephemeral_containers(parent: Pod) -> list[Change]:
     return [c for c in changes(parent, served(parent), TARGET) if c.subresource != "ephemeralcontainers"]
 
 
 @given(parents())
-def test_a_fresh_member_pod_needs_no_patch(parent: Pod) -> None:
-    assert without_debug(parent) == []
+def test_a_new_member_pod_needs_no_patch(parent: Pod) -> None:
+    assert without_ephemeral_containers(parent) == []
 
 
 @given(parents(), parents())
-def test_once_patched_there_is_nothing_more_to_patch(before: Pod, after: Pod) -> None:
+def test_a_patched_pod_needs_no_further_patch(before: Pod, after: Pod) -> None:
     member = served(before)
     for change in changes(after, member, TARGET):
         member = apply_pod(member, copy.deepcopy(change.patch))

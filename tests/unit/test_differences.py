@@ -1,4 +1,4 @@
-"""Differences between a parent pod and its member pod: all of them, and those that a user would miss."""
+"""Differences between a parent pod and its member pod: all of them, and those that a user may miss."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def test_every_difference_has_a_reason(spec: Manifest, target: Target) -> None:
 
 
 @pytest.mark.parametrize("folder", GOLDEN, ids=lambda folder: folder.name)
-def test_every_golden_pair_can_be_explained(folder: Path) -> None:
+def test_every_difference_of_a_golden_pair_has_a_reason(folder: Path) -> None:
     manifest, target = read_yaml(folder / "parent.yaml"), read_target(folder)
-    said = differences(manifest, member_pod(as_pod(manifest), target), target)
-    assert [difference.field for difference in said if not difference.why] == []
+    reported = differences(manifest, member_pod(as_pod(manifest), target), target)
+    assert [difference.field for difference in reported if not difference.why] == []
 
 
 def test_a_dropped_field_is_reported_with_its_reason() -> None:
@@ -56,11 +56,11 @@ def test_a_dropped_field_is_reported_with_its_reason() -> None:
     )
 
 
-def test_entries_of_a_list_have_their_names() -> None:
+def test_the_path_of_a_list_entry_contains_its_name() -> None:
     env = [{"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}]
-    said = [difference.field for difference in found(pod({"containers": [{"name": "app", "env": env}]}))]
-    assert "spec.containers[app].env[POD_UID].valueFrom.fieldRef.fieldPath" in said
-    assert "spec.containers[app].env[KUBERNETES_SERVICE_HOST]" in said
+    reported = [difference.field for difference in found(pod({"containers": [{"name": "app", "env": env}]}))]
+    assert "spec.containers[app].env[POD_UID].valueFrom.fieldRef.fieldPath" in reported
+    assert "spec.containers[app].env[KUBERNETES_SERVICE_HOST]" in reported
 
 
 def test_a_plain_pod_misses_nothing() -> None:
@@ -73,13 +73,13 @@ def hosts(kind: str, topology: str) -> Manifest:
 
 
 @pytest.mark.parametrize("kind", ["podAffinity", "podAntiAffinity"])
-def test_separate_hosts_are_missed(kind: str) -> None:
+def test_required_affinity_over_hosts_is_missed(kind: str) -> None:
     field = f"spec.affinity.{kind}.requiredDuringSchedulingIgnoredDuringExecution"
     assert missed(pod(hosts(kind, "kubernetes.io/hostname"))) == [field]
 
 
 @pytest.mark.parametrize("kind", ["podAffinity", "podAntiAffinity"])
-def test_what_the_parent_has_honoured_over_zones_is_not_missed(kind: str) -> None:
+def test_required_affinity_over_zones_which_the_parent_honours_is_not_missed(kind: str) -> None:
     assert missed(pod(hosts(kind, "topology.kubernetes.io/zone"))) == []
 
 
@@ -111,22 +111,22 @@ def test_a_requested_token_is_missed_without_api_access() -> None:
 
 
 def rows(heading: str) -> dict[str, list[str]]:
-    """The table below a heading of the reference: field -> its other cells."""
+    """The table under a heading of the reference: field -> the other cells of its row."""
     section = REFERENCE.read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     table: dict[str, list[str]] = {}
     for line in re.findall(r"^\| (`.*) \|$", section, re.MULTILINE):
         cells: list[Any] = [cell.strip() for cell in line.split(" | ")]
         for field in re.findall(r"`([^`]+)`", cells[0]):
-            assert field not in table, f"{field} is there twice"
+            assert field not in table, f"{field} is in the table twice"
             table[field] = cells[1:]
     return table
 
 
-def test_the_reference_has_every_field_of_a_pods_spec() -> None:
+def test_the_reference_has_every_field_of_a_pod_spec() -> None:
     assert sorted(rows("spec")) == sorted(POD_SPEC)
 
 
-def test_the_reference_gives_the_reasons_that_the_program_gives() -> None:
+def test_the_reference_has_the_same_reasons_as_the_program() -> None:
     table = rows("spec")
     assert {field: table[field][1] for field in DROPPED} == DROPPED
     assert all(table[field][0].startswith("dropped") for field in DROPPED)

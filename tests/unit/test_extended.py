@@ -1,4 +1,4 @@
-"""Requests for resources that no node of the member knows, as a kubelet's admission treats them."""
+"""Requests for extended resources that no node of the member has are omitted, as by a kubelet's admission."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def container(name: str, resources: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "image": "app:1", "resources": resources}
 
 
-ASKED = {
+REQUESTED = {
     "requests": {"cpu": "1", "example.com/fake": "1", "nvidia.com/gpu": "1"},
     "limits": {"example.com/fake": "1", "nvidia.com/gpu": "1"},
 }
-PARENT = pod({"containers": [container("app", ASKED)], "initContainers": [container("init", ASKED)]})
+PARENT = pod({"containers": [container("app", REQUESTED)], "initContainers": [container("init", REQUESTED)]})
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ PARENT = pod({"containers": [container("app", ASKED)], "initContainers": [contai
         ("example.com/fake", True),
     ],
 )
-def test_a_resource_with_a_domain_other_than_that_of_kubernetes_is_extended(name: str, extended: bool) -> None:
+def test_a_resource_with_a_domain_other_than_the_one_of_kubernetes_is_extended(name: str, extended: bool) -> None:
     assert is_extended(name) == extended
 
 
@@ -51,10 +51,10 @@ def test_only_resources_of_the_member_are_requested() -> None:
 
 
 def test_all_requests_stay_if_the_resources_of_the_member_are_unknown() -> None:
-    assert member_pod(PARENT, TARGET)["spec"]["containers"][0]["resources"] == ASKED
+    assert member_pod(PARENT, TARGET)["spec"]["containers"][0]["resources"] == REQUESTED
 
 
-def test_the_loss_is_reported() -> None:
+def test_omitted_resources_are_reported_as_missed() -> None:
     member = member_pod(PARENT, TARGET, known={"cpu", "nvidia.com/gpu"})
     missed = [
         difference.field
@@ -64,7 +64,7 @@ def test_the_loss_is_reported() -> None:
     assert missed == ["spec.containers[app].resources", "spec.initContainers[init].resources"]
 
 
-def test_a_member_that_gets_the_resource_later_changes_no_running_pod() -> None:
+def test_a_resource_that_the_member_gets_later_does_not_change_running_pods() -> None:
     manifest = member_pod(PARENT, TARGET, known={"cpu"})
     manifest["metadata"]["uid"] = "m-1"
     assert changes(PARENT, as_pod(manifest), TARGET) == []
@@ -73,8 +73,8 @@ def test_a_member_that_gets_the_resource_later_changes_no_running_pod() -> None:
 def test_a_resize_omits_resources_that_the_create_omitted() -> None:
     manifest = member_pod(PARENT, TARGET, known={"cpu"})
     manifest["metadata"]["uid"] = "m-1"
-    larger = {**ASKED, "requests": ASKED["requests"] | {"cpu": "2"}}
-    resized = pod({"containers": [container("app", larger)], "initContainers": [container("init", ASKED)]})
+    larger = {**REQUESTED, "requests": REQUESTED["requests"] | {"cpu": "2"}}
+    resized = pod({"containers": [container("app", larger)], "initContainers": [container("init", REQUESTED)]})
     first, _ = changes(resized, as_pod(manifest), TARGET)
     assert first.subresource == "resize"
     assert first.patch["spec"] == {"containers": [{"name": "app", "resources": {"requests": {"cpu": "2"}}}]}

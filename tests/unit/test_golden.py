@@ -1,6 +1,6 @@
-"""Every folder of `golden/` is one rule of the translation: what the parent has, and what the member gets.
+"""Every folder of `golden/` is one rule of the translation: a pod of the parent, and the wanted member pod.
 
-`target.yaml` may set apiAccess, prefix, parentHost and parentPort. The files are written by hand: nothing here
+`target.yaml` may set apiAccess, prefix, parentHost and parentPort. The files are written by hand: no test
 writes them.
 """
 

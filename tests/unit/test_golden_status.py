@@ -1,6 +1,6 @@
 """Every folder of `golden_status/` is one rule of the status: parent pod, member pod, wanted status of the parent pod.
 
-The files are written by hand: nothing here writes them.
+The files are written by hand: no test writes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def test_the_parent_gets_the_golden_status(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_once_written_there_is_nothing_more_to_write(folder: Path) -> None:
+def test_a_written_status_needs_no_further_patch(folder: Path) -> None:
     parent, member = (as_pod(read_yaml(folder / f"{side}.yaml")) for side in ("parent", "member"))
     parent = apply_status(parent, status_patch(parent, reflected(parent, member, now=NOW)))
     assert status_patch(parent, reflected(parent, member, now="2026-03-01T13:00:00Z")) is None
