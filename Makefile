@@ -2,8 +2,11 @@
 SHELL := bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := hack
+# Most of a test's time is waiting: more workers than cores. Each has clusters of its own (tests/workers.py).
+WORKERS := 4
+PYTEST := .venv/bin/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup system fetch check test unit integration e2e chaos demo bench bench-failover conformance lock clean
+.PHONY: help setup system fetch check test test-long unit integration e2e chaos demo bench bench-failover conformance lock clean
 
 help:  ## show this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,13 +36,16 @@ test: fetch  ## run all checks, and all tests on real API servers and with real 
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	.venv/bin/pytest tests
+	$(PYTEST) tests -m "not long" $(ARGS)
 
-integration: fetch  ## run tests against real API servers
-	.venv/bin/pytest tests/integration
+test-long: fetch  ## run the tests that take minutes and seldom fail; before a release
+	$(PYTEST) tests -m long $(ARGS)
+
+integration: fetch  ## run tests against real API servers (ARGS: --durations=0, a file ...)
+	$(PYTEST) tests/integration $(ARGS)
 
 e2e: fetch  ## run tests on real clusters with real containers
-	.venv/bin/pytest tests/e2e
+	$(PYTEST) tests/e2e $(ARGS)
 
 chaos: fetch  ## run one hour of user actions, foreign changes and faults, and check invariants (ARGS: --seconds N, --seed N, --no-faults)
 	@$(PYTHON) -m tests.chaos $(ARGS)

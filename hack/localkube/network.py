@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
@@ -100,11 +100,10 @@ class LoopbackNetwork:
     isolated = False
 
     def place(self, index: int) -> Place:
-        with ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(5)]
-            for one in sockets:
-                one.bind(("127.0.0.1", 0))
-            return Place("127.0.0.1", "127.0.0.1", Ports(*(one.getsockname()[1] for one in sockets)))
+        free = [port for port in random.sample(_ports_of(index), 50) if _is_free(port)]
+        if len(free) < 5:
+            raise LocalkubeError("too few free ports on 127.0.0.1; take other clusters down")
+        return Place("127.0.0.1", "127.0.0.1", Ports(*free[:5]))
 
     def attach(self, record: Record) -> None:
         """Does nothing: the loopback interface exists."""
@@ -305,6 +304,24 @@ def wait_until(condition: Callable[[], bool], otherwise: str, seconds: float = 1
         if time.monotonic() > end:
             raise LocalkubeError(otherwise)
         time.sleep(0.01)
+
+
+def _ports_of(index: int) -> range:
+    """Candidates for a cluster: others than those of its neighbours, and none that the kernel gives to connections.
+
+    It could give such a port away before the server that it was meant for listens.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    return range(10_000, lowest if lowest > 20_000 else 65_536)[index % 16 :: 16]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as candidate:
+        try:
+            candidate.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _real_nodes(record: Record) -> int:

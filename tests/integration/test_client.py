@@ -69,7 +69,7 @@ async def test_a_request_ends_at_its_deadline_when_the_server_is_silent(client: 
         await client.request("GET", "/readyz", deadline=0.5)
     with pytest.raises(UnreachableError, match="no answer in time"):  # over a new connection: TLS gets no answer
         await client.request("GET", "/readyz", deadline=0.5)
-    assert 1.0 <= time.monotonic() - started < 5.0
+    assert 1.0 <= time.monotonic() - started < 20.0, "and not at the default one"
     proxy.restore()
     assert await client.request("GET", "/readyz") == b"ok"
 
@@ -170,7 +170,7 @@ async def test_a_429_is_waited_for_and_given_up_on_where_it_asks_for_more_than_a
     async with Gateway(script) as gateway, gateway.client() as client:
         started = time.monotonic()
         assert await client.request("GET", "/busy") == b"ok"
-        assert 2.0 <= time.monotonic() - started < 10.0
+        assert 2.0 <= time.monotonic() - started < 30.0
         async with asyncio.timeout(10):
             with pytest.raises(ApiError, match="too many") as refused:
                 await client.request("GET", "/never")

@@ -231,7 +231,7 @@ def balanced(calls: list[tuple[str, str]]) -> bool:
 def relists(cluster: Cluster, since: int, namespace: str) -> int:
     """How often the informer listed. The audit log has a watch once it has begun to answer."""
     mine: list[Request] = []
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not mine and time.monotonic() < deadline:
         mine = [
             request
