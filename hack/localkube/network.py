@@ -102,7 +102,7 @@ class LoopbackNetwork:
     def place(self, index: int) -> Place:
         free = [port for port in random.sample(_ports_of(index), 50) if _is_free(port)]
         if len(free) < 5:
-            raise LocalkubeError("too few free ports on 127.0.0.1; take other clusters down")
+            raise LocalkubeError("too few free ports on 127.0.0.1; remove other clusters")
         return Place("127.0.0.1", "127.0.0.1", Ports(*free[:5]))
 
     def attach(self, record: Record) -> None:
@@ -307,9 +307,9 @@ def wait_until(condition: Callable[[], bool], otherwise: str, seconds: float = 1
 
 
 def _ports_of(index: int) -> range:
-    """Candidates for a cluster: others than those of its neighbours, and none that the kernel gives to connections.
+    """Candidates for a cluster: not those of clusters with adjacent indexes, and none that the kernel assigns.
 
-    It could give such a port away before the server that it was meant for listens.
+    The kernel could assign such a port to a connection before the server of the cluster listens.
     """
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     return range(10_000, lowest if lowest > 20_000 else 65_536)[index % 16 :: 16]

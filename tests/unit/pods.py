@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
@@ -18,16 +18,20 @@ NAMES = Names(node="member-a", parent=PARENT)
 TARGET = Target(names=NAMES, parent_host="parent.example.com", parent_port="6443")
 
 Manifest = dict[str, Any]
+T = TypeVar("T")
+
+
+def decoded(manifest: Manifest, type: type[T]) -> T:
+    """Decodes the manifest as from the answer of an API server."""
+    return msgspec.json.decode(encode(manifest), type=type)
 
 
 def as_pod(manifest: Manifest) -> Pod:
-    """Decodes the manifest as from the answer of an API server."""
-    return msgspec.json.decode(encode(manifest), type=Pod)
+    return decoded(manifest, Pod)
 
 
 def as_node(manifest: Manifest) -> Node:
-    """Decodes the manifest as from the answer of an API server."""
-    return msgspec.json.decode(encode(manifest), type=Node)
+    return decoded(manifest, Node)
 
 
 def pod(

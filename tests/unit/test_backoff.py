@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.jitter import LongestJitter
 from vk_provider.kube.backoff import Backoff, full_jitter
 
 
@@ -23,20 +24,13 @@ def test_jitter_spreads_over_the_whole_range() -> None:
     assert min(waits) < 1.6 and max(waits) > 14.4
 
 
-class _Longest(random.Random):
-    """Draws the upper bound each time."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return b
-
-
 def test_pauses_double_from_the_base_up_to_the_cap() -> None:
-    backoff = Backoff(base=0.5, cap=3.0, rng=_Longest())
+    backoff = Backoff(base=0.5, cap=3.0, rng=LongestJitter())
     assert [backoff.failed() for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
 
 
 def test_after_a_success_the_next_failure_counts_as_the_first() -> None:
-    backoff = Backoff(base=0.5, cap=3.0, rng=_Longest())
+    backoff = Backoff(base=0.5, cap=3.0, rng=LongestJitter())
     backoff.failed()
     backoff.failed()
     backoff.succeeded()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tests.unit.pods import Manifest, pod
-from vk_provider.kube.objects import encode
+from tests.unit.pods import Manifest, decoded, pod
 from vk_provider.kube.recorder import ForwardedEvent
 from vk_provider.sync.pods.events import MemberEvent
 
@@ -16,7 +15,7 @@ ABOUT = {"kind": "Pod", "name": "web-1", "namespace": "shop", "uid": "m-1"}
 def forwarded(**fields: object) -> ForwardedEvent:
     metadata: Manifest = {"name": "web-1.17", "uid": "e-1", "creationTimestamp": "2026-03-01T10:00:00Z"}
     body = {"metadata": metadata, "involvedObject": ABOUT, "type": "Warning", "reason": "BackOff", **fields}
-    return msgspec.json.decode(encode(body), type=MemberEvent).for_parent(PARENT, "alpha")
+    return decoded(body, MemberEvent).for_parent(PARENT, "alpha")
 
 
 def test_an_event_of_a_kubelet_keeps_its_count_and_times_and_comes_from_the_virtual_node() -> None:
@@ -50,6 +49,6 @@ def test_repetitions_of_an_event_have_the_same_name_and_other_events_have_anothe
 def test_the_name_of_an_event_is_valid_for_every_name_of_a_pod() -> None:
     name = msgspec.structs.replace(PARENT, name="a" * 199 + ".b")
     body = {"metadata": {"uid": "e-1"}, "involvedObject": ABOUT}
-    found = msgspec.json.decode(encode(body), type=MemberEvent).for_parent(name, "alpha").name
+    found = decoded(body, MemberEvent).for_parent(name, "alpha").name
     assert ".." not in found
     assert len(found) <= 253

@@ -1,4 +1,4 @@
-"""The health of a member, and when losses are not declared: examples, and properties of every history."""
+"""The health of a member, and the freeze: examples, and properties of every history."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_ANSWER: Final = UnreachableError("no answer in time")
 
 
 def probed(health: Health, answers: str, start: float = 0.0, *, frozen: bool = False) -> float:
-    """One probe every 2 s: `y` answered, `n` not. The time of the last."""
+    """A probe every 2 s: `y` is answered, `n` is not. Returns the time of the last one."""
     now = start
     for answer in answers:
         now += 2.0
@@ -33,7 +33,7 @@ def probed(health: Health, answers: str, start: float = 0.0, *, frozen: bool = F
 
 
 def state_of(health: Health) -> State:
-    """For asserts: a type checker takes an attribute that was compared for one that stays so."""
+    """The state, for asserts: after a comparison, a type checker assumes that an attribute does not change."""
     return health.state
 
 
@@ -45,7 +45,7 @@ def test_three_failed_probes_in_a_row_make_a_member_suspect() -> None:
     assert state_of(health) is State.SUSPECT
 
 
-def test_a_suspect_member_is_healthy_after_as_many_answers_in_a_row() -> None:
+def test_three_answers_in_a_row_make_a_suspect_member_healthy() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "nnn" + "yyn" + "yy")
     assert state_of(health) is State.SUSPECT
@@ -53,13 +53,13 @@ def test_a_suspect_member_is_healthy_after_as_many_answers_in_a_row() -> None:
     assert state_of(health) is State.HEALTHY
 
 
-def test_a_cut_of_ten_seconds_loses_nothing() -> None:
+def test_a_member_is_not_lost_after_a_cut_of_ten_seconds() -> None:
     health = Health(SPEC, 0.0)
     probed(health, "y" + "n" * 5 + "yyy")
     assert state_of(health) is State.HEALTHY
 
 
-def test_silence_of_twenty_seconds_is_a_loss() -> None:
+def test_a_member_is_lost_after_twenty_seconds_of_silence() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "n" * 9)
     assert state_of(health) is State.SUSPECT
@@ -67,7 +67,7 @@ def test_silence_of_twenty_seconds_is_a_loss() -> None:
     assert state_of(health) is State.LOST
 
 
-def test_a_member_with_failed_probes_is_not_lost_while_a_watch_brings_bytes() -> None:
+def test_a_member_with_failed_probes_is_not_lost_while_a_watch_receives_bytes() -> None:
     health = Health(SPEC, 0.0)
     now = 0.0
     for _ in range(10):
@@ -76,7 +76,7 @@ def test_a_member_with_failed_probes_is_not_lost_while_a_watch_brings_bytes() ->
     assert state_of(health) is State.SUSPECT
 
 
-def test_a_returning_member_is_healthy_only_when_it_has_answered_long_enough_and_is_in_sync() -> None:
+def test_a_returning_member_is_healthy_once_it_has_answered_long_enough_and_is_in_sync() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "n" * 10 + "y")
     assert state_of(health) is State.RETURNING
@@ -89,7 +89,7 @@ def test_a_returning_member_is_healthy_only_when_it_has_answered_long_enough_and
     assert state_of(health) is State.HEALTHY
 
 
-def test_a_failure_restarts_the_wait_of_a_returning_member_and_three_lose_it_again() -> None:
+def test_a_failure_restarts_the_wait_of_a_returning_member_and_three_failures_make_it_lost_again() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "n" * 10 + "y" * 16 + "n" + "y")
     assert state_of(health) is State.RETURNING
@@ -98,7 +98,7 @@ def test_a_failure_restarts_the_wait_of_a_returning_member_and_three_lose_it_aga
     assert state_of(health) is State.LOST
 
 
-def test_during_a_freeze_nothing_is_lost_and_afterwards_the_silence_counts_from_zero() -> None:
+def test_no_member_is_lost_during_a_freeze_and_afterwards_the_silence_counts_from_zero() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "n" * 100, frozen=True)
     now = probed(health, "n" * 9, now)
@@ -121,7 +121,7 @@ def test_a_fenced_member_that_answers_is_not_lost() -> None:
     assert state_of(health) is State.HEALTHY
 
 
-def test_nothing_is_lost_unless_the_parent_has_accepted_a_write_since() -> None:
+def test_no_member_is_lost_until_the_parent_has_accepted_a_write_after_the_failures() -> None:
     health = Health(SPEC, 0.0)
     for now in range(2, 200, 2):
         health.failed(now, NO_ANSWER)
@@ -131,7 +131,7 @@ def test_nothing_is_lost_unless_the_parent_has_accepted_a_write_since() -> None:
     assert state_of(health) is State.LOST
 
 
-def test_time_in_which_the_provider_did_not_run_is_no_silence() -> None:
+def test_time_in_which_the_provider_did_not_run_does_not_count_as_silence() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "yy") + 3600.0
     now = probed(health, "nnn", now)
@@ -141,7 +141,7 @@ def test_time_in_which_the_provider_did_not_run_is_no_silence() -> None:
 
 
 @pytest.mark.parametrize(("waited", "due"), [(True, True), (False, False)])
-def test_a_node_that_was_not_ready_at_the_start_is_brought_in_sync_first(waited: bool, due: bool) -> None:
+def test_a_member_with_a_node_that_is_not_ready_starts_as_returning(waited: bool, due: bool) -> None:
     health = Health(SPEC, 100.0, returning=True, waited=waited)
     health.answered(100.5)
     assert state_of(health) is State.RETURNING
@@ -150,11 +150,11 @@ def test_a_node_that_was_not_ready_at_the_start_is_brought_in_sync_first(waited:
 
 @dataclass(frozen=True)
 class Moment:
-    """What happens at one look: `gap` seconds after the one before it."""
+    """One step of a history, `gap` seconds after the one before it. `sign`: a sign of life other than the probe."""
 
     gap: float
     answered: bool
-    heard: bool
+    sign: bool
     frozen: bool
     in_sync: bool
 
@@ -164,7 +164,7 @@ moments = st.lists(
         Moment,
         gap=st.floats(0.05, 8.0),
         answered=st.booleans() | st.just(False),
-        heard=st.just(False) | st.booleans(),
+        sign=st.just(False) | st.booleans(),
         frozen=st.just(False) | st.booleans(),
         in_sync=st.booleans(),
     ),
@@ -180,12 +180,12 @@ specs = st.builds(
 
 
 def lived(spec: HealthSpec, history: list[Moment]) -> Iterator[tuple[float, Moment, State, State, Health]]:
-    """Time, what happened, and the state before and after it."""
+    """For each step: the time, the step, the state before and after it, and the health."""
     health, now = Health(spec, 0.0), 0.0
     for moment in history:
         now += moment.gap
         before = health.state
-        if moment.heard:
+        if moment.sign:
             health.sign_of_life(now)
         if moment.answered:
             health.answered(now)
@@ -198,18 +198,20 @@ def lived(spec: HealthSpec, history: list[Moment]) -> Iterator[tuple[float, Mome
 
 
 @given(specs, moments)
-def test_a_member_is_never_declared_lost_while_a_witness_is_fresh(spec: HealthSpec, history: list[Moment]) -> None:
+def test_a_member_is_never_declared_lost_before_it_has_been_silent_long_enough(
+    spec: HealthSpec, history: list[Moment]
+) -> None:
     last = 0.0
     for now, moment, before, after, _ in lived(spec, history):
-        last = now if moment.answered or moment.heard else last
+        last = now if moment.answered or moment.sign else last
         if before in (State.HEALTHY, State.SUSPECT) and after is State.LOST:
             assert now - last >= spec.lost_after_seconds
             assert not moment.frozen
 
 
 @given(specs, moments)
-def test_the_states_follow_one_another_as_drawn(spec: HealthSpec, history: list[Moment]) -> None:
-    drawn = {
+def test_only_the_documented_transitions_happen(spec: HealthSpec, history: list[Moment]) -> None:
+    transitions = {
         (State.HEALTHY, State.SUSPECT),
         (State.SUSPECT, State.HEALTHY),
         (State.SUSPECT, State.LOST),
@@ -219,13 +221,13 @@ def test_the_states_follow_one_another_as_drawn(spec: HealthSpec, history: list[
         (State.RETURNING, State.LOST),
     }
     for _, _, before, after, _ in lived(spec, history):
-        assert before is after or (before, after) in drawn
+        assert before is after or (before, after) in transitions
         assert (before, after) != (State.LOST, State.HEALTHY) or spec.return_after_seconds == 0
 
 
 @given(specs, moments)
-def test_nothing_flaps(spec: HealthSpec, history: list[Moment]) -> None:
-    """Between becoming suspect and being trusted again there are as many answers in a row as failures before it."""
+def test_the_state_does_not_flap(spec: HealthSpec, history: list[Moment]) -> None:
+    """Leaving Suspect takes as many answers in a row as entering it takes failures in a row."""
     failures = answers = 0
     since = 0.0
     for now, moment, before, after, _ in lived(spec, history):
@@ -245,7 +247,7 @@ def first(spec: HealthSpec, history: list[Moment], state: State) -> float:
 
 
 @given(specs, moments, st.floats(0.0, 30.0))
-def test_who_waits_longer_declares_a_loss_no_sooner(spec: HealthSpec, history: list[Moment], more: float) -> None:
+def test_a_longer_wait_never_declares_a_loss_sooner(spec: HealthSpec, history: list[Moment], more: float) -> None:
     patient = HealthSpec(
         spec.probe_seconds,
         spec.suspect_after_failures,
@@ -256,7 +258,7 @@ def test_who_waits_longer_declares_a_loss_no_sooner(spec: HealthSpec, history: l
 
 
 @given(specs, moments, st.integers(0, 3))
-def test_a_higher_number_of_failures_suspects_no_sooner(spec: HealthSpec, history: list[Moment], more: int) -> None:
+def test_a_higher_number_of_failures_never_suspects_sooner(spec: HealthSpec, history: list[Moment], more: int) -> None:
     patient = HealthSpec(
         spec.probe_seconds, spec.suspect_after_failures + more, spec.lost_after_seconds, spec.return_after_seconds
     )
@@ -286,13 +288,13 @@ def frozen_by(members: int, *silent: float) -> bool:
         (5, (0.0, 70.0, 80.0, 90.0), True),
     ],
 )
-def test_at_least_two_and_at_least_half_within_a_minute_are_a_freeze(
+def test_a_freeze_needs_two_silent_members_and_half_of_all_within_a_minute(
     members: int, silent: tuple[float, ...], frozen: bool
 ) -> None:
     assert frozen_by(members, *silent) is frozen
 
 
-def test_a_freeze_ends_when_enough_answer_again_and_not_because_time_passes() -> None:
+def test_a_freeze_ends_when_enough_members_answer_again_and_not_after_a_time() -> None:
     freeze = Freeze()
     freeze.members(["a", "b", "c"])
     freeze.silent("a", 0.0)
@@ -305,7 +307,7 @@ def test_a_freeze_ends_when_enough_answer_again_and_not_because_time_passes() ->
     assert freeze.why == ""
 
 
-def test_members_that_left_do_not_count() -> None:
+def test_members_that_have_left_do_not_count() -> None:
     freeze = Freeze()
     freeze.members(["a", "b", "c", "d"])
     freeze.silent("a", 0.0)
@@ -315,7 +317,7 @@ def test_members_that_left_do_not_count() -> None:
     assert freeze.why == ""
 
 
-def test_a_parent_that_takes_no_writes_freezes_until_it_takes_one() -> None:
+def test_a_parent_that_accepts_no_writes_causes_a_freeze_until_it_accepts_one() -> None:
     freeze = Freeze()
     freeze.members(["a"])
     freeze.parent(5.0, "a write takes more than 5 s")
@@ -340,7 +342,7 @@ def test_a_parent_that_takes_no_writes_freezes_until_it_takes_one() -> None:
         (Assessment(State.RETURNING), (False, "MemberReturning"), (False, "Returning"), ("True", "Returning")),
     ],
 )
-def test_each_state_has_its_conditions(
+def test_each_state_has_its_own_conditions(
     assessment: Assessment, node: tuple[bool, str], cluster: tuple[bool, str], reachable: tuple[str, str]
 ) -> None:
     assert assessment.node_ready[:2] == node

@@ -1,4 +1,4 @@
-"""The health loop of a member, in virtual time: what it asks, what it concludes, and when it reports that."""
+"""The health loop of a member, in virtual time: its probes, its conclusions, and the times of its reports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def now() -> float:
 
 
 class World:
-    """One member, a parent, and all that a HealthLoop asks of them. Times are seconds since the start."""
+    """A member, a parent, and everything that a HealthLoop needs from them. Times are seconds since the start."""
 
     def __init__(self) -> None:
         self.member_answers: Callable[[float], bool] = lambda at: True
@@ -77,12 +77,12 @@ class World:
         self.freeze.parent(now(), "" if self.parent_answers(self.at) else "no answer")
 
     def when(self, state: State) -> float:
-        """When that was reported for the first time."""
+        """The time when the state was first reported."""
         return next(at for at, reported in self.changes if reported is state)
 
     @asynccontextmanager
     async def watched(self, seconds: float) -> AsyncIterator[None]:
-        """Runs the loop for so long, then the block."""
+        """Runs the loop for this time, and then the block."""
         task = asyncio.create_task(self.loop.run())
         await asyncio.wait([task], timeout=seconds)
         try:
@@ -92,17 +92,17 @@ class World:
             await asyncio.wait([task])
 
 
-async def test_a_member_that_answers_is_asked_every_two_seconds_and_nobody_is_bothered() -> None:
+async def test_a_member_that_answers_is_probed_every_two_seconds_and_nothing_is_reported() -> None:
     world = World()
-    asked: list[float] = []
+    probed: list[float] = []
 
     def answers(at: float) -> bool:
-        asked.append(at)
+        probed.append(at)
         return True
 
     world.member_answers = answers
     async with world.watched(9.0):
-        assert [round(at) for at in asked] == [0, 2, 4, 6, 8]
+        assert [round(at) for at in probed] == [0, 2, 4, 6, 8]
         assert world.changes == []
 
 
@@ -114,7 +114,7 @@ async def test_a_cut_member_is_suspect_after_6_s_and_lost_after_20_s() -> None:
         assert 20.0 <= world.when(State.LOST) <= 22.0
 
 
-async def test_bytes_of_a_watch_keep_it_from_being_lost() -> None:
+async def test_a_member_is_not_lost_while_a_watch_receives_bytes() -> None:
     world = World()
     world.member_answers = lambda at: False
 
@@ -129,7 +129,7 @@ async def test_bytes_of_a_watch_keep_it_from_being_lost() -> None:
     leases.cancel()
 
 
-async def test_a_provider_that_cannot_write_to_the_parent_judges_nobody() -> None:
+async def test_a_provider_that_cannot_write_to_the_parent_declares_no_member_lost() -> None:
     world = World()
     world.member_answers = lambda at: at < 1
     world.parent_answers = lambda at: at < 1 or at > 100
@@ -137,10 +137,10 @@ async def test_a_provider_that_cannot_write_to_the_parent_judges_nobody() -> Non
         assert (world.state.health.state, world.state.health.reason) == (State.SUSPECT, "Frozen")
         assert "parent" in world.state.health.reachable[2]
     async with world.watched(40.0):
-        assert world.when(State.LOST) >= 118.0, "silence counts from when the parent is there again"
+        assert world.when(State.LOST) >= 118.0, "silence counts from the time when the parent answers again"
 
 
-async def test_together_with_others_it_is_not_lost_until_it_is_fenced() -> None:
+async def test_a_member_that_is_silent_together_with_others_is_not_lost_until_it_is_fenced() -> None:
     world = World()
     world.freeze.members(["west", "east"])
     world.freeze.silent("east", world.start)
@@ -152,7 +152,7 @@ async def test_together_with_others_it_is_not_lost_until_it_is_fenced() -> None:
         assert world.state.health.reason == "Lost"
 
 
-async def test_a_member_that_returns_gets_new_watches_and_is_healthy_when_nothing_is_missing() -> None:
+async def test_a_returning_member_gets_new_watches_and_is_healthy_once_it_is_in_sync() -> None:
     world = World()
     world.member_answers = lambda at: at < 1 or at > 40
     world.pending = "pod shop/web-1 has ended"
@@ -161,16 +161,16 @@ async def test_a_member_that_returns_gets_new_watches_and_is_healthy_when_nothin
         assert 40.0 <= again <= 44.0
         assert not world.state.lists_current
         assert world.state.unknown
-        assert world.changes[-1][1] == "Returning", "long enough, but not in order"
+        assert world.changes[-1][1] == "Returning", "long enough, but not in sync"
         assert "has ended" in world.state.health.node_ready[2]
     world.pending = ""
     async with world.watched(3.0):
         assert world.changes[-1][1] == "Healthy"
         assert world.state.lists_current
-        assert world.resyncs[-1] > again, "everything is looked at again once the lists are current"
+        assert world.resyncs[-1] > again, "all keys are added again once the lists are current"
 
 
-async def test_what_is_in_order_waits_for_long_enough() -> None:
+async def test_a_returning_member_that_is_in_sync_still_waits_long_enough() -> None:
     world = World()
     world.member_answers = lambda at: at < 1 or at > 40
     async with world.watched(100.0):
@@ -178,7 +178,7 @@ async def test_what_is_in_order_waits_for_long_enough() -> None:
         assert 30.0 <= healthy - returned <= 32.0
 
 
-async def test_another_cluster_ends_the_watch() -> None:
+async def test_the_loop_ends_if_another_cluster_answers() -> None:
     world = World()
     world.member_answers = lambda at: False
     world.probe_error = ConfigError("another cluster", reason="ClusterUidChanged")

@@ -1,4 +1,4 @@
-"""The measures of the house: how long a file and a function may be, and how many files share a folder."""
+"""Limits of the code: the lines of a file and of a function, and the files of a folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDERS: Final = sorted({file.parent for file in FILES})
 
 LINES_OF_A_FILE: Final = 300
 LINES_OF_A_FUNCTION: Final = 60
-LINES_OF_THE_COMPOSITION: Final = 80  # member.py
+LINES_OF_MEMBER_PY: Final = 80
 FILES_OF_A_FOLDER: Final = 15
 
 
@@ -36,20 +36,20 @@ def lines(file: Path) -> int:
 
 
 @pytest.mark.parametrize("file", FILES, ids=name)
-def test_a_file_holds_one_concept(file: Path) -> None:
+def test_a_file_is_short(file: Path) -> None:
     assert lines(file) <= LINES_OF_A_FILE
 
 
 @pytest.mark.parametrize("file", FILES, ids=name)
-def test_a_function_fits_on_a_screen(file: Path) -> None:
+def test_the_functions_of_a_file_are_short(file: Path) -> None:
     found = {each.name: (each.end_lineno or 0) - each.lineno + 1 for each in functions(file)}
     assert not {name: length for name, length in found.items() if length > LINES_OF_A_FUNCTION}
 
 
 @pytest.mark.parametrize("folder", [folder for folder in FOLDERS if folder.name != "cli"], ids=name)
-def test_a_folder_can_be_taken_in_at_a_glance(folder: Path) -> None:
+def test_a_folder_has_few_files(folder: Path) -> None:
     assert len(list(folder.glob("*.py"))) <= FILES_OF_A_FOLDER
 
 
-def test_the_composition_of_a_member_reads_from_top_to_bottom() -> None:
-    assert lines(ROOT / "member.py") <= LINES_OF_THE_COMPOSITION
+def test_member_py_is_short() -> None:
+    assert lines(ROOT / "member.py") <= LINES_OF_MEMBER_PY

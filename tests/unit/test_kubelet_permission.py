@@ -1,4 +1,4 @@
-"""What right a request of the kubelet API needs."""
+"""The permission that a request to the kubelet API needs."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ PROXY = ("proxy",)
         ("BREW", "/nothing", "brew", PROXY),
     ],
 )
-def test_the_right_that_a_request_needs(method: str, path: str, verb: str, subresources: tuple[str, ...]) -> None:
+def test_the_permission_that_a_request_needs(method: str, path: str, verb: str, subresources: tuple[str, ...]) -> None:
     assert permission(method, path) == Permission(verb, subresources)
 
 
 def test_routes_under_one_segment_need_the_same_permission() -> None:
-    """Otherwise what one of them needs would depend on the order of the table."""
+    """Otherwise the permission would depend on the order of the table."""
     for route in ROUTES:
         method = route.methods.partition("|")[0]
         needed = permission(method, route.path)

@@ -1,4 +1,4 @@
-"""What is known of a member: what follows from its health and its lists, and who is told."""
+"""The state of a member: what follows from its health and its lists, and the notifications."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_ANSWER = UnreachableError("no answer in time")
 
 
 class Watched:
-    """A state, and how often others were told of it."""
+    """A state, and the number of its notifications."""
 
     def __init__(self) -> None:
         cluster = Observable(MemberCluster(Metadata(name="west"), MemberClusterSpec(SecretRef("s", "n"))))
@@ -31,7 +31,7 @@ class Watched:
         self.resyncs += 1
 
 
-def test_of_a_lost_member_nothing_is_known_and_both_say_why() -> None:
+def test_the_pod_states_of_a_lost_member_are_unknown_with_the_reason() -> None:
     state = Watched().state
     assert (state.lost, state.unknown) == ("", "")
     state.assess(Assessment(State.LOST, NO_ANSWER))
@@ -39,14 +39,14 @@ def test_of_a_lost_member_nothing_is_known_and_both_say_why() -> None:
     assert state.unknown == "the member behind the node does not answer: no answer in time"
 
 
-def test_a_loss_without_a_cause_is_a_loss_too() -> None:
+def test_a_member_that_is_lost_without_an_error_message_counts_as_lost_too() -> None:
     state = Watched().state
     state.assess(Assessment(State.LOST, UnreachableError("")))
     assert state.lost
     assert state.unknown
 
 
-def test_of_a_member_that_returns_nothing_is_known_until_its_lists_are_current() -> None:
+def test_the_pod_states_of_a_returning_member_are_unknown_until_its_lists_are_current() -> None:
     watched = Watched()
     watched.state.assess(Assessment(State.LOST, NO_ANSWER))
     watched.state.mark_lists(current=False)
@@ -62,13 +62,13 @@ def test_of_a_member_that_returns_nothing_is_known_until_its_lists_are_current()
 @pytest.mark.parametrize(
     ("after", "resyncs"), [(State.SUSPECT, 0), (State.HEALTHY, 0), (State.LOST, 1), (State.RETURNING, 1)]
 )
-def test_pods_are_looked_at_again_when_what_is_known_of_them_changes(after: State, resyncs: int) -> None:
+def test_a_resync_follows_when_pod_states_become_unknown(after: State, resyncs: int) -> None:
     watched = Watched()
     watched.state.assess(Assessment(after, NO_ANSWER))
     assert (watched.changes, watched.resyncs) == (1, resyncs)
 
 
-def test_orphans_are_held_as_long_as_any_virtual_node_holds_some() -> None:
+def test_orphans_are_held_while_any_virtual_node_holds_some() -> None:
     state = Watched().state
     state.hold_orphans("west-1", held=True)
     state.hold_orphans("west-2", held=True)

@@ -1,11 +1,11 @@
-"""A value that changes, and those who depend on it."""
+"""A value that changes, and the handlers that subscribe to it."""
 
 from __future__ import annotations
 
 from vk_provider.observable import Observable
 
 
-def test_handlers_see_the_new_value_in_the_order_in_which_they_subscribed() -> None:
+def test_handlers_get_the_new_value_in_the_order_of_their_subscription() -> None:
     found: list[tuple[str, int]] = []
     value = Observable(1)
     value.subscribe(lambda: found.append(("first", value.value)))

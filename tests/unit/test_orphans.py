@@ -1,4 +1,4 @@
-"""Member pods without a parent pod, and what has to be in sync before a member is Ready again."""
+"""Member pods without a parent pod, and the conditions for a returning member to be in sync."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vk_provider.translate.pods.orphans import is_orphan, out_of_sync, outdated,
 DELETED: dict[str, Any] = {"deletionTimestamp": "2030-01-01T00:00:00Z"}
 
 
-def copy(parent_uid: str = "p-1", *, phase: str = "Running", ours: bool = True, **metadata: Any) -> Pod:
-    """A member pod made for a parent pod."""
+def member_pod(parent_uid: str = "p-1", *, phase: str = "Running", ours: bool = True, **metadata: Any) -> Pod:
+    """A member pod that was created for the parent pod with this UID."""
     annotations = {wellknown.PARENT_UID: parent_uid, wellknown.PARENT_NAMESPACE: "shop", wellknown.PARENT_NAME: "web-1"}
     labels = NAMES.labels if ours else {}
     return pod(None, {"phase": phase}, uid="m-1", labels=labels, annotations=annotations, **metadata)
@@ -24,15 +24,17 @@ def copy(parent_uid: str = "p-1", *, phase: str = "Running", ours: bool = True, 
 @pytest.mark.parametrize(
     ("parent", "member", "orphan"),
     [
-        (None, copy(), True),
-        (pod(uid="p-2"), copy(), True),
-        (pod(), copy(), False),
-        (pod(**DELETED), copy(), False),
-        (None, copy(**DELETED), False),
-        (None, copy(ours=False), False),
+        (None, member_pod(), True),
+        (pod(uid="p-2"), member_pod(), True),
+        (pod(), member_pod(), False),
+        (pod(**DELETED), member_pod(), False),
+        (None, member_pod(**DELETED), False),
+        (None, member_pod(ours=False), False),
     ],
 )
-def test_an_orphan_is_ours_and_exists_without_its_parent_pod(parent: Pod | None, member: Pod, orphan: bool) -> None:
+def test_a_member_pod_of_ours_without_its_parent_pod_is_an_orphan(
+    parent: Pod | None, member: Pod, orphan: bool
+) -> None:
     assert is_orphan(parent, member, NAMES) is orphan
 
 
@@ -46,15 +48,15 @@ def test_more_than_ten_and_more_than_half_are_too_many(orphans: int, total: int,
 @pytest.mark.parametrize(
     ("parent", "member", "what"),
     [
-        (pod(None, {"phase": "Running"}), copy(), ""),
-        (None, copy(), "has no parent pod any more"),
-        (None, copy(**DELETED), ""),
-        (pod(uid="p-2"), copy(), "has no parent pod any more"),
-        (pod(uid="p-2", status={"phase": "Pending"}), copy(phase="Succeeded", **DELETED), ""),
-        (pod(**DELETED), copy(), "is deleted, and not yet in the member"),
-        (pod(**DELETED), copy(**DELETED), ""),
-        (pod(None, {"phase": "Running"}), copy(phase="Succeeded"), "has ended"),
-        (pod(None, {"phase": "Failed"}), copy(phase="Failed"), ""),
+        (pod(None, {"phase": "Running"}), member_pod(), ""),
+        (None, member_pod(), "has no parent pod any more"),
+        (None, member_pod(**DELETED), ""),
+        (pod(uid="p-2"), member_pod(), "has no parent pod any more"),
+        (pod(uid="p-2", status={"phase": "Pending"}), member_pod(phase="Succeeded", **DELETED), ""),
+        (pod(**DELETED), member_pod(), "is deleted, and not yet in the member"),
+        (pod(**DELETED), member_pod(**DELETED), ""),
+        (pod(None, {"phase": "Running"}), member_pod(phase="Succeeded"), "has ended"),
+        (pod(None, {"phase": "Failed"}), member_pod(phase="Failed"), ""),
     ],
 )
 def test_a_member_is_in_sync_when_each_of_its_pods_is(parent: Pod | None, member: Pod, what: str) -> None:

@@ -1,4 +1,4 @@
-"""The provider's own metrics, as Prometheus reads them."""
+"""The metrics of the provider itself, in the Prometheus text format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def text(member: Member) -> str:
     return OwnMetrics("west", "node-west", member, ["a session", "another"], Scrapes()).text().decode()
 
 
-async def test_every_metric_is_there_with_its_help_and_type() -> None:
+async def test_every_metric_is_present_with_its_help_and_type() -> None:
     member = Member(Assessment(State.LOST, UnreachableError("no answer")))
     member.last_sign_of_life = asyncio.get_running_loop().time() - 21.04
     assert text(member).splitlines() == [
@@ -53,7 +53,7 @@ async def test_every_metric_is_there_with_its_help_and_type() -> None:
     ]
 
 
-async def test_a_suspect_member_may_be_frozen_and_a_healthy_one_not() -> None:
+async def test_only_a_suspect_member_is_shown_as_frozen() -> None:
     frozen = 'vk_provider_member_frozen{member="west",node="node-west"} '
     assert f"{frozen}1.0" in text(Member(Assessment(State.SUSPECT, frozen="half of all members are silent")))
     assert f"{frozen}0.0" in text(Member(Assessment(State.HEALTHY, frozen="half of all members are silent")))

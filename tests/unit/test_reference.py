@@ -1,4 +1,4 @@
-"""Every name that scripts of users may read stands in docs/reference: labels, taints, conditions, reasons ..."""
+"""docs/reference contains every name that scripts of users may read: labels, taints, conditions, reasons ..."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vk_provider.translate.state.health import State
 ROOT: Final = Path(__file__).resolve().parents[2]
 REFERENCE: Final = "\n".join(path.read_text() for path in sorted((ROOT / "docs" / "reference").glob("*.md")))
 
-# What starts the names of this project, and is none itself.
+# Prefixes of names, which are no names themselves.
 PARTS: Final = frozenset({"DOMAIN"})
-# Logged, and never the reason of a condition or of an Event.
+# Reasons that are only logged, and never the reason of a condition or of an Event.
 ONLY_LOGGED: Final = frozenset({"ClientCaMissing"})
-# Errors of commands and of the start of `run`, which print their message only.
+# Reasons of errors in commands and at the start of `run`, which print only the message.
 ONLY_PRINTED: Final = frozenset({"CrdMissing", "ShadowsLeft"})
 
 
 def names() -> dict[str, str]:
-    """Every constant of wellknown, and every entry of one that is a mapping: its name here -> what users read."""
+    """All constants of wellknown, and all entries of those that are mappings: name in the code -> the text."""
     found: dict[str, str] = {}
     for constant, value in vars(wellknown).items():
         if not constant.isupper() or constant in PARTS:
@@ -36,7 +36,7 @@ def names() -> dict[str, str]:
 
 
 def reasons() -> Iterator[str]:
-    """Reasons of errors, of which conditions and Events are made: `reason="..."` outside of the commands."""
+    """Reasons of errors that become conditions and Events: `reason="..."` outside the commands."""
     for path in sorted((ROOT / "vk_provider").rglob("*.py")):
         if path.parent.name == "cli":
             continue
@@ -53,7 +53,7 @@ def reasons() -> Iterator[str]:
 
 
 def in_reference(name: str) -> bool:
-    """Whether the whole name stands there as code."""
+    """Whether a code span of the reference contains the whole name."""
     spans = re.findall(r"`[^`\n]+`", REFERENCE)
     whole = re.compile(rf"(?<![\w./-]){re.escape(name)}(?![\w/-])")
     return any(whole.search(span) for span in spans)
@@ -72,15 +72,15 @@ def test_every_reason_of_an_error_is_in_the_reference(reason: str) -> None:
 @pytest.mark.parametrize(
     "name", [text.format(state) for state in [*State, wellknown.FROZEN] for text in ("{}", "Member{}")]
 )
-def test_every_health_state_and_its_event_is_in_the_reference(name: str) -> None:
+def test_every_health_state_and_the_reason_of_its_event_is_in_the_reference(name: str) -> None:
     assert in_reference(name), f"{name}: add it to docs/reference/conditions.md"
 
 
-def test_a_name_that_is_only_part_of_another_is_not_in_the_reference() -> None:
+def test_a_part_of_another_name_does_not_count() -> None:
     assert in_reference("vk-provider.io/parent-uid")
     assert not in_reference("vk-provider.io/par")
     assert not in_reference("vk-provider.io/parent-u")
 
 
-def test_the_reasons_of_the_program_are_found() -> None:
+def test_the_reasons_in_the_code_are_found() -> None:
     assert {"KubeconfigInvalid", "CertificateExpired", "Unreachable", "AlreadyJoined"} <= set(reasons())

@@ -1,29 +1,22 @@
-"""When a watch resumes, when it lists again, and how long it pauses: the decisions without a server."""
+"""The resume policy of a watch: when it resumes, when it lists again, and how long it pauses; without a server."""
 
 from __future__ import annotations
 
 import logging
-import random
 
 import pytest
 
+from tests.unit.jitter import LongestJitter
 from vk_provider.errors import ApiError, GoneError, InvalidError, UnreachableError
 from vk_provider.kube.resume import NoStreamingListError, Pause, Restore, ResumePolicy, Start
 
 
-class Longest(random.Random):
-    """Draws the upper bound each time."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return b
-
-
 def fresh() -> ResumePolicy:
-    return ResumePolicy(0, Longest())
+    return ResumePolicy(0, LongestJitter())
 
 
 def listed(version: str = "100") -> ResumePolicy:
-    """A watch that has its first list, and whose connection is open."""
+    """A watch that has its first list and an open connection."""
     policy = fresh()
     policy.start(0)
     policy.listed(policy.asked(0), version, 0)
@@ -34,14 +27,14 @@ def gone() -> GoneError:
     return GoneError(410, "Expired", "too old resource version")
 
 
-# Where a connection begins
+# The start of a connection
 
 
 def test_the_first_connection_is_a_streaming_list() -> None:
     assert fresh().start(0) is Start.STREAM
 
 
-def test_a_watch_that_ended_as_planned_resumes_after_its_last_event() -> None:
+def test_a_watch_that_ended_at_its_timeout_resumes_after_its_last_event() -> None:
     policy = listed()
     policy.version = "107"
     policy.ended(planned=True)
@@ -50,7 +43,7 @@ def test_a_watch_that_ended_as_planned_resumes_after_its_last_event() -> None:
 
 
 @pytest.mark.parametrize("broken", [True, False])
-def test_a_watch_that_ended_otherwise_resumes_only_after_the_server_was_asked(broken: bool) -> None:
+def test_a_watch_that_ended_for_another_reason_checks_the_servers_version_first(broken: bool) -> None:
     policy = listed()
     if broken:
         policy.failed(UnreachableError("reset"))
@@ -61,7 +54,7 @@ def test_a_watch_that_ended_otherwise_resumes_only_after_the_server_was_asked(br
     assert policy.start(0) is Start.WATCH
 
 
-def test_a_check_that_fails_is_repeated() -> None:
+def test_a_failed_check_is_repeated() -> None:
     policy = listed()
     policy.failed(UnreachableError("reset"))
     assert policy.start(0) is Start.CHECK
@@ -69,14 +62,14 @@ def test_a_check_that_fails_is_repeated() -> None:
     assert policy.start(0) is Start.CHECK
 
 
-def test_a_version_that_is_too_old_is_listed_again() -> None:
+def test_an_expired_version_leads_to_a_new_list() -> None:
     policy = listed()
     policy.failed(gone())
     assert policy.start(0) is Start.STREAM
 
 
 @pytest.mark.parametrize("error", [InvalidError(422, "Invalid", "forbidden"), NoStreamingListError("no end")])
-def test_a_server_without_streaming_lists_is_listed_in_pages_at_once_and_from_then_on(error: Exception) -> None:
+def test_without_streaming_lists_the_policy_lists_in_pages_at_once_and_from_then_on(error: Exception) -> None:
     policy = fresh()
     policy.start(0)
     assert policy.failed(error) == Pause(0.0, logging.DEBUG)
@@ -86,7 +79,7 @@ def test_a_server_without_streaming_lists_is_listed_in_pages_at_once_and_from_th
     assert policy.start(0) is Start.PAGES
 
 
-def test_an_invalid_watch_after_the_list_does_not_blame_the_streaming_list() -> None:
+def test_an_invalid_watch_after_the_list_does_not_disable_streaming_lists() -> None:
     policy = listed()
     assert policy.failed(InvalidError(400, "BadRequest", "what?")).seconds > 0
     policy.failed(gone())
@@ -96,7 +89,7 @@ def test_an_invalid_watch_after_the_list_does_not_blame_the_streaming_list() -> 
 # Restores
 
 
-def test_a_server_that_is_behind_what_the_watch_saw_is_listed_again_and_the_restore_is_found() -> None:
+def test_a_server_behind_the_last_event_leads_to_a_new_list_which_detects_a_restore() -> None:
     policy = listed()
     policy.version = "150"
     policy.failed(UnreachableError("reset"))
@@ -106,10 +99,10 @@ def test_a_server_that_is_behind_what_the_watch_saw_is_listed_again_and_the_rest
     asked = policy.asked(0)
     assert asked.newest == "150"
     assert policy.listed(asked, "149", 0) is Restore.FOUND
-    assert policy.start(1) is Start.WATCH, "the caller has counted it: no second list"
+    assert policy.start(1) is Start.WATCH, "the caller has counted the restore: no second list"
 
 
-def test_a_server_that_is_behind_an_observed_write_is_listed_again() -> None:
+def test_a_server_behind_an_observed_write_leads_to_a_new_list() -> None:
     policy = listed()
     policy.observed = "160"
     policy.failed(UnreachableError("reset"))
@@ -127,7 +120,7 @@ def test_versions_are_compared_as_numbers() -> None:
     assert policy.start(0) is Start.WATCH
 
 
-def test_a_restore_that_another_watch_found_makes_this_one_list_whatever_its_versions() -> None:
+def test_a_restore_that_another_watch_detected_leads_to_a_new_list_for_any_version() -> None:
     policy = listed()
     policy.ended(planned=True)
     assert policy.start(1) is Start.STREAM
@@ -136,7 +129,7 @@ def test_a_restore_that_another_watch_found_makes_this_one_list_whatever_its_ver
     assert policy.start(1) is Start.WATCH
 
 
-def test_a_restore_that_another_watch_finds_during_the_check_counts() -> None:
+def test_a_restore_that_another_watch_detects_during_the_check_leads_to_a_new_list() -> None:
     policy = listed()
     policy.failed(UnreachableError("reset"))
     assert policy.start(0) is Start.CHECK
@@ -144,7 +137,7 @@ def test_a_restore_that_another_watch_finds_during_the_check_counts() -> None:
     assert policy.start(1) is Start.STREAM
 
 
-def test_two_watches_that_find_the_same_restore_count_it_once() -> None:
+def test_two_watches_that_detect_the_same_restore_count_it_once() -> None:
     first, second = listed(), listed()
     for policy in (first, second):
         policy.failed(gone())
@@ -157,7 +150,7 @@ def test_two_watches_that_find_the_same_restore_count_it_once() -> None:
         assert policy.start(1) is Start.WATCH
 
 
-def test_after_a_restore_versions_count_from_the_backup_on() -> None:
+def test_after_a_restore_versions_are_compared_with_those_of_the_backup() -> None:
     policy = listed("100")
     policy.failed(gone())
     policy.start(0)
@@ -169,7 +162,7 @@ def test_after_a_restore_versions_count_from_the_backup_on() -> None:
     assert policy.start(1) is Start.WATCH
 
 
-def test_a_first_list_never_shows_a_restore() -> None:
+def test_a_first_list_never_detects_a_restore() -> None:
     policy = fresh()
     policy.start(0)
     assert policy.listed(policy.asked(0), "1", 0) is Restore.NONE
@@ -178,12 +171,12 @@ def test_a_first_list_never_shows_a_restore() -> None:
 # Pauses
 
 
-def test_a_connection_that_brought_something_and_ended_is_followed_at_once() -> None:
+def test_there_is_no_pause_after_a_connection_with_progress() -> None:
     policy = listed()
     assert policy.ended(planned=False) == 0.0
 
 
-def test_connections_that_bring_nothing_are_followed_with_growing_pauses_however_they_end() -> None:
+def test_pauses_grow_after_connections_without_progress() -> None:
     policy = listed()
     policy.ended(planned=True)
     pauses = []
@@ -195,7 +188,7 @@ def test_connections_that_bring_nothing_are_followed_with_growing_pauses_however
     assert pauses == [0.2, 0.4, 0.8]
 
 
-def test_an_error_after_progress_pauses_as_after_a_first_failure() -> None:
+def test_an_error_after_progress_counts_as_the_first_failure() -> None:
     policy = listed()
     policy.start(0)
     for _ in range(5):
@@ -205,7 +198,7 @@ def test_an_error_after_progress_pauses_as_after_a_first_failure() -> None:
     assert policy.failed(UnreachableError("reset")) == Pause(0.2, logging.DEBUG, 1)
 
 
-def test_a_list_that_breaks_off_is_no_progress() -> None:
+def test_an_incomplete_list_is_no_progress() -> None:
     policy = listed()
     policy.failed(gone())
     policy.start(0)
@@ -220,7 +213,7 @@ def test_a_list_at_the_same_version_as_before_is_progress() -> None:
     assert policy.ended(planned=False) == 0.0
 
 
-def test_a_server_that_answers_410_to_every_watch_is_listed_with_growing_pauses() -> None:
+def test_pauses_grow_while_the_server_answers_410_to_every_watch() -> None:
     policy = listed()
     pauses = []
     for version in ("101", "102", "103"):
@@ -230,7 +223,7 @@ def test_a_server_that_answers_410_to_every_watch_is_listed_with_growing_pauses(
     assert pauses == [0.2, 0.4, 0.8]
 
 
-def test_a_pause_is_never_shorter_than_the_server_asks_for() -> None:
+def test_a_pause_is_never_shorter_than_retry_after() -> None:
     policy = listed()
     policy.start(0)
     assert policy.failed(ApiError(429, "TooManyRequests", "later", retry_after=7.0)).seconds == 7.0

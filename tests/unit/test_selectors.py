@@ -1,4 +1,4 @@
-"""Node selectors and required node affinity of pods."""
+"""Whether a node matches the node selector and the required node affinity of a pod."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def required(*terms: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def wants(key: str, operator: str, *values: str) -> dict[str, Any]:
+def requirement(key: str, operator: str, *values: str) -> dict[str, Any]:
     return {"matchExpressions": [{"key": key, "operator": operator, "values": list(values)}]}
 
 
@@ -29,22 +29,22 @@ def wants(key: str, operator: str, *values: str) -> dict[str, Any]:
         ({}, True),
         ({"nodeSelector": {"zone": "a"}}, True),
         ({"nodeSelector": {"zone": "b"}}, False),
-        (required(wants("zone", "In", "a", "b")), True),
-        (required(wants("zone", "NotIn", "a")), False),
-        (required(wants("zone", "Exists")), True),
-        (required(wants("gpu", "Exists")), False),
-        (required(wants("gpu", "DoesNotExist")), True),
-        (required(wants("cores", "Gt", "7")), True),
-        (required(wants("cores", "Lt", "8")), False),
-        (required(wants("zone", "Gt", "7")), False),
-        (required(wants("zone", "Like", "a")), False),
-        (required(wants("gpu", "Exists"), wants("zone", "In", "a")), True),
+        (required(requirement("zone", "In", "a", "b")), True),
+        (required(requirement("zone", "NotIn", "a")), False),
+        (required(requirement("zone", "Exists")), True),
+        (required(requirement("gpu", "Exists")), False),
+        (required(requirement("gpu", "DoesNotExist")), True),
+        (required(requirement("cores", "Gt", "7")), True),
+        (required(requirement("cores", "Lt", "8")), False),
+        (required(requirement("zone", "Gt", "7")), False),
+        (required(requirement("zone", "Like", "a")), False),
+        (required(requirement("gpu", "Exists"), requirement("zone", "In", "a")), True),
         (required({}), False),
         (required({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}), True),
         (required({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n2"]}]}), False),
-        (required(wants("zone", "In", "a")) | {"nodeSelector": {"zone": "b"}}, False),
+        (required(requirement("zone", "In", "a")) | {"nodeSelector": {"zone": "b"}}, False),
     ],
 )
-def test_a_node_matches_a_pod_that_selects_it(spec: dict[str, Any], fits: bool) -> None:
+def test_a_node_matches_the_selectors_of_a_pod(spec: dict[str, Any], fits: bool) -> None:
     assert node_affinity_matches(pod(spec), [NODE]) is fits
     assert node_affinity_matches(pod(spec), []) is False

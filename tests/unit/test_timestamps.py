@@ -1,4 +1,4 @@
-"""Times as API servers read and write them."""
+"""Times in the formats of API servers, and the clock of a server."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def test_other_time_zones_become_utc() -> None:
     assert rfc3339_micro(local) == "2026-03-01T12:30:59.999999Z"
 
 
-def test_the_clock_of_a_server_runs_on_from_its_last_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_of_a_server_continues_from_its_last_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     now, clock = 1000.0, ServerClock()
     monkeypatch.setattr("time.monotonic", lambda: now)
     clock.set("Sun, 01 Mar 2026 12:30:00 GMT")
     now = 1002.5
     assert clock.now() == datetime(2026, 3, 1, 12, 30, 2, 500_000, tzinfo=UTC)
     clock.set("Sun, 01 Mar 2026 12:00:00 GMT")
-    assert clock.now() == datetime(2026, 3, 1, 12, tzinfo=UTC), "the server's clock was set back"
+    assert clock.now() == datetime(2026, 3, 1, 12, tzinfo=UTC), "the clock of the server was set back"
 
 
 @pytest.mark.parametrize("date", ["", "soon", "Sun, 99 Mar 2026 12:30:00 GMT"])
-def test_without_a_valid_date_the_clock_of_this_machine_counts(date: str) -> None:
+def test_without_a_valid_date_the_clock_of_this_machine_is_used(date: str) -> None:
     clock = ServerClock()
     clock.set(date)
     assert abs(clock.now() - datetime.now(UTC)) < timedelta(minutes=1)

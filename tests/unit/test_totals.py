@@ -1,4 +1,4 @@
-"""Counters over the nodes of a member: whatever nodes do, the total grows by their growth."""
+"""Totals of counters over the nodes of a member: the total grows by the growth of each node's counter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vk_provider.translate.kubelet.totals import Totals
 
-Answers = dict[str, float]  # member node -> its counter
+Answers = dict[str, float]  # member node -> the value of its counter
 
 
 def rounds(*answers: Answers) -> list[float | None]:
@@ -23,7 +23,7 @@ def finish(totals: Totals[str], answers: dict[str, dict[str, float]]) -> float |
     return one.finish().get("cpu")
 
 
-def test_the_first_total_is_the_sum() -> None:
+def test_the_first_total_is_the_sum_of_all_nodes() -> None:
     assert rounds({"a": 100, "b": 20}) == [120]
 
 
@@ -35,15 +35,15 @@ def test_a_node_that_disappears_does_not_reduce_the_total() -> None:
     assert rounds({"a": 100, "b": 20}, {"b": 25}) == [120, 125]
 
 
-def test_a_node_that_comes_brings_nothing_of_its_past() -> None:
+def test_the_first_value_of_a_new_node_adds_nothing() -> None:
     assert rounds({"a": 100}, {"a": 100, "b": 5000}, {"a": 100, "b": 5003}) == [100, 100, 103]
 
 
-def test_a_node_that_was_skipped_brings_nothing_of_the_time_between() -> None:
+def test_growth_while_a_node_was_skipped_adds_nothing() -> None:
     assert rounds({"a": 100, "b": 20}, {"b": 21}, {"a": 900, "b": 22}, {"a": 901, "b": 22}) == [120, 121, 122, 123]
 
 
-def test_the_total_of_a_node_that_restarts_continues() -> None:
+def test_the_total_continues_after_a_node_restarts() -> None:
     assert rounds({"a": 100}, {"a": 3}, {"a": 5}) == [100, 100, 102]
 
 
@@ -58,7 +58,7 @@ def test_a_counter_that_no_node_reports_any_more_is_dropped() -> None:
     assert finish(totals, {"a": {"cpu": 7, "other": 1}}) == 7
 
 
-def test_a_round_that_is_not_finished_does_not_count() -> None:
+def test_an_unfinished_round_does_not_count() -> None:
     totals: Totals[str] = Totals()
     finish(totals, {"a": {"cpu": 100}})
     totals.round().take("a", {"cpu": 5000})

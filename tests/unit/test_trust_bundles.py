@@ -1,4 +1,4 @@
-"""Trust anchors: what a query finds, and that equal answers are equal texts."""
+"""Trust bundles: the anchors that a query finds, in an order that does not depend on the input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vk_provider.translate.dependents.trust_bundles import BundleQuery, BundleSp
 
 
 def certificate(name: str) -> str:
-    """A self-signed certificate, PEM; the same in every run."""
+    """A self-signed certificate as PEM, the same in every run."""
     key = Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32))
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     year = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
@@ -75,5 +75,5 @@ def test_a_query_finds_each_anchor_once(asked: dict[str, Any], answer: str | Non
     assert BundleQuery.of({"path": "anchors.pem", **asked}).answer(BUNDLES) == answer
 
 
-def test_the_path_is_no_part_of_the_query() -> None:
+def test_a_query_does_not_depend_on_the_path() -> None:
     assert BundleQuery.of({"path": "a", "name": "plain"}) == BundleQuery.of({"path": "b", "name": "plain"})

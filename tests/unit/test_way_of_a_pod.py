@@ -1,7 +1,7 @@
 """The way of a plain pod through the code: from the watch event to the status PATCH in the parent.
 
-A plain pod has no dependents and no constraints, in a namespace that is in use. The test runs the real pod loop and the
-real dependents between two API servers that are played, and prints the files of vk_provider/ that the pod enters.
+A plain pod has no dependents and no constraints; its namespace is in use. The test runs the real pod loop and the real
+dependents between two simulated API servers, and prints the files of vk_provider/ that the pod enters.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ROOT: Final = Path(vk_provider.__file__).parent
 MOST_FILES: Final = 14
 MOST_CLIMBS: Final = 3
 NAMES: Final = Names("alpha", "parent-uid")
-# Who may call whom: a call from a lower layer into a higher one is a climb.
+# From the lowest to the highest. A call from a lower layer into a higher one is a climb.
 LAYERS: Final = ("kube", "translate", "sync")
 SPEC: Final = {
     "nodeName": "alpha",
@@ -54,7 +54,7 @@ SPEC: Final = {
 
 
 class Server(Client):
-    """An API server that is played: watches show what the test feeds, writes are answered with what was written."""
+    """A simulated API server: watches deliver the events that the test feeds, and writes return the written object."""
 
     def __init__(self) -> None:
         self.restores = 0
@@ -93,7 +93,7 @@ class Way:
     def __init__(self) -> None:
         self.files: list[str] = []
         self.climbs: list[str] = []
-        self._seen: dict[int, FrameType] = {}  # a coroutine's frame is entered again whenever it goes on
+        self._seen: dict[int, FrameType] = {}  # the frame of a coroutine is entered again each time it resumes
 
     def note(self, frame: FrameType, kind: str, _argument: Any) -> None:
         file = _file(frame)
@@ -128,13 +128,13 @@ def _layer(file: str) -> int:
 
 
 class AnyNode:
-    """A virtual node that knows no extended resources."""
+    """A virtual node without extended resources."""
 
     known_resources: frozenset[str] = frozenset()
 
 
 class Quiet:
-    """The MemberCluster's status, which nobody reads here."""
+    """The status of the MemberCluster, which this test does not read."""
 
     async def set_condition(self, type: str, status: str, reason: str, message: str) -> None: ...
 
@@ -142,7 +142,7 @@ class Quiet:
 
 
 class ParentLists:
-    """The parent, and its lists that all members share."""
+    """The parent, and its lists, which all members share."""
 
     def __init__(self, client: Client) -> None:
         self.client, self.recorder = client, Recorder(client)
@@ -191,7 +191,7 @@ class _EndError(Exception):
 
 
 async def live(above: Server, below: Server, name: str) -> None:
-    """A pod is bound, created in the member, and runs there; returns when the parent's status says so."""
+    """Binds a pod, waits for its creation in the member, lets it run there, and waits for the status in the parent."""
     above.written.clear()
     below.written.clear()
     metadata = {"name": name, "namespace": "shop", "uid": f"p-{name}", "resourceVersion": "5"}
@@ -211,7 +211,7 @@ async def test_a_plain_pod_enters_few_files_and_seldom_climbs(capsys: pytest.Cap
 
     async def follow() -> None:
         async with served(above, below):
-            await live(above, below, "first")  # until then, loops start, and the namespace gets into use
+            await live(above, below, "first")  # starts the loops and takes the namespace into use
             with way.followed():
                 await live(above, below, "web")
 
