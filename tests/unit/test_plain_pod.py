@@ -1,23 +1,22 @@
-"""A plain pod costs little: it enters few files of translate/, and cheap looks at its bytes spare the rest.
+"""A plain pod costs little: it enters few files of translate/, because quick checks of its bytes skip the rest.
 
-The cheap looks may be wrong only when they say yes. The properties compare them with the complete answers.
+The quick checks may return a false yes, but never a false no. The properties compare them with the complete answers.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import vk_provider.translate
+from tests.unit.calls import calls
 from tests.unit.pods import NAMES, TARGET, Manifest, as_pod, pod, read_yaml
 from tests.unit.test_translation_properties import specs, targets
 from vk_provider.api.membercluster import ApiAccess
@@ -67,22 +66,13 @@ PLAIN: Final = pod(
 
 @contextmanager
 def entered() -> Iterator[set[str]]:
-    """The files of translate/ whose functions the block calls."""
+    """The files of translate/ with functions that the block calls."""
     files: set[str] = set()
-
-    def note(frame: FrameType, _event: str, _argument: Any) -> None:
-        path = Path(frame.f_code.co_filename)
-        if path.is_relative_to(FOLDER):
-            files.add(str(path.relative_to(FOLDER)))
-
-    sys.setprofile(note)
-    try:
+    with calls(FOLDER, lambda _, file: files.add(file)):
         yield files
-    finally:
-        sys.setprofile(None)
 
 
-def test_a_create_enters_four_files() -> None:
+def test_the_creation_of_a_plain_pod_enters_four_files() -> None:
     with entered() as files:
         assert decide(PLAIN, None, NAMES, now=NOW) == Create()
         assert not needs_admission(PLAIN)
@@ -93,7 +83,7 @@ def test_a_create_enters_four_files() -> None:
     assert files == {"pods/decide.py", "pods/pod.py", "references.py", "names.py"}
 
 
-def test_the_status_of_a_running_pod_enters_three_files() -> None:
+def test_the_status_of_a_plain_pod_enters_three_files() -> None:
     times = {"lastProbeTime": None, "lastTransitionTime": "2026-03-01T10:00:02Z"}
     kinds = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
     status = {
@@ -131,7 +121,7 @@ more_volumes = st.lists(st.sampled_from(volume_sources), max_size=1).map(
 
 @st.composite
 def parents(draw: st.DrawFn) -> Pod:
-    """Pods with, now and then, something that makes them less plain."""
+    """Pods that are plain, or have a few of the fields for which a check must return yes."""
     bare = draw(st.booleans())
     spec: Manifest = {"containers": [{"name": "app", "image": "app:1"}]} if bare else draw(specs)
     for container in spec["containers"]:
@@ -199,7 +189,7 @@ def required(kind: str) -> Manifest:
         ({"serviceAccountName": "web", "future": {"serviceAccountName": "default"}}, ApiAccess.MEMBER),
     ],
 )
-def test_a_loss_is_announced(spec: Manifest, access: ApiAccess) -> None:
+def test_the_check_for_lost_fields_finds_each_kind(spec: Manifest, access: ApiAccess) -> None:
     parent, target = pod(spec), Target(NAMES, access)
     assert any(each.missed for each in differences({"spec": fields(parent.spec)}, member_pod(parent, target), target))
     assert may_lose_fields(parent, target)
@@ -207,7 +197,7 @@ def test_a_loss_is_announced(spec: Manifest, access: ApiAccess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("look", "spec"),
+    ("check", "spec"),
     [
         (mentions_dependents, {"volumes": [{"projected": {"sources": [{"serviceAccountToken": {}}]}}]}),
         (mentions_dependents, {"containers": [{"envFrom": [{"configMapRef": {"name": "x"}}]}]}),
@@ -218,17 +208,17 @@ def test_a_loss_is_announced(spec: Manifest, access: ApiAccess) -> None:
         (needs_admission, {"containers": [{"ports": [{"hostPort": 80}]}]}),
     ],
 )
-def test_a_cheap_look_finds_what_it_looks_for(look: Callable[[Pod], bool], spec: Manifest) -> None:
-    assert look(pod(spec))
-    assert not look(PLAIN)
+def test_each_quick_check_finds_its_fields(check: Callable[[Pod], bool], spec: Manifest) -> None:
+    assert check(pod(spec))
+    assert not check(PLAIN)
 
 
-def test_the_looks_do_not_depend_on_how_json_is_written() -> None:
+def test_quick_checks_do_not_depend_on_white_space_in_json() -> None:
     spec = {"containers": [{"resources": {"requests": {"cpu": "1", "example.com/gpu": "1"}}}]}
     spaced = as_pod({"metadata": {"name": "a"}})
     spaced.spec = type(spaced.spec)(encode(spec).replace(b":", b" : ").replace(b"{", b"{ "))
     assert mentions_extended_resources(spaced)
 
 
-def test_a_whole_pod_as_users_write_it_cannot_lose_fields() -> None:
+def test_a_typical_complete_pod_cannot_lose_fields() -> None:
     assert not may_lose_fields(as_pod(read_yaml(GOLDEN / "whole-pod" / "parent.yaml")), TARGET)

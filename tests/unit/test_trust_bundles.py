@@ -54,7 +54,7 @@ def expression(operator: str, *values: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "answer"),
+    ("query", "answer"),
     [
         ({"name": "plain"}, ONE + TWO),
         ({"name": "broken"}, ONE + TWO),
@@ -71,8 +71,8 @@ def expression(operator: str, *values: str) -> dict[str, Any]:
         ({"signerName": "example.com/s", "labelSelector": expression("NotIn", "2")}, ONE + TWO),
     ],
 )
-def test_a_query_finds_each_anchor_once(asked: dict[str, Any], answer: str | None) -> None:
-    assert BundleQuery.of({"path": "anchors.pem", **asked}).answer(BUNDLES) == answer
+def test_a_query_finds_each_anchor_once(query: dict[str, Any], answer: str | None) -> None:
+    assert BundleQuery.of({"path": "anchors.pem", **query}).answer(BUNDLES) == answer
 
 
 def test_a_query_does_not_depend_on_the_path() -> None:

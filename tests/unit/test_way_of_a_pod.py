@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 import vk_provider
+from tests.unit.calls import calls, file_in
 from tests.waiting import eventually_here
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
@@ -95,32 +96,18 @@ class Way:
         self.climbs: list[str] = []
         self._seen: dict[int, FrameType] = {}  # the frame of a coroutine is entered again each time it resumes
 
-    def note(self, frame: FrameType, kind: str, _argument: Any) -> None:
-        file = _file(frame)
-        if kind != "call" or file is None or id(frame) in self._seen or frame.f_code.co_name.startswith("<"):
+    def note(self, frame: FrameType, file: str) -> None:
+        if id(frame) in self._seen or frame.f_code.co_name.startswith("<"):
             return
         self._seen[id(frame)] = frame
         if file not in self.files:
             self.files.append(file)
         caller = frame.f_back
-        while caller is not None and _file(caller) is None:
+        while caller is not None and file_in(ROOT, caller) is None:
             caller = caller.f_back
-        below = _file(caller) if caller else None
+        below = file_in(ROOT, caller) if caller else None
         if below is not None and _layer(file) > _layer(below):
             self.climbs.append(f"{below} -> {file}:{frame.f_code.co_name}")
-
-    @contextmanager
-    def followed(self) -> Iterator[None]:
-        sys.setprofile(self.note)
-        try:
-            yield
-        finally:
-            sys.setprofile(None)
-
-
-def _file(frame: FrameType) -> str | None:
-    path = Path(frame.f_code.co_filename)
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else None
 
 
 def _layer(file: str) -> int:
@@ -212,7 +199,7 @@ async def test_a_plain_pod_enters_few_files_and_seldom_climbs(capsys: pytest.Cap
     async def follow() -> None:
         async with served(above, below):
             await live(above, below, "first")  # starts the loops and takes the namespace into use
-            with way.followed():
+            with calls(ROOT, way.note):
                 await live(above, below, "web")
 
     try:
