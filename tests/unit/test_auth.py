@@ -56,6 +56,14 @@ def exec_user(command: str, **more: Any) -> Document:
     return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": command, **more}}
 
 
+def certificate_user(certificate: trustme.LeafCert, key: trustme.LeafCert) -> Document:
+    """A user with a certificate, and with the key of the same or of another one."""
+    return {
+        "client-certificate-data": base64.b64encode(certificate.cert_chain_pems[0].bytes()).decode(),
+        "client-key-data": base64.b64encode(key.private_key_pem.bytes()).decode(),
+    }
+
+
 def answer(**status: str) -> str:
     return json.dumps(
         {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t", **status}}
@@ -287,30 +295,21 @@ class TestCertificates:
 
     async def test_with_a_client_certificate_there_is_no_authorization_header(self) -> None:
         pair = trustme.CA().issue_cert("admin")
-        user = {
-            "client-certificate-data": base64.b64encode(pair.cert_chain_pems[0].bytes()).decode(),
-            "client-key-data": base64.b64encode(pair.private_key_pem.bytes()).decode(),
-        }
+        user = certificate_user(pair, pair)
         assert await from_secret(kubeconfig(user)).credentials().authorization() is None
 
     def test_no_file_with_the_key_is_left(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         ca = trustme.CA()
         pair = ca.issue_cert("admin")
-        user = {
-            "client-certificate-data": base64.b64encode(pair.cert_chain_pems[0].bytes()).decode(),
-            "client-key-data": base64.b64encode(pair.private_key_pem.bytes()).decode(),
-        }
+        user = certificate_user(pair, pair)
         cluster = {"certificate-authority-data": base64.b64encode(ca.cert_pem.bytes()).decode()}
         from_secret(kubeconfig(user, cluster)).credentials()
         assert not list(tmp_path.iterdir())
 
     def test_a_key_of_another_certificate_is_rejected(self) -> None:
         ca = trustme.CA()
-        user = {
-            "client-certificate-data": base64.b64encode(ca.issue_cert("a").cert_chain_pems[0].bytes()).decode(),
-            "client-key-data": base64.b64encode(ca.issue_cert("b").private_key_pem.bytes()).decode(),
-        }
+        user = certificate_user(ca.issue_cert("a"), ca.issue_cert("b"))
         assert "certificate or key" in error_message(lambda: from_secret(kubeconfig(user)).credentials())
 
 
