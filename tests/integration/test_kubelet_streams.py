@@ -80,7 +80,7 @@ def both_ways(transport: asyncio.WriteTransport) -> asyncio.Transport:
 async def sessions(served: Served) -> int:
     async with served.session(served.tls(served.apiserver)) as session, session.get("/metrics") as response:
         lines = (await response.text()).splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("vk_provider_kubelet_sessions "))
+    return next(int(float(line.split()[1])) for line in lines if line.startswith("vk_provider_kubelet_sessions "))
 
 
 async def test_the_answer_of_the_member_passes_as_it_is_and_then_every_byte(parent: Cluster) -> None:
