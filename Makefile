@@ -29,7 +29,7 @@ check: setup  ## run lint, format, types, layers and unit tests; under a minute
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	.venv/bin/pytest -q tests/unit
+	.venv/bin/pytest -q -n auto tests/unit
 
 test: fetch  ## run all checks, and all tests on real API servers and with real containers
 	.venv/bin/ruff check .
