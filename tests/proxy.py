@@ -84,8 +84,12 @@ class Proxy:
     async def refuse(self) -> None:
         """New connections are refused, and those that there are end."""
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            for listening in server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            # What is accepted already gets its transport first: asyncio forgets it, open, if its server is closed.
+            await asyncio.sleep(0)
+            server.close()
         self.cut()
 
     def cut(self) -> None:
@@ -139,6 +143,9 @@ class Proxy:
             connection.mute |= mute
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # refused meanwhile
+            writer.close()
+            return
         self.accepted += 1
         now = self._conditions
         left = self._rng.randint(*now.breaks[:2]) if now.breaks else None
