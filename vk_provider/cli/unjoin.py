@@ -96,19 +96,9 @@ async def _unjoin(parent: Parent, cluster: MemberCluster, pods: int, seconds: fl
                 await client.delete(MEMBER_CLUSTERS, name, uid=cluster.metadata.uid)
             except NotFoundError:
                 pass
-            last = cluster.status.condition(READY)
-            served = may_be_served(await last_renewal(client, cluster.node_name), client.server_time())
-            if served:
-                follow = asyncio.create_task(_follow(client, cluster, seconds, shown.update))
-                expired = asyncio.create_task(until_expired(client, cluster.node_name, client.server_time))
-                try:
-                    await asyncio.wait((follow, expired), return_when=asyncio.FIRST_COMPLETED)
-                    served = follow.done()
-                finally:
-                    follow.cancel()
-                    expired.cancel()
-                    await asyncio.gather(follow, expired, return_exceptions=True)
-                last = (follow if served else expired).result()  # raises what went wrong
+            served, last = False, cluster.status.condition(READY)
+            if may_be_served(await last_renewal(client, cluster.node_name), client.server_time()):
+                served, last = await _follow_while_served(client, cluster, seconds, shown.update)
             if not served:
                 shown.update(f"no provider serves {name}: cleaning up the parent")
                 return await abandon(client, cluster)
@@ -118,6 +108,24 @@ async def _unjoin(parent: Parent, cluster: MemberCluster, pods: int, seconds: fl
             f"the provider could not clean up the member ({last.reason}: {last.message}): pods may still run there",
         )
     return None
+
+
+async def _follow_while_served(
+    client: Client, cluster: MemberCluster, seconds: float, show: Callable[[str], None]
+) -> tuple[bool, Condition | None]:
+    """`_follow`, until no provider renews the Lease. Whether a provider did, and the last Ready condition."""
+    follow = asyncio.create_task(_follow(client, cluster, seconds, show))
+    expired = asyncio.create_task(until_expired(client, cluster.node_name, client.server_time))
+    try:
+        await asyncio.wait((follow, expired), return_when=asyncio.FIRST_COMPLETED)
+        if follow.done():
+            return True, follow.result()
+        expired.result()  # raises the error of the parent, if there was one
+        return False, None
+    finally:
+        follow.cancel()
+        expired.cancel()
+        await asyncio.gather(follow, expired, return_exceptions=True)
 
 
 async def _follow(

@@ -236,7 +236,9 @@ def _ssl_context(tls: _Tls, name: str, *, verify: bool) -> ssl.SSLContext:
             keys.load_cert_chain(context, tls.certificate, tls.key)
     except ssl.SSLError as error:
         raise ConfigError(
-            f"kubeconfig {name}: certificate or key cannot be used", reason="KubeconfigInvalid"
+            f"kubeconfig {name}: certificate or key cannot be used",
+            reason="KubeconfigInvalid",
+            remedy="check that they are PEM and belong together, and that the key is not encrypted",
         ) from error
     # Python 3.13 made RFC 5280 strictness the default; the CAs of real clusters are often not that strict.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT

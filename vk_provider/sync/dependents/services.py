@@ -26,7 +26,7 @@ from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import ENDPOINT_SLICES, SERVICES, Resource
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.observable import Observable
-from vk_provider.sync.dependents.ports import ParentServices
+from vk_provider.sync.dependents.protocols import ParentServices
 from vk_provider.sync.dependents.reflections import Reflections
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.state.state import MemberState
@@ -120,7 +120,7 @@ class ServiceLoop:
             self._look_again()
 
     def _resync(self) -> None:
-        if not self._state.unknown:
+        if not self._state.unknown_reason:
             self._look_again()
 
     def _look_again(self) -> None:

@@ -1,8 +1,8 @@
 """Registers the Node of a virtual node, and keeps its labels and taints as they should be.
 
-Owns the labels and taints that are ours; those of others, and a cordon, stay. An annotation of the Node records what
-is ours, so that it can be removed later. Lifts a fence when the member answers: first the taint, then the annotation of
-the MemberCluster.
+Owns our labels and taints, except the taint of a member that leaves (see membership/leave). Those of others, and a
+cordon, stay. An annotation of the Node records what is ours, so that it can be removed later. Lifts a fence when the
+member answers: first the taint, then the annotation of the MemberCluster.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class LabelsAndTaints:
         return self._labels(), self._taints(), self._lifts_fence(), set(self.known_resources)
 
     def _labels(self) -> dict[str, str]:
-        return labels(self._cluster.value, self._member_nodes.items.values())
+        return labels(self._cluster.value, self._name, self._member_nodes.items.values())
 
     def _taints(self) -> list[Taint]:
         wanted: list[Taint] = [msgspec.to_builtins(taint) for taint in self._cluster.value.spec.taints]

@@ -33,7 +33,7 @@ _BETWEEN_COUNTS: Final = 0.2  # seconds: counting orphans looks at every pod
 
 
 class Report(Protocol):
-    """Port: conditions and annotations of the MemberCluster."""
+    """Interface: conditions and annotations of the MemberCluster."""
 
     async def set_condition(self, type: str, status: str, reason: str, message: str) -> None: ...
 
