@@ -87,7 +87,7 @@ class Proxy:
             server, self._server = self._server, None
             for listening in server.sockets:
                 asyncio.get_running_loop().remove_reader(listening.fileno())
-            # What is accepted already gets its transport first: asyncio forgets it, open, if its server is closed.
+            # Let asyncio finish the connections that it is accepting: after `close` it drops them without closing them.
             await asyncio.sleep(0)
             server.close()
         self.cut()
@@ -143,7 +143,7 @@ class Proxy:
             connection.mute |= mute
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None:  # refused meanwhile
+        if self._server is None:  # `refuse` was called in the meantime
             writer.close()
             return
         self.accepted += 1

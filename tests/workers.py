@@ -52,7 +52,7 @@ def rank(test: str) -> int:
 
 
 class ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """Gives a worker the next group when it has at most two tests left."""
+    """Assigns the next group to a worker that has at most two tests left."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group(nodeid)
