@@ -3,7 +3,7 @@ SHELL := bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := hack
 
-.PHONY: help setup system fetch check test unit integration e2e chaos demo bench bench-failover conformance lock clean
+.PHONY: help setup system fetch check test unit integration e2e chaos demo bench bench-compare bench-failover conformance lock clean
 
 help:  ## this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +44,11 @@ e2e: fetch  ## tests on real clusters with real containers
 chaos: fetch  ## an hour of users, strangers and faults, against invariants (ARGS: --seconds N, --seed N, --no-faults)
 	@$(PYTHON) -m tests.chaos $(ARGS)
 
-bench: system  ## what it costs, against the budget (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)
+bench: system  ## what it costs, against limits and goals (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)
 	@$(PYTHON) -m bench $(ARGS)
+
+bench-compare: system  ## what it costs more than at another commit: BASE=REF; half an hour (ARGS: --rounds N)
+	@$(PYTHON) -m bench.compare $(BASE) $(ARGS)
 
 bench-failover: fetch  ## how long a failover takes, on real clusters (ARGS: --runs N, --pods N, --fake, --json FILE)
 	@$(PYTHON) -m failover $(ARGS)
