@@ -2,10 +2,14 @@
 SHELL := bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := hack
+# Most of a test's time is waiting: more workers than cores. Each has clusters of its own (tests/workers.py).
+WORKERS := 4
+PYTEST := .venv/bin/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup system fetch check test unit integration e2e chaos demo bench bench-compare bench-failover conformance lock clean
+.PHONY: help setup system fetch check test test-long unit integration e2e chaos demo bench bench-compare bench-failover \
+	conformance lock clean
 
-help:  ## this text
+help:  ## show this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:
@@ -18,47 +22,50 @@ system:
 fetch: system
 	@hack/localkube/localkube fetch
 
-demo: system  ## the main job: two member clusters, plain kubectl (ARGS: --json, --keep, --fake)
+demo: system  ## show two member clusters, used with plain kubectl (ARGS: --json, --keep, --fake)
 	@$(PYTHON) -m demo $(ARGS)
 
-check: setup  ## lint, format, types, layers, unit tests; under a minute
+check: setup  ## run lint, format, types, layers and unit tests; under a minute
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/pytest -q tests/unit
 
-test: fetch  ## everything: the checks, and tests on real API servers and real containers
+test: fetch  ## run all checks, and all tests on real API servers and with real containers
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	.venv/bin/pytest tests
+	$(PYTEST) tests -m "not long" $(ARGS)
 
-integration: fetch  ## tests against real API servers
-	.venv/bin/pytest tests/integration
+test-long: fetch  ## run the tests that take minutes and seldom fail; before a release
+	$(PYTEST) tests -m long $(ARGS)
 
-e2e: fetch  ## tests on real clusters with real containers
-	.venv/bin/pytest tests/e2e
+integration: fetch  ## run tests against real API servers (ARGS: --durations=0, a file ...)
+	$(PYTEST) tests/integration $(ARGS)
 
-chaos: fetch  ## an hour of users, strangers and faults, against invariants (ARGS: --seconds N, --seed N, --no-faults)
+e2e: fetch  ## run tests on real clusters with real containers
+	$(PYTEST) tests/e2e $(ARGS)
+
+chaos: fetch  ## run one hour of user actions, foreign changes and faults, and check invariants (ARGS: --seconds N, --seed N, --no-faults)
 	@$(PYTHON) -m tests.chaos $(ARGS)
 
-bench: system  ## what it costs, against limits and goals (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)
+bench: system  ## measure the cost and compare it with limits and goals (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)
 	@$(PYTHON) -m bench $(ARGS)
 
-bench-compare: system  ## what it costs more than at another commit: BASE=REF; half an hour (ARGS: --rounds N)
+bench-compare: system  ## measure the cost here and at another commit in turn: BASE=REF; 15 minutes (ARGS: --rounds N)
 	@$(PYTHON) -m bench.compare $(BASE) $(ARGS)
 
-bench-failover: fetch  ## how long a failover takes, on real clusters (ARGS: --runs N, --pods N, --fake, --json FILE)
+bench-failover: fetch  ## measure the time of a failover on real clusters (ARGS: --runs N, --pods N, --fake, --json FILE)
 	@$(PYTHON) -m failover $(ARGS)
 
-conformance: fetch  ## the conformance tests of Kubernetes, against a plain cluster; an hour or two (ARGS: --focus ...)
+conformance: fetch  ## run the Kubernetes conformance tests and compare with a plain cluster; 1 to 2 hours (ARGS: --focus ...)
 	@$(PYTHON) -m conformance $(ARGS)
 
-lock: setup  ## resolve the dependencies of pyproject.toml anew into requirements.lock
+lock: setup  ## resolve the dependencies of pyproject.toml again and write requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \
 		--no-header --no-annotate --no-emit-index-url -q -o requirements.lock
 
-clean:  ## stop and remove everything that local clusters have started
+clean:  ## stop and remove all local clusters
 	@hack/localkube/localkube down

@@ -21,6 +21,8 @@ from tests.provider import Provider
 from tests.waiting import eventually
 from vk_provider.kube.resources import NAMESPACES, SERVICE_ACCOUNTS
 
+pytest_plugins = ["tests.timetable", "tests.workers"]
+
 _numbers = itertools.count(1)
 
 

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE: Final = 30.0  # seconds: for what takes one or two on an idle machine
+PATIENCE: Final = 60.0  # seconds: for what takes one or two on an idle machine, and most on one that is busy
 _LOOK: Final = 0.05  # seconds between looks
 
 

@@ -1,18 +1,24 @@
 """vk-provider: many Kubernetes clusters as one; each member cluster is a virtual node of the parent.
 
-The map, in reading order; a pod passes through it from left to right:
+The map, in reading order. A pod passes through it from left to right:
 
-    sync/pods -> translate/decide -> translate/pod -> kube/client -> sync/status
+    sync/pods/loop -> translate/pods/decide -> sync/pods/member_pods -> translate/pods/pod -> kube/client   (created)
+    sync/pods/loop -> translate/pods/decide -> sync/pods/status -> translate/pods/status -> kube/client     (reflected)
 
-    cli/        one file per command
-    app         the process: watches MemberClusters, supervises a Member for each
-    connect     the parent, found and waited for at the start
-    member      one member wired end to end (caches: what its loops look at)
-    sync/       control loops of one member
-    kubelet/    the kubelet API of a virtual node: logs, exec, metrics
-    translate/  pure functions between parent and member
-    kube/       any API server: credentials, requests, informers, the work queue
-    api/        MemberCluster, and every label, annotation and condition of ours
+    cli/          one file per command
+    app           the process: which MemberClusters it serves, a supervisor for each
+    supervisor    one MemberCluster: attempts, pauses, the way out
+    member        one member, composed from top to bottom
+    virtual_node  what exists once per virtual node of a member
+    parent        the parent, waited for at the start and shared by all members
+    caches        the lists that the loops of one member look at
+    sync/         control loops, a folder for each part: membership, state, nodes, dependents, pods, parent
+    kubelet/      the kubelet API of a virtual node: logs, exec, metrics
+    translate/    decisions: pure functions, in folders with the names of the parts that use them
+    kube/         any API server: credentials, requests, informers, the work queue
+    api/          MemberCluster, and every label, annotation and condition of ours
+
+docs/architecture.md has the picture, and docs/how-to/extend.md names the files to change.
 """
 
 __version__ = "0.1.0"

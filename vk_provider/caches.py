@@ -1,86 +1,75 @@
-"""Everything of both sides that one member's loops look at, as lists that are kept."""
+"""The lists that the loops of one member look at, on both sides.
+
+Per member: its nodes, the pods of others there, and what belongs to dependents. Per virtual node: its pods.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from vk_provider.api import wellknown
 from vk_provider.errors import UnreachableError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Node, Pod
-from vk_provider.kube.resources import LEASES, NAMESPACES, NODES, PODS
-from vk_provider.sync.dependents.copies import Copies
-from vk_provider.sync.dependents.reflections import Reflections
+from vk_provider.kube.objects import Node, PartialObject, Pod
+from vk_provider.kube.resources import LEASES, NODES, PODS
+from vk_provider.sync.dependents.caches import DependentCaches
+from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.translate.names import Names
-from vk_provider.translate.nodes.node import MemberNode, Usage, member_node, usage
+from vk_provider.translate.nodes.offer import MemberNode, Usage, member_node, usage
 
-_FIRST_LISTS: Final = 120.0  # seconds for all caches to be complete
+_FIRST_LISTS: Final = 120.0  # seconds for all lists to be complete
 
 
 @dataclass(frozen=True)
 class Caches:
-    """See the module's text. Whoever has them runs their informers."""
+    """See the module's text. The composition runs the informers of `all`."""
 
-    parent_pods: Informer[Pod]
-    member_pods: Informer[Pod]
+    server: str  # of the member
+    virtual_nodes: Sequence[PodCaches]
     others: Informer[Usage]
     nodes: Informer[MemberNode]
-    namespaces: Informer[Named]
-    leases: Informer[Named]  # of the member's nodes: a sign of life every few seconds, nobody reads them
-    copies: Copies
-    reflections: Reflections
+    leases: Informer[
+        PartialObject
+    ]  # of the member's nodes: a sign of life every few seconds; their contents are not read
+    dependents: DependentCaches
 
     @classmethod
-    def of(cls, parent: Client, member: Client, names: Names) -> Caches:
+    def of(cls, parent: Client, member: Client, names: Names, node_names: Sequence[str]) -> Caches:
+        """`names` are those of the objects that all virtual nodes of the member share."""
+        virtual_nodes = [PodCaches.of(parent, member, replace(names, node=node)) for node in node_names]
+        not_ours = f"{wellknown.PARENT_LABEL}!={names.parent}"
+        running = "status.phase!=Succeeded,status.phase!=Failed"
+        others: Informer[Usage] = Informer(member, PODS, Pod, labels=not_ours, fields=running, keep=usage)
         return cls(
-            parent_pods=Informer(parent, PODS, Pod, fields=f"spec.nodeName={names.node}"),
-            member_pods=Informer(member, PODS, Pod, labels=names.selector),
-            others=Informer(
-                member,
-                PODS,
-                Pod,
-                labels=f"{wellknown.PARENT_LABEL}!={names.parent}",
-                fields="status.phase!=Succeeded,status.phase!=Failed",
-                keep=usage,
-            ),
+            server=member.server,
+            virtual_nodes=virtual_nodes,
+            others=others,
             nodes=Informer(member, NODES, Node, keep=member_node),
-            namespaces=Informer(member, NAMESPACES, Named),
-            leases=Informer(member, LEASES, Named, namespace="kube-node-lease"),
-            copies=Copies.of(member, names),
-            reflections=Reflections.of(member, names),
+            leases=Informer(member, LEASES, PartialObject, namespace="kube-node-lease"),
+            dependents=DependentCaches.of(member, names, virtual_nodes, others),
         )
 
-    async def synced(self, member: Client) -> None:
-        """Returns when all of them are complete. Raises UnreachableError where that takes too long."""
+    def all(self) -> list[Informer[Any]]:
+        """Every list."""
+        pods = [informer for node in self.virtual_nodes for informer in (node.parent, node.member)]
+        return [*pods, self.others, self.nodes, self.leases, *self.dependents.own()]
+
+    async def synced(self) -> None:
+        """Returns when all lists are complete. Raises UnreachableError if that takes too long."""
         try:
             async with asyncio.timeout(_FIRST_LISTS):
                 for informer in self.all():
                     await informer.synced.wait()
         except TimeoutError as error:
             missing = ", ".join(repr(informer) for informer in self.all() if not informer.synced.is_set())
-            raise UnreachableError(f"{member.server}: not listed in {_FIRST_LISTS:.0f} s: {missing}") from error
-
-    def all(self) -> list[Informer[Any]]:
-        return [
-            self.parent_pods,
-            self.member_pods,
-            self.others,
-            self.nodes,
-            self.namespaces,
-            self.leases,
-            *self.copies.lists.values(),
-            self.reflections.services,
-            self.reflections.slices,
-        ]
-
-    def in_use(self, namespace: str) -> bool:
-        """Whether a namespace of the member holds pods, of anybody, or copies of ours."""
-        held: list[Informer[Any]] = [self.member_pods, self.others, *self.copies.lists.values()]
-        return any(item.metadata.namespace == namespace for informer in held for item in informer.items.values())
-
-    def count_in_member(self) -> int:
-        """How many pods, copies and reflections of ours are in the member."""
-        return len(self.member_pods.items) + self.copies.count() + self.reflections.count()
+            raise UnreachableError(f"{self.server}: not listed in {_FIRST_LISTS:.0f} s: {missing}") from error
+        # What is cached now lives long, and the collector need not look at it again and again. What an earlier attempt
+        # at a member left behind must not stay, so everything is collected first.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()

@@ -1,4 +1,4 @@
-"""Settings of the process. What belongs to one member is in its MemberCluster."""
+"""Settings of the process. Settings of a member are in its MemberCluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Settings:
-    """Frozen at start. `workers` bounds the pods of one member that are worked on at the same time."""
+    """Fixed at start. `workers` is the number of pods of one virtual node that are reconciled concurrently."""
 
     workers: int = 32
-    kubelet_address: str = ""  # where the kubelet API listens; empty: the address that reaches the parent
+    kubelet_address: str = ""  # where the kubelet API listens; empty: the local address that reaches the parent

@@ -1,7 +1,7 @@
 """Errors that a user can act on.
 
-Every error says what happened, to which object, and (where there is one) the remedy. `reason` is one CamelCase word
-that programs may match on: it becomes the reason of a condition or of an Event.
+Every message says what happened, to which object, and the remedy if there is one. `reason` is one CamelCase word for
+programs: it becomes the reason of a condition or of an Event.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ class VkError(Exception):
 
 
 class ConfigError(VkError):
-    """A kubeconfig, a setting or a MemberCluster that cannot be used as it is."""
+    """A kubeconfig, a setting or a MemberCluster is not valid, or does not fit the cluster."""
 
     reason = "InvalidConfiguration"
 
 
 class NameTakenError(VkError):
-    """Something in a member has a name that is needed, and is not ours to touch."""
+    """An object in a member has the name of one that the provider needs, and does not belong to the provider."""
 
     reason = "NameConflict"
 
 
 class NotMountedError(VkError):
-    """Something that a pod mounts cannot be had. The reason is the one of a kubelet's Event."""
+    """An object that a pod mounts is not available. The reason is that of a kubelet's Event."""
 
     reason = "FailedMount"
 
 
 class UnreachableError(VkError):
-    """No HTTP answer: refused, reset, timed out, or TLS failed. Whether a write took effect is unknown."""
+    """No HTTP answer: refused, reset, timed out, or TLS failed. It is unknown whether a write took effect."""
 
     reason = "Unreachable"
 
@@ -50,8 +50,8 @@ class UnreachableError(VkError):
 class ApiError(VkError):
     """An API server answered with an error status (https://kubernetes.io/docs/reference/using-api/api-concepts/).
 
-    `status` is the HTTP status; `reason` is the Status object's reason, e.g. `NotFound`; `retry_after` is in seconds,
-    and None where the server did not ask for a pause.
+    `status` is the HTTP status; `reason` is the reason of the Status object, such as `NotFound`; `retry_after` is in
+    seconds, and None if the server did not demand a pause.
     """
 
     def __init__(self, status: int, reason: str, message: str, *, retry_after: float | None = None) -> None:
@@ -73,7 +73,7 @@ class ForbiddenError(ApiError):
 
 
 class ConflictError(ApiError):
-    """409: the object exists already (reason AlreadyExists), or a precondition (UID, resourceVersion) did not hold."""
+    """409: the object exists already (reason AlreadyExists), or a precondition (UID, resourceVersion) failed."""
 
 
 class GoneError(ApiError):
@@ -81,7 +81,7 @@ class GoneError(ApiError):
 
 
 class InvalidError(ApiError):
-    """400 and 422: the server will not take this object as it is."""
+    """400 and 422: the object is not valid."""
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {
@@ -96,5 +96,5 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def api_error(status: int, reason: str, message: str, retry_after: float | None = None) -> ApiError:
-    """The ApiError subclass that stands for an HTTP status."""
+    """The ApiError of an HTTP status."""
     return _BY_STATUS.get(status, ApiError)(status, reason, message, retry_after=retry_after)

@@ -1,6 +1,6 @@
-"""The parent as this process finds it at its start, and waits for it: as a kubelet does, for as long as it takes.
+"""The parent: waited for at the start, for as long as it takes, as a kubelet does; then shared by all members.
 
-no answer, or not yet a working API server --> wait, say so now and then, try again
+no answer, or not yet a working API server --> wait, log it now and then, try again
 a certificate or a credential that is not accepted, no MemberCluster resource --> the error is raised
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import socket
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -25,13 +25,12 @@ from vk_provider.errors import (
     VkError,
 )
 from vk_provider.kube.auth import IN_CLUSTER
+from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named
+from vk_provider.kube.objects import PartialObject
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES
-from vk_provider.kube.workqueue import full_jitter
-from vk_provider.member import Parent
 from vk_provider.sync.parent.services import ParentServices
 from vk_provider.translate.dependents.services import EndpointSlice
 from vk_provider.translate.state.freeze import Freeze
@@ -39,46 +38,75 @@ from vk_provider.translate.state.freeze import Freeze
 log = logging.getLogger(__name__)
 
 _RETRY_CAP: Final = 10.0  # seconds between attempts
-_ADVERTISES: Final = 5.0  # seconds after which an API server that works has said under which address
+_ADVERTISES: Final = 5.0  # seconds after which an API server that works has published its address
 _LOOK: Final = 0.5  # seconds between looks for it
-_SAY_AGAIN: Final = 60.0  # seconds between two lines about a parent that is waited for
+_LOG_AGAIN: Final = 60.0  # seconds between two log lines about a parent that is waited for
 _REMEDY: Final = "check that it runs, and --kubeconfig and --context"
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What all members share.
+
+    `freeze` tells a lost member from a broken network. `host` and `port` are those of the parent's API server as pods
+    in members reach it; `kubelet_address` is the address of this process that the API server can reach.
+    """
+
+    client: Client
+    uid: str
+    host: str
+    port: str
+    kubelet_address: str
+    namespaces: Informer[PartialObject]
+    services: ParentServices
+    recorder: Recorder
+    freeze: Freeze
+
+    async def run(self) -> None:
+        """Keeps the shared lists current and writes Events, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for part in (self.namespaces, self.services, self.recorder):
+                group.create_task(part.run())
+
+    async def synced(self) -> None:
+        """Returns when the shared lists are complete."""
+        await self.namespaces.synced.wait()
+        await self.services.synced()
 
 
 async def connect(client: Client, settings: Settings, freeze: Freeze) -> Parent:
     """What all members need to know of the parent. Returns once it works.
 
-    Raises ConfigError (CrdMissing) where it has no MemberCluster resource, UnauthorizedError where it does not know the
-    credential, UnreachableError (CertificateInvalid) where its certificate is another one's, and ConfigError where a
-    credential cannot be had.
+    Raises ConfigError (CrdMissing) if it has no MemberCluster resource, UnauthorizedError if it does not accept the
+    credential, UnreachableError (CertificateInvalid) if its certificate is not valid, and ConfigError if there is no
+    credential.
     """
-    loop, rng = asyncio.get_running_loop(), random.Random()
-    attempt, say_at = 0, loop.time()
+    loop = asyncio.get_running_loop()
+    backoff, log_at = Backoff(base=1.0, cap=_RETRY_CAP), loop.time()
     while True:
         try:
             return await _connect(client, settings, freeze)
         except VkError as error:
             if not _heals(error):
                 raise
-            if loop.time() >= say_at:
-                say_at = loop.time() + _SAY_AGAIN
+            if loop.time() >= log_at:
+                log_at = loop.time() + _LOG_AGAIN
                 fields = {"parent": client.server, "error": error.message, "remedy": error.remedy or _REMEDY}
                 log.warning("waiting for the parent", extra=fields)
-        attempt += 1
-        await asyncio.sleep(full_jitter(attempt, base=1.0, cap=_RETRY_CAP, rng=rng))
+        await asyncio.sleep(backoff.failed())
 
 
 def _heals(error: VkError) -> bool:
-    """Whether waiting helps: it is away, overloaded or starting. One that starts refuses what it will allow (403)."""
+    """Whether waiting helps: it is down, overloaded or starting. One that starts refuses what it will allow (403)."""
     if isinstance(error, ApiError):
         return not isinstance(error, UnauthorizedError | NotFoundError | InvalidError)
     return isinstance(error, UnreachableError) and error.reason != "CertificateInvalid"
 
 
 async def _connect(client: Client, settings: Settings, freeze: Freeze) -> Parent:
-    system = await client.get(NAMESPACES, "kube-system", type=Named)
+    system = await client.get(NAMESPACES, "kube-system", type=PartialObject)
     try:
-        await client.list(MEMBER_CLUSTERS, type=Named)
+        await client.list(MEMBER_CLUSTERS, type=PartialObject)
     except NotFoundError as error:
         raise ConfigError(
             f"{client.server} does not know MemberClusters",
@@ -92,7 +120,7 @@ async def _connect(client: Client, settings: Settings, freeze: Freeze) -> Parent
         host=host,
         port=port,
         kubelet_address=settings.kubelet_address or _own_address(client),
-        namespaces=Informer(client, NAMESPACES, Named),
+        namespaces=Informer(client, NAMESPACES, PartialObject),
         services=ParentServices(client),
         recorder=Recorder(client),
         freeze=freeze,
@@ -102,7 +130,7 @@ async def _connect(client: Client, settings: Settings, freeze: Freeze) -> Parent
 async def _address(client: Client) -> tuple[str, str]:
     """Host and port of the parent's API server for pods in members.
 
-    What the provider itself uses, unless that means something only here (loopback, or a Service address inside of the
+    Those that the provider itself uses, unless they mean something only here (loopback, or a Service address inside the
     parent): then the address that the API server advertises. One that runs on the loopback advertises none.
     """
     url, loop = urlsplit(client.server), asyncio.get_running_loop()

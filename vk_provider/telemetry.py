@@ -1,7 +1,7 @@
-"""Logs: constant messages with fields, as key=value for people or as JSON for programs, on stderr.
+"""Logs on stderr: constant messages with fields, as key=value text for people or as JSON for programs.
 
-A call is `log.info("member pod created", extra={"pod": "shop/web-1"})`; every `extra` becomes a field. Times are UTC,
-RFC 3339 with milliseconds.
+A call is `log.info("member pod created", extra={"pod": "shop/web-1"})`: each entry of `extra` becomes a field. Times
+are in UTC, RFC 3339 with milliseconds.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any, Final
 import msgspec
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_QUOTED: Final = frozenset(' ="\\')  # a text with one of these, or with anything unprintable, is put in quotes
+_QUOTED: Final = frozenset(' ="\\')  # text with one of these, or with unprintable characters, is quoted
 
 
 class LogFormat(StrEnum):
-    """How a record is written down."""
+    """How a record is written."""
 
     TEXT = "text"
     JSON = "json"
 
 
 def setup(format: LogFormat, *, level: int, verbose: bool = False) -> None:
-    """Sends this package's records from `level` (with `verbose`: all) and the libraries' warnings to stderr.
+    """Writes this package's records from `level` on (with `verbose`: all) and the libraries' warnings to stderr.
 
-    Calling it again replaces the earlier set-up. Handlers of others stay.
+    A second call replaces the first. Handlers that other code has installed stay.
     """
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Stderr)]:
@@ -41,7 +41,7 @@ def setup(format: LogFormat, *, level: int, verbose: bool = False) -> None:
 
 
 class _Stderr(logging.Handler):
-    """Writes to whatever sys.stderr is at that moment."""
+    """Writes to the current sys.stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -78,7 +78,7 @@ def _json(fields: dict[str, Any]) -> str:
 
 
 def _encodable(value: Any) -> Any:
-    """The value itself where JSON has a form for it, and else its text: a log call must never fail for its fields."""
+    """The value itself if JSON can express it, else its text: a log call must never fail because of its fields."""
     try:
         return msgspec.Raw(msgspec.json.encode(value, enc_hook=str))
     except (TypeError, ValueError, msgspec.MsgspecError):
@@ -86,7 +86,7 @@ def _encodable(value: Any) -> Any:
 
 
 def _text(fields: dict[str, Any]) -> str:
-    exception = fields.pop("exception", None)  # in lines of its own: a person reads it
+    exception = fields.pop("exception", None)  # on separate lines, for people
     line = " ".join(f"{key}={_quote(value)}" for key, value in fields.items())
     return f"{line}\n{exception}" if exception else line
 

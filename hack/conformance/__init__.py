@@ -1,9 +1,9 @@
 """`make conformance`: the conformance tests of Kubernetes on a parent of virtual nodes, compared with a plain cluster.
 
-The same tests of the same version run on both, one after the other, so that what fails on both is the machine's doing
-and what fails on the parent alone is ours.
+The same version of the tests runs on both, one after the other. The machine causes what fails on both; the provider
+causes what fails only on the parent.
 
-    worlds    the two clusters, from nothing and back to nothing
-    suite     runs the tests on one of them; which are left out, and why
+    worlds    starts and removes the two clusters
+    suite     runs the tests on one of them; lists the skipped tests, with reasons
     report    the comparison
 """

@@ -13,11 +13,17 @@ from conformance import report, suite, worlds
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--focus", default="", help="Only tests whose name matches this regular expression, such as sig-node.")
-@click.option("--procs", default=3, show_default=True, help="Tests that run at the same time.")
-@click.option("--members", default=1, show_default=True, help="Members of the parent.")
-@click.option("--nodes", default=2, show_default=True, help="Nodes of the plain cluster, and of each member.")
-@click.option("--output", type=click.Path(path_type=Path), default=Path(".conformance"), show_default=True)
+@click.option("--focus", default="", help="Run only tests whose name matches this regular expression, like sig-node.")
+@click.option("--procs", default=3, show_default=True, help="Number of tests that run at the same time.")
+@click.option("--members", default=1, show_default=True, help="Number of members of the parent.")
+@click.option("--nodes", default=2, show_default=True, help="Number of nodes of the plain cluster, and of each member.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path(".conformance"),
+    show_default=True,
+    help="Directory for logs and reports.",
+)
 def main(focus: str, procs: int, members: int, nodes: int, output: Path) -> None:
     """Run the conformance tests of Kubernetes on a plain cluster and on a parent of virtual nodes, and compare."""
     output = output.absolute()

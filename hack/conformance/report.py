@@ -1,4 +1,4 @@
-"""The comparison: totals by group, and every test that did not pass on both sides."""
+"""The comparison: totals by group, and all tests that did not pass on both sides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from conformance.suite import Outcome
 
 
 def markdown(plain: Iterable[Outcome], parent: Iterable[Outcome]) -> str:
-    """Two tables. A test that was skipped on a side (it wants more nodes, say) counts on the other alone."""
+    """Two tables. A test that was skipped on one side, for example for lack of nodes, counts only on the other."""
     left, right = ({outcome.name: outcome for outcome in side} for side in (plain, parent))
     rows = ["| | plain | parent |", "|---|---|---|"]
     sigs = sorted({outcome.sig for side in (left, right) for outcome in side.values()})

@@ -1,7 +1,7 @@
-"""Runs the tests of Kubernetes on one cluster, and reads what became of each.
+"""Runs the tests of Kubernetes on one cluster, and reads their outcomes.
 
-`e2e.test` is the official binary of all tests, built from the source that go.mod pins; `ginkgo` spreads them over
-processes. Tests marked [Serial] disturb others, so they come last, one at a time.
+`e2e.test` is the official binary of all tests, built from the source that go.mod pins; `ginkgo` runs them in parallel
+processes. Tests with the label [Serial] disturb others, so they run last, one at a time.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-# A part of the test's name -> why it cannot pass on this machine, whatever the nodes are.
-LEFT_OUT: Final = {
-    "1.17 Sample API Server": "its image, sample-apiserver, is not made by localkube",
-    "ImageVolume should succeed with pod": "Debian 12's containerd has no image volumes",
-    "read only busybox container should not write": "it expects the words of ash; localkube has bash as /bin/sh",
+# Part of a test's name -> why it cannot pass on this machine, on any node.
+SKIPPED: Final = {
+    "1.17 Sample API Server": "localkube does not build its image, sample-apiserver",
+    "ImageVolume should succeed with pod": "containerd of Debian 12 has no image volumes",
+    "read only busybox container should not write": "it expects an error message of ash; localkube's /bin/sh is bash",
 }
-# Ginkgo's label filters, and in how many processes (none: as many as are asked for): serial tests disturb others.
+# Label filters of ginkgo, and the number of processes (None: as requested).
 _PASSES: Final = (("Conformance && !Serial", None), ("Conformance && Serial", 1))
 _REPORT: Final = "report.json"
 _TIMEOUT: Final = "6h"
@@ -28,7 +28,7 @@ _TIMEOUT: Final = "6h"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one test. `state` is ginkgo's: passed, failed, timedout, panicked, interrupted ..."""
+    """The outcome of one test. `state` is as in ginkgo's report: passed, failed, timedout, panicked, interrupted ..."""
 
     name: str
     state: str
@@ -47,7 +47,7 @@ class Outcome:
 
 
 def run(programs: dict[str, Path], kubeconfig: Path, directory: Path, focus: str, processes: int) -> list[Outcome]:
-    """The outcomes of all conformance tests whose name has `focus` (a regular expression); logs go to `directory`."""
+    """Runs all conformance tests whose name matches `focus`, a regular expression. Writes logs to `directory`."""
     outcomes: list[Outcome] = []
     for labels, limit in _PASSES:
         output = directory / ("serial" if limit else "parallel")
@@ -58,7 +58,7 @@ def run(programs: dict[str, Path], kubeconfig: Path, directory: Path, focus: str
 
 
 def outcomes_of(report: list[dict[str, Any]]) -> list[Outcome]:
-    """What a JSON report of ginkgo says of the tests that ran."""
+    """The outcomes of all tests that ran, from a JSON report of ginkgo."""
     return [
         Outcome(
             name=" ".join([*(spec["ContainerHierarchyTexts"] or ()), spec["LeafNodeText"]]),
@@ -73,7 +73,7 @@ def outcomes_of(report: list[dict[str, Any]]) -> list[Outcome]:
 
 
 def _ginkgo(programs: dict[str, Path], kubeconfig: Path, output: Path, labels: str, focus: str, processes: int) -> None:
-    """Runs the tests to their end; failed ones are in the report, so the exit code says nothing new."""
+    """Runs the tests. The report contains the failed ones, so the exit code is not checked."""
     command: list[str | Path] = [
         programs["ginkgo"],
         "--no-color",
@@ -81,7 +81,7 @@ def _ginkgo(programs: dict[str, Path], kubeconfig: Path, output: Path, labels: s
         f"--procs={processes}",
         f"--label-filter={labels}",
         f"--focus={focus}",
-        *(f"--skip={re.escape(part)}" for part in LEFT_OUT),
+        *(f"--skip={re.escape(part)}" for part in SKIPPED),
         f"--timeout={_TIMEOUT}",
         f"--output-dir={output}",
         f"--json-report={_REPORT}",
@@ -90,7 +90,7 @@ def _ginkgo(programs: dict[str, Path], kubeconfig: Path, output: Path, labels: s
         f"--kubeconfig={kubeconfig}",
         "--provider=skeleton",
     ]
-    # Tests of kubectl run the program that is in PATH.
+    # Tests of kubectl run the kubectl in PATH.
     environment = {**os.environ, "PATH": f"{programs['kubectl'].parent}:{os.environ['PATH']}"}
     with (output / "log").open("wb") as log:
         subprocess.run(command, cwd=output, env=environment, stdout=log, stderr=log, check=False)

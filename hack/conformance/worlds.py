@@ -1,4 +1,4 @@
-"""The clusters that are compared: a plain one, and a parent whose nodes are members."""
+"""The two clusters of the comparison: a plain one, and a parent with members as nodes."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _FLAT: Final = '{"spec": {"network": {"flat": true}}}'
 
 @contextmanager
 def plain(nodes: int) -> Iterator[Path]:
-    """The kubeconfig of an ordinary cluster with so many nodes."""
+    """The kubeconfig of an ordinary cluster with `nodes` nodes."""
     with _clusters([f"{PLAIN}:real={nodes}"]) as made:
         yield made[PLAIN].kubeconfig
 
 
 @contextmanager
 def parent(nodes: int, members: int) -> Iterator[Path]:
-    """The kubeconfig of a parent of so many members with so many nodes each, with a provider that serves it.
+    """The kubeconfig of a parent with `members` members of `nodes` nodes each, and a running provider.
 
-    The parent's API server reaches the pods by their addresses, as that of the plain cluster does: several tests go
-    through its proxy. Members reach one another's pods as well, and have the Service range of the parent.
+    The parent's API server reaches pods by their addresses, as in the plain cluster: several tests use its proxy.
+    Members also reach one another's pods, and have the Service range of the parent.
     """
     names = [f"{MEMBER}-{number}" for number in range(1, members + 1)]
-    # With metrics the API server asks endpoints, not Service addresses, for webhooks: a parent has no kube-proxy.
+    # With metrics, the API server calls webhooks at endpoints, not Service addresses: a parent has no kube-proxy.
     specs = [f"{PARENT}:none,metrics", *(f"{name}:real={nodes}" for name in names)]
     with _clusters(specs) as made:
         for name in names:

@@ -1,5 +1,7 @@
-"""The main job in one command: a parent, two member clusters, and plain kubectl.
+"""`make demo`: a parent and two member clusters, used with plain kubectl.
 
-world (the clusters and the provider, up and down) -> scenes (what a user does, and what must hold) -> screen (how it is
-shown) -> __main__ (the command line).
+world     starts and stops the clusters and the provider
+scenes    what a user does, and what must be true afterwards
+screen    the output on the terminal
+__main__  the command line
 """

@@ -1,4 +1,4 @@
-"""`make demo`: exit code 0 only if every check held, 1 if one did not, 2 for wrong usage."""
+"""`make demo`: exit code 0 if all checks succeeded, 1 if one failed, 2 for wrong usage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from demo.world import ExpectationError, LocalkubeError, World, bring_up
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one scene."""
+    """The result of one scene. `seen` is the observation, or the error if a check failed."""
 
     scene: str
     held: bool
@@ -29,14 +29,14 @@ class Result:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
-@click.option("--keep", is_flag=True, help="Leave the clusters and the provider running, and say how to use them.")
-@click.option("--fake", is_flag=True, help="Fake nodes: no containers, no root needed.")
+@click.option("--keep", is_flag=True, help="Leave the clusters and the provider running, and print how to use them.")
+@click.option("--fake", is_flag=True, help="Use fake nodes: no containers, works without root.")
 def main(as_json: bool, keep: bool, fake: bool) -> None:
     """Start a parent and two member clusters on this machine, and use them as one with plain kubectl."""
     screen = Screen()
     real = not fake and os.geteuid() == 0
     if not real and not fake:
-        screen.note("not root: the members get fake nodes, so pods become Running without containers behind them")
+        screen.note("not root: the members have fake nodes, so pods become Running without containers")
     started = time.monotonic()
     results: list[Result] = []
     world: World | None = None
@@ -64,7 +64,7 @@ def main(as_json: bool, keep: bool, fake: bool) -> None:
 
 
 def _play(world: World, screen: Screen) -> list[Result]:
-    world.say = screen.command
+    world.show = screen.command
     for member in world.members:
         world.join(member)
     world.start_provider()
@@ -82,7 +82,7 @@ def _play(world: World, screen: Screen) -> list[Result]:
             screen.failed(seen)
         results.append(Result(scene.title, held, round(time.monotonic() - started, 1), seen))
         if not held:
-            break  # later scenes use what this one left
+            break  # later scenes use the objects of this one
     return results
 
 
@@ -90,7 +90,7 @@ def _clean_up(world: World | None, screen: Screen) -> None:
     if world is not None:
         world.stop_provider()
     localkube.down(["parent", "alpha", "beta"])
-    screen.note("everything that was started is stopped and removed (--keep leaves it running)")
+    screen.note("the clusters and the provider are stopped and removed (--keep leaves them running)")
 
 
 def _how_to_use(world: World, screen: Screen) -> None:
@@ -99,8 +99,8 @@ def _how_to_use(world: World, screen: Screen) -> None:
     screen.console.print(f"export KUBECONFIG={world.parent}", style="bold", soft_wrap=True)
     screen.console.print(f"export PATH={world.kubectl_path.parent}:$PATH", style="bold", soft_wrap=True)
     screen.console.print("kubectl get nodes", style="bold")
-    screen.note(f"the provider is process {pid}, its log {world.log}")
-    screen.note(f"to end all of it: kill {pid}; hack/localkube/localkube down")
+    screen.note(f"the provider is process {pid}; its log is {world.log}")
+    screen.note(f"to stop everything: kill {pid}; hack/localkube/localkube down")
 
 
 def _summary(results: list[Result], failure: str, real: bool, seconds: float) -> dict[str, Any]:

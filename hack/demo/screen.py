@@ -1,4 +1,4 @@
-"""How the demo looks: a headline per scene, every command as typed, what it printed, and a mark for what held."""
+"""The output of the demo: a headline per scene, each command with its output, and a mark for the result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from demo.scenes import Scene
 
 
 class Screen:
-    """Writes to stderr, so that `--json` has stdout to itself."""
+    """Writes to stderr, so that stdout contains only the output of `--json`."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -37,7 +37,7 @@ class Screen:
         self.console.print(f"[yellow]{escape(text)}", soft_wrap=True)
 
     def summary(self, results: Sequence[tuple[str, bool, float]]) -> None:
-        table = Table("", "", "seconds", title="what was shown", title_justify="left")
+        table = Table("", "", "seconds", title="summary", title_justify="left")
         table.columns[2].justify = "right"
         for title, held, seconds in results:
             table.add_row("[green]✔" if held else "[red]✘", escape(title), f"{seconds:.1f}")

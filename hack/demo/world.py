@@ -1,4 +1,4 @@
-"""The clusters and the provider of a demo or a test: brought up, used with kubectl, taken down."""
+"""Starts the clusters and the provider of a demo or a test, uses them with kubectl, and stops them."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from localkube import LocalkubeError, Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 VK_PROVIDER = Path(sys.executable).parent / "vk-provider"
-_DEADLINE = 180.0  # seconds for anything that is waited for; containers start slowly on two busy cores
+_DEADLINE = 180.0  # seconds for any condition; containers start slowly on two busy cores
 _POLL = 0.2
 
 
 class ExpectationError(Exception):
-    """Something that a user relies on did not come true."""
+    """A condition that a user relies on is not met."""
 
 
 @dataclass
 class World:
-    """A parent and its members. `say` is told every kubectl command and what it printed."""
+    """A parent and its members. `show` receives every command of a user, with its output."""
 
     parent: Path
     members: dict[str, Path]
     kubectl_path: Path
     real: bool
     root: Path | None = None
-    """The state directory of the clusters; None: that of this checkout."""
-    say: Callable[[Sequence[str], str], None] = lambda command, output: None
+    """The state directory of the clusters; None: the one of this checkout."""
+    show: Callable[[Sequence[str], str], None] = lambda command, output: None
     provider: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     log: Path = Path(os.devnull)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Runs kubectl in the parent as a user would, shows it, and gives what it printed."""
+        """Runs kubectl in the parent, as a user does; shows it, and returns its output."""
         done = self._kubectl(self.parent, arguments, stdin)
         output = done.stdout + done.stderr
-        self.say(["kubectl", *arguments], output)
+        self.show(["kubectl", *arguments], output)
         if done.returncode:
             raise ExpectationError(f"kubectl {' '.join(arguments)}: exit code {done.returncode}: {output.strip()}")
         return output
 
     @contextmanager
     def port_forward(self, target: str, port: int) -> Iterator[str]:
-        """`kubectl port-forward` in the background, shown; gives the URL of its end here."""
+        """Runs `kubectl port-forward` in the background and shows it. Yields the URL of its local end."""
         arguments = ["port-forward", target, f":{port}"]
         with subprocess.Popen(
             [self.kubectl_path, *arguments],
@@ -63,7 +63,7 @@ class World:
         ) as process:
             try:
                 first = process.stdout.readline() if process.stdout else ""
-                self.say(["kubectl", *arguments, "&"], first)
+                self.show(["kubectl", *arguments, "&"], first)
                 if " -> " not in first:
                     raise ExpectationError(f"kubectl port-forward {target}: {first.strip()}")
                 yield "http://" + first.split("Forwarding from ")[1].split(" -> ")[0]
@@ -71,30 +71,30 @@ class World:
                 process.terminate()
 
     def cut(self, member: str) -> None:
-        """From now on packets to and from a member vanish."""
+        """Drops all packets to and from a member, until `heal`."""
         localkube.cut(member, root=self.root)
-        self.say(["localkube", "cut", member], "")
+        self.show(["localkube", "cut", member], "")
 
     def heal(self, member: str) -> None:
         """Undoes `cut`."""
         localkube.heal(member, root=self.root)
-        self.say(["localkube", "heal", member], "")
+        self.show(["localkube", "heal", member], "")
 
     def create_in(self, cluster: str, *arguments: str, stdin: str | None = None) -> None:
-        """`kubectl create` in a member, as a stranger to the provider would."""
+        """Runs `kubectl create` in a member, as a user of the member does."""
         self._member(cluster, "create", *arguments, stdin=stdin)
 
     def delete_in(self, cluster: str, *arguments: str) -> None:
-        """`kubectl delete` in a member, as a stranger to the provider would; does not wait for the end."""
+        """Runs `kubectl delete` in a member, as a user of the member does. Does not wait for the end."""
         self._member(cluster, "delete", "--wait=false", *arguments)
 
     def objects(self, *arguments: str, cluster: str = "") -> list[dict[str, Any]]:
-        """Objects of a kind, without showing anything; of the parent, or of a member."""
+        """Objects of a kind, of the parent or of a member. Shows nothing."""
         found = self.get(*arguments, cluster=cluster)
         return found["items"] if found else []
 
     def get(self, *arguments: str, cluster: str = "") -> Any:
-        """One object, without showing anything; of the parent, or of a member. None where there is none."""
+        """An object, of the parent or of a member. None if it does not exist. Shows nothing."""
         kubeconfig = self.members[cluster] if cluster else self.parent
         done = self._kubectl(kubeconfig, ("get", *arguments, "-o", "json", "--ignore-not-found"), None)
         if done.returncode:
@@ -102,12 +102,12 @@ class World:
         return json.loads(done.stdout) if done.stdout.strip() else None
 
     def pods(self, selector: str = "", cluster: str = "", namespace: str = "default") -> list[dict[str, Any]]:
-        """Pods with these labels; of the parent, or of a member."""
+        """Pods with these labels, of the parent or of a member."""
         chosen = ("-l", selector) if selector else ()
         return self.objects("pods", "-n", namespace, *chosen, cluster=cluster)
 
     def running(self, selector: str = "", cluster: str = "") -> list[dict[str, Any]]:
-        """Pods that run and are not on their way out."""
+        """Pods that run and are not being deleted."""
         return [
             pod
             for pod in self.pods(selector, cluster)
@@ -115,18 +115,18 @@ class World:
         ]
 
     def until(self, what: str, condition: Callable[[], bool], seconds: float = _DEADLINE) -> None:
-        """Returns when the condition holds. Raises ExpectationError, naming `what`, after that many seconds."""
+        """Returns when the condition holds. Raises ExpectationError with `what` after `seconds`."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
                 raise ExpectationError(f"not within {seconds:.0f} s: {what}")
             if self.provider is not None and self.provider.poll() is not None:
                 last = "".join(self.log.read_text(errors="replace").splitlines(keepends=True)[-5:])
-                raise ExpectationError(f"the provider has ended; the end of {self.log}:\n{last}")
+                raise ExpectationError(f"the provider has exited; the end of {self.log}:\n{last}")
             time.sleep(_POLL)
 
     def start_provider(self) -> None:
-        """Runs `vk-provider run` in a session of its own, so that it may outlive the caller."""
+        """Starts `vk-provider run` in a new session, so that it can outlive the caller."""
         with self.log.open("ab") as log:
             self.provider = subprocess.Popen(
                 [VK_PROVIDER, "--kubeconfig", str(self.parent), "run"],
@@ -137,14 +137,14 @@ class World:
             )
 
     def stop_provider(self, number: int = signal.SIGTERM) -> None:
-        """Sends the signal and waits for the end."""
+        """Sends the signal, and waits until the provider has exited."""
         if self.provider is not None:
             self.provider.send_signal(number)
             self.provider.wait(timeout=30)
             self.provider = None
 
     def join(self, member: str) -> None:
-        """`vk-provider join`."""
+        """Runs `vk-provider join` without waiting for the node."""
         arguments = ["join", member, "--kubeconfig", str(self.members[member])]
         done = subprocess.run(
             [VK_PROVIDER, "--kubeconfig", str(self.parent), *arguments, "--no-wait"],
@@ -152,12 +152,12 @@ class World:
             text=True,
             check=False,
         )
-        self.say(["vk-provider", *arguments], done.stdout + done.stderr)
+        self.show(["vk-provider", *arguments], done.stdout + done.stderr)
         if done.returncode:
             raise ExpectationError(f"vk-provider join {member}: {done.stderr.strip()}")
 
     def ready(self) -> bool:
-        """Whether every member's virtual node is Ready."""
+        """Whether the virtual node of every member is Ready."""
         ready = {
             node["metadata"]["name"]
             for node in self.objects("nodes")
@@ -167,7 +167,7 @@ class World:
         return ready >= self.members.keys()
 
     def usage(self, kind: str) -> dict[str, str]:
-        """What `kubectl top` says of `nodes`, or of the `pods` in default: name -> CPU and memory. Shows nothing."""
+        """The output of `kubectl top` for `nodes`, or for `pods` in default: name -> CPU and memory. Shows nothing."""
         done = self._kubectl(self.parent, ("top", kind, "--no-headers"), None)
         rows = [line.split() for line in done.stdout.splitlines()]
         used = {row[0]: (row[1], row[3] if kind == "nodes" else row[2]) for row in rows}
@@ -193,7 +193,7 @@ class World:
 
 
 def bring_up(*, real: bool, progress: Progress, root: Path | None = None, audit: bool = False) -> World:
-    """A parent and the members alpha and beta, with real nodes or with fake ones. Raises LocalkubeError."""
+    """Starts a parent and the members alpha and beta, with real or fake nodes. Raises LocalkubeError."""
     parent_shape, shape = ("none,metrics", "real") if real else ("none", "fake=3")
     specs = [f"parent:{parent_shape}", f"alpha:{shape}", f"beta:{shape}"]
     clusters = localkube.up(specs, progress=progress, root=root, audit=audit)
@@ -210,7 +210,7 @@ def bring_up(*, real: bool, progress: Progress, root: Path | None = None, audit:
 
 @contextmanager
 def served(root: Path, *, real: bool) -> Iterator[World]:
-    """The clusters in a state directory of their own, joined and served; all of it is gone afterwards."""
+    """The clusters in their own state directory, joined and served. Everything is removed afterwards."""
     with ExitStack() as stack:
         stack.callback(localkube.down, root=root)
         with localkube.on_stderr() as progress:

@@ -1,6 +1,6 @@
-"""How long a failover takes, and that a short cut moves nothing: `make bench-failover`.
+"""`make bench-failover`: measures the duration of a failover, and checks that a short network cut moves no pods.
 
-figures   what is measured, and what it may be
-runs      one measurement each, on clusters that are up
-__main__  the command line: clusters up, measurements, the table and JSON, clusters down
+results   the measurements, their budgets and the table
+runs      one function per measurement, on running clusters
+__main__  the command line: starts clusters, measures, prints the table and JSON, removes the clusters
 """

@@ -1,4 +1,4 @@
-"""`python -m failover`: the measurements one after the other, a table on stderr and JSON where it is asked for."""
+"""`python -m failover`: runs all measurements, prints a table on stderr and optionally writes JSON."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from demo.world import ExpectationError, World, served
 from rich.console import Console
 
 from failover import runs
-from failover.figures import Figures
+from failover.results import Results
 
 _REPLICAS = 6
 
 
 @click.command()
-@click.option("--runs", "times", type=click.IntRange(1), default=5, help="how often each time is taken (default: 5)")
-@click.option("--pods", type=click.IntRange(1), default=500, help="of the measurement with many pods (default: 500)")
 @click.option(
-    "--fake", is_flag=True, help="fake nodes throughout: without containers, and without root but for the cut"
+    "--runs", "times", type=click.IntRange(1), default=5, show_default=True, help="Runs of each time measurement."
 )
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="also write the figures there")
+@click.option(
+    "--pods", type=click.IntRange(1), default=500, show_default=True, help="Pods in the measurement with many pods."
+)
+@click.option("--fake", is_flag=True, help="Use only fake nodes, without containers. Only the cut requires root.")
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to this file.")
 def main(times: int, pods: int, fake: bool, file: Path | None) -> None:
-    """Measures failover between two members. Ends with 1 where a budget is not kept."""
-    console, figures = Console(stderr=True, highlight=False), Figures()
+    """Measure failover between two members. The exit code is 1 if a result misses its budget."""
+    console, results = Console(stderr=True, highlight=False), Results()
 
     def found(key: str, value: float) -> None:
         console.print(f"{key}: {value:.1f}")
-        figures.add(key, value)
+        results.add(key, value)
 
     try:
         with _clusters(real=not fake) as (world, root):
@@ -51,15 +53,15 @@ def main(times: int, pods: int, fake: bool, file: Path | None) -> None:
         console.print(f"[bold red]{error}", soft_wrap=True)
         sys.exit(1)
     finally:
-        console.print(figures.table())
+        console.print(results.table())
         if file is not None:
-            file.write_text(json.dumps(figures.as_json(), indent=2) + "\n")
-    sys.exit(0 if all(row["kept"] for row in figures.as_json()) else 1)
+            file.write_text(json.dumps(results.as_json(), indent=2) + "\n")
+    sys.exit(0 if all(row["kept"] for row in results.as_json()) else 1)
 
 
 @contextmanager
 def _clusters(*, real: bool) -> Iterator[tuple[World, Path]]:
-    """A parent with two members that are served; removed at the end, whatever happens."""
+    """A parent with two served members. They are removed at the end, also after an error."""
     with tempfile.TemporaryDirectory(prefix="vk-failover-") as directory:
         root = Path(directory)
         with served(root, real=real) as world:
@@ -68,7 +70,7 @@ def _clusters(*, real: bool) -> Iterator[tuple[World, Path]]:
 
 @contextmanager
 def _plain(pods: int) -> Iterator[World]:
-    """A cluster with two fake nodes, of which each holds all the pods."""
+    """A cluster with two fake nodes, each large enough for all pods."""
     with tempfile.TemporaryDirectory(prefix="vk-failover-") as directory:
         root = Path(directory)
         try:

@@ -1,4 +1,4 @@
-"""One measurement each, on clusters that are up and a provider that serves alpha and beta."""
+"""One function per measurement, on running clusters, with a provider that serves alpha and beta."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from demo.world import World
 FAST: Final = {"probeSeconds": 0.5, "lostAfterSeconds": 3, "returnAfterSeconds": 5}
 _APP: Final = "failover"
 _BLIP: Final = 10.0  # seconds
-_AFTERWARDS: Final = 30.0  # seconds in which a late eviction would show
-_PATIENCE: Final = 600.0  # seconds for anything
+_AFTERWARDS: Final = 30.0  # seconds; a late eviction happens within them
+_PATIENCE: Final = 600.0  # seconds for any condition
 
 
 def set_health(world: World, thresholds: dict[str, Any] | None) -> None:
-    """Thresholds of both members; None: the defaults."""
+    """Sets the thresholds of both members; None: the defaults."""
     for member in world.members:
         body = json.dumps({"spec": {"health": thresholds}})
         world.kubectl("patch", "membercluster", member, "--type=merge", "-p", body)
@@ -28,7 +28,7 @@ def set_health(world: World, thresholds: dict[str, Any] | None) -> None:
 
 
 def prepare(world: World, replicas: int, node: str = "alpha", other: str = "beta") -> None:
-    """A Deployment all of whose replicas are Ready on the node."""
+    """Creates a Deployment, and waits until all its replicas are Ready on `node`."""
     world.kubectl("cordon", other)
     world.kubectl("apply", "-f", "-", stdin=json.dumps(_deployment(replicas)))
     world.until(f"all replicas are Ready on {node}", lambda: _ready_replicas(world) == replicas, _PATIENCE)
@@ -36,7 +36,7 @@ def prepare(world: World, replicas: int, node: str = "alpha", other: str = "beta
 
 
 def clean_up(world: World, root: Path) -> None:
-    """The link is whole, nothing of the Deployment is left, and both members are Ready."""
+    """Heals the link, deletes the Deployment, and waits until its pods are gone and both members are Ready."""
     localkube.heal("alpha", root=root)
     world.kubectl("delete", "deployment", _APP, "--wait=false")
     world.until("its pods are gone", lambda: not world.pods(f"app={_APP}"), _PATIENCE)
@@ -44,7 +44,7 @@ def clean_up(world: World, root: Path) -> None:
 
 
 def failover(world: World, root: Path, replicas: int) -> float:
-    """Seconds from the cut of alpha's link until every replica is Ready in beta."""
+    """The seconds from the cut of alpha's link until all replicas are Ready in beta."""
     prepare(world, replicas)
     started = time.monotonic()
     localkube.cut("alpha", root=root)
@@ -55,7 +55,7 @@ def failover(world: World, root: Path, replicas: int) -> float:
 
 
 def blip(world: World, root: Path, replicas: int) -> float:
-    """How many pods a short cut of alpha's link moves."""
+    """The number of pods that a short cut of alpha's link moves."""
     prepare(world, replicas)
     before = {pod["metadata"]["uid"] for pod in _ready(world, "alpha")}
     localkube.cut("alpha", root=root)
@@ -63,13 +63,13 @@ def blip(world: World, root: Path, replicas: int) -> float:
     localkube.heal("alpha", root=root)
     time.sleep(_AFTERWARDS)
     world.until("both virtual nodes are Ready", world.ready, _PATIENCE)
-    evicted = before - {pod["metadata"]["uid"] for pod in _staying(world)}
+    evicted = before - {pod["metadata"]["uid"] for pod in _not_deleted(world)}
     clean_up(world, root)
     return float(len(evicted))
 
 
 def rate(world: World, root: Path, pods: int) -> float:
-    """Pods per second that come from alpha to beta, once alpha's node is tainted."""
+    """The pods per second that move from alpha to beta, after alpha's node has been tainted."""
     prepare(world, pods)
     localkube.cut("alpha", root=root)
     found = _rate(world, pods, "alpha")
@@ -78,7 +78,7 @@ def rate(world: World, root: Path, pods: int) -> float:
 
 
 def plain_rate(world: World, pods: int) -> float:
-    """The same between the nodes plain-1 and plain-2 of a plain cluster: what its controllers and scheduler can do."""
+    """The same between the nodes plain-1 and plain-2 of a plain cluster: the limit of its controllers and scheduler."""
     prepare(world, pods, "plain-1", "plain-2")
     world.kubectl("taint", "node", "plain-1", "failover=now:NoExecute")
     return _rate(world, pods, "plain-1")
@@ -97,7 +97,7 @@ def repeat(times: int, measure: Callable[[], float], found: Callable[[float], No
         found(measure())
 
 
-def _staying(world: World, node: str = "") -> list[dict[str, Any]]:
+def _not_deleted(world: World, node: str = "") -> list[dict[str, Any]]:
     return [
         pod
         for pod in world.pods(f"app={_APP}")
@@ -108,13 +108,13 @@ def _staying(world: World, node: str = "") -> list[dict[str, Any]]:
 def _ready(world: World, node: str) -> list[dict[str, Any]]:
     return [
         pod
-        for pod in _staying(world, node)
+        for pod in _not_deleted(world, node)
         if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
     ]
 
 
 def _ready_replicas(world: World) -> int:
-    """As the Deployment counts them; asking for all pods would take more CPU than moving them."""
+    """The number in the Deployment's status. Listing all pods takes more CPU than moving them."""
     count: int = world.get("deployment", _APP)["status"].get("readyReplicas", 0)
     return count
 

@@ -6,20 +6,20 @@
 
 In reading order:
 
-    spec          what a cluster should look like
+    spec          the wanted shape of a cluster
     clusters      the operations: up, down, status, cut, heal, stop, start
     cluster       one cluster, step by step
     state         the state directory
     processes     daemons, found by a mark in their environment
     network       namespaces and the switch, or the loopback (with addresses)
-    services      the daemons of a cluster, kept so that they can be stopped and started
-    pki, api      certificates and kubeconfigs; the few requests that are made here
+    services      the daemons of a cluster, recorded so that they can be stopped and started
+    pki, api      certificates and kubeconfigs; the few requests that localkube sends
     controlplane  etcd, API server, controller-manager, scheduler
     realnode      containerd, kubelet, kube-proxy (with cgroups, registry)
     fakenode      kwok
     metrics       metrics-server
-    binaries      where the programs come from (with download)
-    images        what real nodes have instead of a registry (with archive)
+    binaries      the programs that clusters run, and where they come from (with download)
+    images        the images that real nodes have instead of pulling them (with archive)
     cli           the command line (with progress)
 """
 

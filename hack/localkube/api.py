@@ -1,7 +1,8 @@
-"""The few requests that localkube itself makes to an API server, without waiting for kubectl to start."""
+"""The few requests that localkube itself sends to an API server, without the start time of kubectl."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import ssl
@@ -15,7 +16,7 @@ _TIMEOUT_SECONDS = 5.0
 
 
 class ApiError(Exception):
-    """The API server did not do what was asked; `status` is 0 where it did not answer at all."""
+    """A request failed. `status` is the HTTP status, or 0 if the API server did not answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -23,16 +24,21 @@ class ApiError(Exception):
 
 
 class Api:
-    """One cluster's API server, as its administrator. A connection per request: these are few, and servers restart."""
+    """A cluster's API server, used as its administrator. Each request opens a connection: they are few, and servers
+    restart.
+    """
 
     def __init__(self, record: Record, directory: ClusterDirectory) -> None:
         self._address, self._port = record.address, record.ports.apiserver
         self._context = ssl.create_default_context(cafile=str(directory.pki / "ca.crt"))
         self._context.load_cert_chain(directory.pki / "admin.crt", directory.pki / "admin.key")
 
-    def request(self, method: str, path: str, body: object = None, timeout: float = _TIMEOUT_SECONDS) -> str:
-        """The text of a successful answer. Raises ApiError, also when nobody answers within `timeout` seconds."""
-        connection = http.client.HTTPSConnection(self._address, self._port, timeout=timeout, context=self._context)
+    def _connection(self, timeout: float = _TIMEOUT_SECONDS) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(self._address, self._port, timeout=timeout, context=self._context)
+
+    @staticmethod
+    def _send(connection: http.client.HTTPSConnection, method: str, path: str, body: object) -> str:
+        """The text of a successful answer."""
         try:
             payload = None if body is None else json.dumps(body)
             connection.request(method, path, payload, {"Content-Type": "application/json"})
@@ -40,18 +46,21 @@ class Api:
             text = response.read().decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(0, f"{method} {path}: {error}") from error
-        finally:
-            connection.close()
         if response.status >= 300:
             raise ApiError(response.status, f"{method} {path}: status {response.status}: {text[:300]}")
         return text
+
+    def request(self, method: str, path: str, body: object = None, timeout: float = _TIMEOUT_SECONDS) -> str:
+        """The text of a successful answer. Raises ApiError, also when no answer arrives within `timeout` seconds."""
+        with contextlib.closing(self._connection(timeout)) as connection:
+            return self._send(connection, method, path, body)
 
     def get(self, path: str) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self.request("GET", path))
         return answer
 
     def has(self, path: str) -> bool:
-        """Whether the object exists, as far as the API server says so now."""
+        """Whether the API server returns the object now. False also when the request fails."""
         try:
             self.request("GET", path)
         except ApiError:
@@ -59,9 +68,9 @@ class Api:
         return True
 
     def create(self, path: str, body: dict[str, Any]) -> None:
-        """Creates an object, or leaves the one that exists as it is.
+        """Creates an object. An object that exists already stays as it is.
 
-        Asks after a refusal of any kind: a Service that exists is refused for its address, not for its name.
+        Checks for the object after any error: a Service that exists is rejected for its address, not for its name.
         """
         try:
             self.request("POST", path, body)
@@ -70,24 +79,17 @@ class Api:
                 raise
 
     def create_all(self, path: str, bodies: Iterable[dict[str, Any]]) -> None:
-        """Creates many objects over one connection; those that exist stay as they are."""
-        connection = http.client.HTTPSConnection(
-            self._address, self._port, timeout=_TIMEOUT_SECONDS, context=self._context
-        )
-        try:
+        """Creates many objects over one connection. Objects that exist already stay as they are."""
+        with contextlib.closing(self._connection()) as connection:
             for body in bodies:
-                connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-                response = connection.getresponse()
-                text = response.read().decode(errors="replace")
-                if response.status >= 300 and response.status != HTTPStatus.CONFLICT:
-                    raise ApiError(response.status, f"POST {path}: status {response.status}: {text[:300]}")
-        except (OSError, http.client.HTTPException) as error:
-            raise ApiError(0, f"POST {path}: {error}") from error
-        finally:
-            connection.close()
+                try:
+                    self._send(connection, "POST", path, body)
+                except ApiError as error:
+                    if error.status != HTTPStatus.CONFLICT:
+                        raise
 
     def ready_nodes(self) -> int:
-        """How many nodes say that they are Ready."""
+        """The number of nodes whose condition Ready is True."""
         conditions = [item["status"].get("conditions", []) for item in self.get("/api/v1/nodes")["items"]]
         return sum(any(one["type"] == "Ready" and one["status"] == "True" for one in node) for node in conditions)
 
@@ -99,7 +101,7 @@ class Api:
 
 
 def collection_path(manifest: dict[str, Any]) -> str:
-    """Where objects like this one are created."""
+    """The path to which objects of this kind and namespace are posted."""
     version, kind = manifest["apiVersion"], manifest["kind"].lower()
     root = f"/apis/{version}" if "/" in version else f"/api/{version}"
     namespace = manifest["metadata"].get("namespace")

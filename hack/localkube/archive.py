@@ -16,7 +16,7 @@ _STICKY = frozenset({"tmp", "var/tmp"})
 
 @dataclass(frozen=True)
 class File:
-    """A regular file of a layer, from a host file or from bytes."""
+    """A regular file in a layer. `content` is a file of the host, or bytes."""
 
     content: Path | bytes
     mode: int = 0o755
@@ -24,7 +24,7 @@ class File:
 
 @dataclass(frozen=True)
 class Link:
-    """A symbolic link of a layer."""
+    """A symbolic link in a layer."""
 
     target: str
 
@@ -34,7 +34,7 @@ Layer = Mapping[str, File | Link]
 
 @dataclass(frozen=True)
 class Image:
-    """Tags that name the same image; layers from the bottom up; `config` as in the OCI image specification."""
+    """An image. All `tags` name it; `layers` start with the lowest; `config` is as in the OCI image specification."""
 
     tags: Sequence[str]
     layers: Sequence[Layer]
@@ -42,7 +42,7 @@ class Image:
 
 
 def write(target: Path, images: Sequence[Image], architecture: str) -> None:
-    """Writes one archive; a layer that several images share is in it once. The bytes depend on the input alone."""
+    """Writes one archive. It holds a layer that several images share once. The bytes depend only on the input."""
     manifest = []
     packed: dict[int, str] = {}
     with tarfile.open(target, "w") as archive:
@@ -92,7 +92,7 @@ def _pack(layer: Layer) -> bytes:
 
 
 def _directories(layer: Layer) -> list[str]:
-    """Every folder that a file of the layer is in, and the few that programs expect, parents first."""
+    """The folders of the layer's files, and the few folders that programs expect; parents come first."""
     found = {"tmp", "var/tmp", "etc", "root", "home"} if any("/" in name for name in layer) else set()
     for name in layer:
         found.update(str(parent) for parent in Path(name).parents)

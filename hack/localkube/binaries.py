@@ -1,8 +1,8 @@
-"""The programs that clusters are made of: found, downloaded or built, then kept for the next time.
+"""Finds, downloads or builds the programs that clusters run, and keeps them in a cache.
 
-For each one, in this order: a directory in LOCALKUBE_BIN or KUBEBUILDER_ASSETS (both may be lists, as PATH is); the
-user's cache; the official release (tried once); `go build` of what go.mod pins. The cache is keyed by what decides
-a build, so another version or flag never meets an old file, and a file appears there only when it is whole.
+The sources, in this order: the directories in LOCALKUBE_BIN and KUBEBUILDER_ASSETS (both may be lists, as PATH is); the
+user's cache; the official release (tried once); `go build` of the version that go.mod pins. The key of the cache covers
+all inputs of a build, so another version or flag never finds an old file. Files appear there only when complete.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .download import Downloads
 from .errors import LocalkubeError
-from .processes import SEARCH_PATH, last_words
+from .processes import SEARCH_PATH, end_of_log
 from .progress import Progress
 
 _HERE = Path(__file__).resolve().parent
@@ -31,15 +31,15 @@ ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), p
 
 @dataclass(frozen=True)
 class Binary:
-    """One program: its Go package (None: C), and the folder of the go.mod that pins it."""
+    """A program. `package` is its Go package (None: a C program); `module` is the folder of the go.mod that pins it."""
 
     name: str
     package: str | None
     module: Path = _HERE
     released: bool = False
-    """The Kubernetes project publishes it."""
+    """The Kubernetes project publishes the program."""
     test: bool = False
-    """The package's tests are the program (`go test -c`)."""
+    """The program consists of the package's tests (`go test -c`)."""
 
 
 def _kubernetes(name: str) -> Binary:
@@ -66,19 +66,19 @@ _BINARIES = {
     )
 }
 
-# Where Go's own archive is unpacked, which many forget to put into PATH.
+# The official archive of Go is unpacked to /usr/local/go, which is often missing in PATH.
 _GO_SEARCH_PATH = f"{SEARCH_PATH}:/usr/local/go/bin"
 _C_FLAGS = ("-Os", "-static", "-s")
 
 
 def cache_directory() -> Path:
-    """Where the user's binaries and images are kept."""
+    """The user's cache of binaries and images."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "vk-provider"
 
 
 def ensure(names: Iterable[str], progress: Progress) -> dict[str, Path]:
-    """The path of every program asked for, built if need be. Raises LocalkubeError with what is missing."""
+    """The paths of these programs; builds missing ones. Raises LocalkubeError if a tool for the build is missing."""
     wanted = [_BINARIES[name] for name in names]
     found = {binary.name: path for binary in wanted if (path := _given(binary.name) or _cached(binary))}
     missing = [binary for binary in wanted if binary.name not in found]
@@ -88,18 +88,18 @@ def ensure(names: Iterable[str], progress: Progress) -> dict[str, Path]:
         downloads = Downloads(kubernetes_version(), ARCHITECTURE, progress)
         for number, binary in enumerate(missing, start=1):
             target = _cache_path(binary)
-            if not target.exists():  # another process may have built it while this one waited
+            if not target.exists():  # another process may have built it while this one waited for the lock
                 label = f"{binary.name} ({number} of {len(missing)})"
                 with _temporary(target) as temporary:
                     if not (binary.released and downloads.fetch(binary.name, label, temporary)):
                         _build(binary, label, temporary, progress)
             found[binary.name] = target
-        progress.done("binaries", f"{len(missing)} made, kept in {cache_directory() / 'bin'}")
+        progress.done("binaries", f"{len(missing)} stored in {cache_directory() / 'bin'}")
     return found
 
 
 def kubernetes_version() -> str:
-    """As go.mod pins it, for example v1.37.2."""
+    """The version that go.mod pins, for example v1.37.2."""
     match = re.search(r"^\s*k8s\.io/kubernetes (v\S+)", (_HERE / "go.mod").read_text(), re.MULTILINE)
     if match is None:
         raise LocalkubeError(f"{_HERE / 'go.mod'} does not require k8s.io/kubernetes; restore it from git")
@@ -129,7 +129,7 @@ def _cache_path(binary: Binary) -> Path:
 
 
 def _go_flags() -> list[str]:
-    """Without the version in them, the components call themselves v0.0.0 and refuse one another."""
+    """Compiles the version in: without it, the components report v0.0.0 and reject one another."""
     version = kubernetes_version()
     major, minor, _ = version.removeprefix("v").split(".", 2)
     fields = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
@@ -152,7 +152,7 @@ def _build(binary: Binary, label: str, target: Path, progress: Progress) -> None
 
 
 def _make(command: list[str], binary: Binary, progress: Progress, label: str) -> None:
-    """Runs a compiler, showing the time spent now and then."""
+    """Runs a compiler, and shows the elapsed time every 10 s."""
     log = _cache_path(binary).parent / f"{binary.name}.log"
     begin = time.monotonic()
     with log.open("wb") as output:
@@ -168,7 +168,7 @@ def _make(command: list[str], binary: Binary, progress: Progress, label: str) ->
                 process.kill()
                 raise
     if process.returncode:
-        raise LocalkubeError(f"building {binary.name} failed; {log} ends with:\n{last_words(log)}")
+        raise LocalkubeError(f"building {binary.name} failed; the end of {log}:\n{end_of_log(log)}")
     log.unlink()
 
 
@@ -182,7 +182,7 @@ def _popen(command: list[str], directory: Path, output: int) -> subprocess.Popen
 
 def _missing_compiler(program: str) -> str:
     if program == "go":
-        remedy = f"install Go {_go_version()} or newer, or set LOCALKUBE_BIN to a directory that has the binaries"
+        remedy = f"install Go {_go_version()} or newer, or set LOCALKUBE_BIN to a directory with the binaries"
         return f"the Go toolchain (program go) is missing; {remedy}"
     return f"the program {program} is missing; install it with: hack/setup --system"
 
@@ -205,7 +205,7 @@ def _go_output(directory: Path, *arguments: str) -> str:
 
 @contextlib.contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    """A name beside the target that becomes the target only when the block succeeds."""
+    """A file in the same folder that replaces the target when the block succeeds, and is removed otherwise."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -218,19 +218,19 @@ def _temporary(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _cache_lock(progress: Progress) -> Iterator[None]:
-    """One process builds, the others wait and then find the result."""
+    """Only one process builds. The others wait, and then find the result."""
     directory = cache_directory()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         handle = (directory / ".lock").open("w")
     except OSError as error:
         raise LocalkubeError(
-            f"cache {directory}: {error.strerror}; make it writable, or set XDG_CACHE_HOME to a place that is"
+            f"cache {directory}: {error.strerror}; make it writable, or set XDG_CACHE_HOME to a writable directory"
         ) from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress.step("binaries", "waiting for another localkube to build them")
+            progress.step("binaries", "waiting for another localkube process that builds them")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""The control group that the pods of a real node live under, on machines with cgroup v1, v2 or both mounted."""
+"""The parent control group of a real node's pods, on machines that mount cgroup v1, v2 or both."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _V2_CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids", "hugetlb")
 
 
 def create(name: str) -> None:
-    """Makes the group in every hierarchy: the kubelet asks for its root to exist in each of them."""
+    """Creates the group in every hierarchy: the kubelet requires its root group in each of them."""
     v1 = _mounts("cgroup")
     for hierarchy in v1:
         group = hierarchy / name
         group.mkdir(exist_ok=True)
         for setting in ("cpuset.cpus", "cpuset.mems"):
-            if (group / setting).exists():  # a new cpuset is empty, and nothing can run in it
+            if (group / setting).exists():  # a new cpuset is empty, and no process can run in it
                 (group / setting).write_text((hierarchy / setting).read_text())
     if not v1:
         for hierarchy in _mounts("cgroup2"):
@@ -28,7 +28,7 @@ def create(name: str) -> None:
 
 
 def remove(prefix: str) -> None:
-    """Removes the groups whose names begin so, with all below; their processes must have been killed."""
+    """Removes all groups with this name prefix, and their subgroups. Kill their processes first."""
     end = time.monotonic() + 15
     while left := [
         group for mount in _mounts("cgroup", "cgroup2") for group in mount.glob(f"{prefix}*") if group.is_dir()
@@ -38,12 +38,12 @@ def remove(prefix: str) -> None:
                 _remove_empty(directory)
             _remove_empty(group)
         if time.monotonic() > end:
-            raise LocalkubeError(f"control group {left[0]} is still in use; see the processes in its file cgroup.procs")
+            raise LocalkubeError(f"control group {left[0]} is still in use; its file cgroup.procs lists the processes")
         time.sleep(0.02)
 
 
 def _remove_empty(directory: Path) -> None:
-    with contextlib.suppress(OSError):  # busy until the last process has been reaped: the caller tries again
+    with contextlib.suppress(OSError):  # busy until the last process has been reaped: the caller retries
         directory.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""The command line: `hack/localkube/localkube --help`. No logic of its own but how things are shown."""
+"""The command line: `hack/localkube/localkube --help`. It only parses arguments and formats output."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON 
 def cli() -> None:
     """Real Kubernetes clusters on this machine, without Docker.
 
-    State is kept in .localkube of this checkout; the environment variable LOCALKUBE_STATE names another directory.
+    State is in .localkube of this checkout, or in the directory that the environment variable LOCALKUBE_STATE names.
     """
 
 
 @cli.command()
 @click.argument("specs", nargs=-1, required=True, metavar="NAME[:KIND]...")
-@click.option("--audit", is_flag=True, help="Let the API servers write audit logs.")
+@click.option("--audit", is_flag=True, help="Make the API servers write audit logs.")
 @_json_option
 def up(specs: tuple[str, ...], audit: bool, as_json: bool) -> None:
-    """Start clusters side by side, and wait until they can be used.
+    """Start clusters in parallel, and wait until they are usable.
 
     \b
     NAME                      a control plane without nodes
     NAME:real[=NODES]         containerd and kubelets: containers run (needs root)
     NAME:fake[=NODES][,cpu=32][,memory=128Gi][,pods=250]
-                              nodes that kwok plays, of this size each
-    NAME:KIND,metrics         and metrics-server, for `kubectl top` (KIND may be none)
+                              nodes that kwok simulates, each of this size
+    NAME:KIND,metrics         with metrics-server, for `kubectl top` (KIND may be none)
 
-    What is up already stays as it is; what is half up is completed.
+    Running clusters stay as they are; partly started clusters are completed.
     """
     with on_stderr() as progress:
         made = clusters.up(specs, audit=audit, progress=progress)
@@ -56,7 +56,7 @@ def up(specs: tuple[str, ...], audit: bool, as_json: bool) -> None:
 
 @cli.command()
 def fetch() -> None:
-    """Download or build all that clusters need, without starting one; `up` does so by itself."""
+    """Download or build what clusters need; start none. `up` does this too."""
     with on_stderr() as progress:
         clusters.fetch(progress)
 
@@ -64,18 +64,20 @@ def fetch() -> None:
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def down(names: tuple[str, ...]) -> None:
-    """Remove clusters and everything of theirs: those named, or all."""
+    """Remove clusters and their data. Without NAME, all clusters are removed."""
     with on_stderr() as progress:
-        gone = clusters.down(names, progress=progress)
-    for name in names or ([] if gone else ["(no cluster)"]):
-        if name not in gone:
-            click.echo(f"{name}: nothing of it is up", err=True)
+        removed = clusters.down(names, progress=progress)
+    if not names and not removed:
+        click.echo("there is no cluster to remove", err=True)
+    for name in names:
+        if name not in removed:
+            click.echo(f"{name}: there is no such cluster", err=True)
 
 
 @cli.command()
 @_json_option
 def status(as_json: bool) -> None:
-    """Show the clusters and which of their services run."""
+    """Show the clusters, and which of their services run."""
     found = clusters.status()
     if as_json:
         click.echo(json.dumps({one.info.name: _plain(one) for one in found}, indent=1))
@@ -98,14 +100,14 @@ def kubeconfig(name: str) -> None:
 @cli.command()
 @click.argument("name")
 def cut(name: str) -> None:
-    """Cut a cluster's network link: packets vanish without an answer."""
+    """Cut the network link of a cluster. All packets to and from it are dropped silently."""
     clusters.cut(name)
 
 
 @cli.command()
 @click.argument("name")
 def heal(name: str) -> None:
-    """Put a cut link together again."""
+    """Restore a link that was cut."""
     clusters.heal(name)
 
 
@@ -113,7 +115,7 @@ def heal(name: str) -> None:
 @click.argument("name")
 @click.argument("to")
 def route(name: str, to: str) -> None:
-    """Let a cluster reach the pods of the cluster TO by their addresses."""
+    """Make the pods of TO reachable from NAME by their addresses."""
     clusters.route(name, to)
 
 
@@ -121,7 +123,7 @@ def route(name: str, to: str) -> None:
 @click.argument("name")
 @click.argument("service")
 def stop(name: str, service: str) -> None:
-    """Kill one SERVICE of a cluster (SIGKILL): etcd, apiserver, scheduler, kubelet ..."""
+    """Kill a service of a cluster (SIGKILL). SERVICE is etcd, apiserver, scheduler, kubelet ..."""
     clusters.stop(name, service)
 
 
@@ -129,12 +131,12 @@ def stop(name: str, service: str) -> None:
 @click.argument("name")
 @click.argument("service")
 def start(name: str, service: str) -> None:
-    """Start a killed SERVICE again, with the same arguments."""
+    """Start a killed service again, with the same arguments."""
     clusters.start(name, service)
 
 
 def main() -> None:
-    """Runs the command; what the user can put right is one line and status 1."""
+    """Runs the command. Prints a LocalkubeError as one line, and exits with status 1."""
     try:
         cli.main(standalone_mode=False)
     except click.Abort:
@@ -150,18 +152,18 @@ def main() -> None:
 
 
 def _interrupted() -> None:
-    """Leaves at once: threads that wait for clusters have nothing to clean up that `down` would not find."""
-    click.echo("localkube: interrupted; finish with the same command again, or: localkube down", err=True)
+    """Exits at once, without waiting for threads that start clusters: `down` finds all that they leave behind."""
+    click.echo("localkube: interrupted; to finish, run the same command again; to clean up: localkube down", err=True)
     sys.stderr.flush()
     os._exit(130)
 
 
 def _plain(value: Any) -> Any:
-    """A dataclass as what JSON knows."""
+    """A dataclass as JSON types: dicts, lists, strings and numbers."""
     return json.loads(json.dumps(dataclasses.asdict(value), default=str))
 
 
 def _print(table: Table) -> None:
-    """In full where nobody looks at the width of the screen."""
+    """Limits the width only on a terminal, so that pipes get complete lines."""
     console = Console() if sys.stdout.isatty() else Console(width=240)
     console.print(table)

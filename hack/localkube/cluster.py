@@ -1,7 +1,7 @@
-"""One cluster from nothing to ready, and back to nothing.
+"""Starts and destroys one cluster.
 
-Coming up is a list of steps that each do only what is missing, so the same list completes a cluster of which a
-service was stopped. A cluster that never was complete is not completed but made again: nobody has data in it.
+Each step of a start does only what is missing, so the same steps complete a cluster with stopped services. A cluster
+that was never complete is created again instead: it holds no data of a user.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _COREDNS = Path(__file__).resolve().parent / "manifests" / "coredns.yaml"
 
 
 class Cluster:
-    """A cluster that has a record; whether anything of it runs is found out by looking."""
+    """A cluster that has a record. What runs of it is looked up each time."""
 
     def __init__(self, state: State, record: Record) -> None:
         self._state, self._record = state, record
@@ -40,7 +40,7 @@ class Cluster:
         return f"https://{self._record.address}:{self._record.ports.apiserver}"
 
     def is_healthy(self) -> bool:
-        """Everything that was started runs, the API server is ready and so are the nodes."""
+        """All started services run, and the API server and the nodes are ready."""
         record = self._record
         if not record.complete or not self._network.is_attached(record) or self._network.is_cut(record):
             return False
@@ -50,13 +50,13 @@ class Cluster:
         return api.is_ready(timeout=2) and (record.spec.nodes == 0 or _try(lambda: self._nodes_ready(api)))
 
     def can_be_completed(self) -> bool:
-        """An `up` once finished, and the network that its certificates are for is still there."""
+        """Whether an `up` finished once, and the network that the certificates name still exists."""
         return self._record.complete and self._network.is_attached(self._record)
 
     def bring_up(self, archive: Path | None, step: Callable[[str], None]) -> None:
-        """Starts what is missing and waits until the cluster can be used. `archive` has the images for real nodes."""
+        """Starts what is missing, and waits until the cluster is usable. `archive` holds the images of real nodes."""
         record, services, binaries = self._record, self.services, self._state.root / "bin"
-        step("making its network and certificates")
+        step("creating the network and certificates")
         self._network.attach(record)
         if not self._directory.kubeconfig.exists():
             pki.create(record, self._directory, self.server)
@@ -65,7 +65,7 @@ class Cluster:
         with ThreadPoolExecutor(max_workers=len(nodes) + 1) as pool:
             if nodes:
                 start_registry(services, record, _given(archive))
-            # First, because importing images takes longest and waits for nobody.
+            # First, because the import of images takes longest and depends on nothing else.
             runtimes = [pool.submit(node.start_runtime, _given(archive), step) for node in nodes]
             controlplane.start_storage_and_api(services, record, self._directory, binaries)
             step("starting etcd and the API server")
@@ -96,13 +96,13 @@ class Cluster:
         if self._record.spec.nodes:
             step(f"waiting for {self._record.spec.nodes} nodes")
             agent = "kubelet" if self._record.spec.kind is Kind.REAL else "kwok"
-            services.wait(agent, "its nodes are Ready", lambda: _try(lambda: self._nodes_ready(api)), seconds=180)
+            services.wait(agent, "Ready nodes", lambda: _try(lambda: self._nodes_ready(api)), seconds=180)
         if self._record.spec.kind is Kind.REAL:
             step("waiting for DNS")
-            services.wait("kubelet", "CoreDNS is available", lambda: _try(lambda: _dns_available(api)), seconds=120)
+            services.wait("kubelet", "CoreDNS", lambda: _try(lambda: _dns_available(api)), seconds=120)
         step("waiting for the default service account")
         account = "/api/v1/namespaces/default/serviceaccounts/default"
-        services.wait("controller-manager", "the default service account exists", lambda: api.has(account))
+        services.wait("controller-manager", "the default service account", lambda: api.has(account))
 
     def _nodes_ready(self, api: Api) -> bool:
         return api.ready_nodes() >= self._record.spec.nodes
@@ -117,7 +117,9 @@ class Cluster:
 
 
 def destroy(state: State, name: str) -> None:
-    """Removes every trace of a cluster, also without a record. The record goes last, so that a crash is resumable."""
+    """Removes all that belongs to a cluster, even without a record. The record is deleted last: after a crash, calling
+    this again completes the removal.
+    """
     processes.kill(lambda: processes.find(state.ident, name))
     cgroups.remove(cgroup_prefix(state, name))
     directory = state.directory(name)
@@ -141,7 +143,7 @@ def _dns_available(api: Api) -> bool:
 
 
 def _try(check: Callable[[], object]) -> bool:
-    """Whether the check holds; an API server that does not answer means not yet."""
+    """Whether the check holds. An API error counts as not yet."""
     try:
         return bool(check())
     except ApiError:

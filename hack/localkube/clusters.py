@@ -1,7 +1,7 @@
-"""The operations on clusters, as functions: what the command line, the tests, the demo and the bench call.
+"""The operations on clusters, as functions for the command line, the tests, the demo and the bench.
 
 Each takes `root`, the state directory; None means LOCALKUBE_STATE or `.localkube` of this checkout. All raise
-LocalkubeError for what the user can put right.
+LocalkubeError for what the user can correct.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ _SUITE = ("e2e.test", "ginkgo")
 
 @dataclass(frozen=True)
 class ClusterInfo:
-    """What one needs to use a cluster that is up."""
+    """How to use a cluster that is up."""
 
     name: str
     kind: Kind
     nodes: int
     address: str
-    """Of the API server and, with real nodes, of the first one."""
+    """Of the API server and of the first real node, if there is one."""
     server: str
     """The API server's URL, valid on this host and in the pods of every cluster of the same state directory."""
     kubeconfig: Path
     host_address: str
-    """Under which the cluster reaches programs on this host."""
+    """The address by which the cluster reaches programs on this host."""
     pod_cidr: str
     service_cidr: str
     directory: Path
     isolated: bool
-    """It has a network of its own that can be cut; otherwise it shares the host's loopback."""
+    """The cluster has its own network, which can be cut; otherwise it shares the loopback interface of the host."""
     audit_log: Path | None
-    """One JSON object per line, one line per finished request; None without `audit`."""
+    """One JSON object per line and finished request; None without `audit`."""
 
 
 @dataclass(frozen=True)
 class ClusterStatus:
-    """What runs of a cluster at this moment."""
+    """Which services of a cluster run at this moment."""
 
     info: ClusterInfo
     services: dict[str, bool]
     cut: bool
     complete: bool
-    """False while an `up` is under way, and after one that failed."""
+    """False during the first `up`, and after it failed."""
 
 
 def up(
@@ -75,16 +75,16 @@ def up(
     progress: Progress | None = None,
     root: Path | None = None,
 ) -> dict[str, ClusterInfo]:
-    """Returns when every cluster named can be used: API server ready, nodes Ready, DNS up where nodes are real.
+    """Starts clusters; returns when all are usable: API server ready, nodes Ready, and DNS up if nodes are real.
 
-    A healthy cluster is left alone, a complete one gets its missing services back (and its link healed), a half-made
-    one is made again. Another shape for a name that is up is an error, raised before anything is touched.
+    A healthy cluster stays as it is. A complete one gets its missing services and its link back. A partly created one
+    is created again. A different shape for a cluster that is up is an error, raised before anything changes.
     """
     wanted, shown, state = parse_specs(specs), progress or Silent(), State(root)
     if not wanted:
-        raise LocalkubeError("no cluster is named; for example: localkube up parent alpha:real beta:fake=10")
+        raise LocalkubeError("name at least one cluster, for example: localkube up parent alpha:real beta:fake=10")
     _check_host(wanted)
-    with state.locked(lambda: shown.step("localkube", f"waiting for another localkube to leave {state.root}")):
+    with state.locked(lambda: shown.step("localkube", f"waiting for another localkube process that uses {state.root}")):
         known = state.records()
         for spec in wanted:
             if spec.name in known:
@@ -100,9 +100,9 @@ def up(
 
 
 def fetch(progress: Progress | None = None) -> None:
-    """Gets everything that any cluster may need into the cache: programs, and where this is root, images.
+    """Fills the cache with all that any cluster may need: programs and, for root, images.
 
-    `up` does this by itself; whoever has a deadline, as tests have, does it before.
+    `up` does this too. Callers with a deadline, such as tests, call this first.
     """
     shown = progress or Silent()
     kinds = [Kind.FAKE, Kind.REAL] if os.geteuid() == 0 else [Kind.FAKE]
@@ -114,11 +114,11 @@ def fetch(progress: Progress | None = None) -> None:
 
 
 def down(names: Iterable[str] = (), *, root: Path | None = None, progress: Progress | None = None) -> list[str]:
-    """Removes the clusters named, or all; returns the names of those that there was something of."""
+    """Removes these clusters, or all; returns the names of the clusters that existed, even in part."""
     shown, state, chosen = progress or Silent(), State(root), list(names)
     if not state.root.exists() and not processes.find(state.ident):
         return []
-    with state.locked(lambda: shown.step("localkube", f"waiting for another localkube to leave {state.root}")):
+    with state.locked(lambda: shown.step("localkube", f"waiting for another localkube process that uses {state.root}")):
         records = state.records()
         present = {*records, *(process.cluster for process in processes.find(state.ident))} - {""}
         doomed = sorted(present if not chosen else present & set(chosen))
@@ -136,7 +136,7 @@ def down(names: Iterable[str] = (), *, root: Path | None = None, progress: Progr
 
 
 def status(*, root: Path | None = None) -> list[ClusterStatus]:
-    """Every cluster of the state directory, in the order in which they were first started."""
+    """The clusters of the state directory, in the order of their first start."""
     state = State(root)
     found = []
     for record in state.records().values():
@@ -154,45 +154,45 @@ def info(name: str, *, root: Path | None = None) -> ClusterInfo:
 
 
 def cut(name: str, *, root: Path | None = None) -> None:
-    """From now on every packet between this cluster and the others, or the host, vanishes. Repeating it is harmless."""
+    """Drops all packets between this cluster and the others or the host, until `heal`. Idempotent."""
     _set_cut(name, True, root)
 
 
 def heal(name: str, *, root: Path | None = None) -> None:
-    """Undoes `cut`; connections that survived go on."""
+    """Undoes `cut`. Connections that have not timed out continue."""
     _set_cut(name, False, root)
 
 
 def route(name: str, to: str, *, root: Path | None = None) -> None:
-    """Lets one cluster reach the pods of another, as in a flat network; one way only, and idempotent."""
+    """Makes the pods of cluster `to` reachable from cluster `name`, as in a flat network. One way only; idempotent."""
     state = State(root)
     record = state.record(name)
     network_of(state, record).route(record, state.record(to))
 
 
 def stop(name: str, service: str, *, root: Path | None = None) -> None:
-    """SIGKILLs one service of a cluster and returns when it is gone. Repeating it is harmless."""
+    """Kills a service of a cluster (SIGKILL), and returns when it has ended. Idempotent."""
     state = State(root)
     Services(state, state.record(name)).stop(service)
 
 
 def start(name: str, service: str, *, root: Path | None = None) -> None:
-    """Starts a stopped service with the arguments it had, without waiting for it. Repeating it is harmless."""
+    """Starts a stopped service with the same arguments. Does not wait until it is ready. Idempotent."""
     state = State(root)
     services = Services(state, state.record(name))
     services.start(services.load(service))
 
 
 def suite(progress: Progress | None = None) -> dict[str, Path]:
-    """The tests of Kubernetes itself, and the runner that spreads them over processes: `e2e.test` and `ginkgo`."""
+    """The programs `e2e.test`, which holds the tests of Kubernetes, and `ginkgo`, which runs them in parallel."""
     return binaries.ensure(_SUITE, progress or Silent())
 
 
 def program(name: str, *, root: Path | None = None) -> Path:
-    """The path of a program that the clusters use, `kubectl` above all. Raises before the first `up`."""
+    """The path of a program of the clusters, such as `kubectl`. Raises LocalkubeError before the first `up`."""
     path = State(root).root / "bin" / name
     if not path.exists():
-        raise LocalkubeError(f"{path} is not there yet; it comes with the first: localkube up")
+        raise LocalkubeError(f"{path} does not exist; the first `localkube up` creates it")
     return path
 
 
@@ -222,13 +222,13 @@ def _info(state: State, record: Record) -> ClusterInfo:
 
 def _check_host(wanted: list[ClusterSpec]) -> None:
     if os.uname().sysname != "Linux":
-        raise LocalkubeError("clusters need Linux: namespaces and containers are the kernel's")
+        raise LocalkubeError("clusters require Linux: they use namespaces and containers of its kernel")
     real = [spec.name for spec in wanted if spec.kind is Kind.REAL]
     if real and os.geteuid() != 0:
         raise LocalkubeError(f"cluster {real[0]}: real nodes need root; run this as root, or use {real[0]}:fake")
     measured = [spec.name for spec in wanted if spec.metrics]
     if measured and os.geteuid() != 0:
-        raise LocalkubeError(f"cluster {measured[0]}: metrics need a network of its own; run this as root")
+        raise LocalkubeError(f"cluster {measured[0]}: metrics-server needs a network namespace; run this as root")
     needed = ["setsid", "ip"]
     if os.geteuid() == 0:
         needed += ["nft", "nsenter", "unshare"]
@@ -248,11 +248,11 @@ def _check_shape(record: Record, spec: ClusterSpec, audit: bool) -> None:
         has = "with" if record.audit else "without"
         raise LocalkubeError(f"cluster {name} is up {has} --audit; to change it: localkube down {name}")
     if record.isolated and os.geteuid() != 0:
-        raise LocalkubeError(f"cluster {name} was started by root; run this as root, or take it down as root")
+        raise LocalkubeError(f"cluster {name} was started by root; run this as root, or remove it as root")
 
 
 def _provide_programs(state: State, wanted: list[ClusterSpec], progress: Progress) -> Path | None:
-    """Links what the clusters run into the state directory, and makes the images if a node is real."""
+    """Links the programs of the clusters into the state directory; builds the images if any node is real."""
     names = dict.fromkeys([*_CONTROL_PLANE, *(name for spec in wanted for name in _PER_KIND[spec.kind])])
     if any(spec.metrics for spec in wanted):
         names[_METRICS] = None
@@ -270,11 +270,11 @@ def _provide_programs(state: State, wanted: list[ClusterSpec], progress: Progres
 
 
 def _prepare(state: State, spec: ClusterSpec, audit: bool, progress: Progress) -> Cluster:
-    """The cluster as it is recorded, or a new record with nothing left behind it."""
+    """The recorded cluster if it can be completed; otherwise a new record, after all remains have been removed."""
     old = state.records().get(spec.name)
     if old is not None and Cluster(state, old).can_be_completed():
         return Cluster(state, old)
-    progress.step(spec.name, "starting" if old is None else "removing what a crash left")
+    progress.step(spec.name, "starting" if old is None else "removing what an interrupted start left behind")
     destroy(state, spec.name)
     taken = {record.index for record in state.records().values()}
     index = next(number for number in range(len(taken) + 1) if number not in taken)

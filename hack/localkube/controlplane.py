@@ -11,32 +11,32 @@ from .services import Service, Services
 from .spec import ClusterSpec, Kind
 from .state import ClusterDirectory, Record, write_atomically
 
-# Everything but the announcement that a request has begun: one line per request, which is what the bench counts.
+# All stages but RequestReceived: the log has one line per request, which is what the bench counts.
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [{"level": "Metadata"}],
 }
-# One replica each: an election would only delay the start. The client's own limits would be the first bottleneck.
+# With one replica each, a leader election only delays the start. The default client limits would be the bottleneck.
 _CONTROLLER_FLAGS = ("--leader-elect=false", "--bind-address=127.0.0.1", "--kube-api-qps=1000", "--kube-api-burst=2000")
 _SMALLEST_NODE_MASK = 30
 _SYSTEM_NAMESPACE = "/api/v1/namespaces/kube-system"
 
 
 def start_storage_and_api(services: Services, record: Record, directory: ClusterDirectory, binaries: Path) -> None:
-    """Starts etcd and the API server without waiting: the API server itself waits for etcd."""
+    """Starts etcd and the API server. Does not wait: the API server waits for etcd."""
     services.start(_etcd(record, directory, binaries))
     services.start(_apiserver(record, directory, binaries))
 
 
 def wait_for_api(services: Services, api: Api) -> None:
-    """Ready, and with the namespace that the first objects go to."""
-    services.wait("apiserver", "the API server is ready", lambda: api.is_ready() and api.has(_SYSTEM_NAMESPACE))
+    """Waits until the API server is ready and has the namespace of the first objects."""
+    services.wait("apiserver", "the API server", lambda: api.is_ready() and api.has(_SYSTEM_NAMESPACE))
 
 
 def start_controllers(services: Services, record: Record, directory: ClusterDirectory, binaries: Path) -> None:
-    """Starts the controllers; they exit where no API server answers, so wait for that first."""
+    """Starts the controllers. Call `wait_for_api` first: they exit if no API server answers."""
     services.start(_controller_manager(record, directory, binaries))
     services.start(_scheduler(record, directory, binaries))
 
@@ -90,15 +90,15 @@ def _apiserver(record: Record, directory: ClusterDirectory, binaries: Path) -> S
         f"--proxy-client-key-file={pki}/front-proxy.key",
     ]
     if record.spec.metrics:
-        # There need not be a kube-proxy that knows the Service's address.
+        # The control plane may have no kube-proxy that routes the Service's address.
         flags.append("--enable-aggregator-routing")
     if not record.isolated:
-        # The endpoint of the Service "kubernetes" must not be a loopback address; without nodes nobody misses it.
+        # The endpoint of the Service "kubernetes" must not be a loopback address. Without nodes, no pod needs it.
         flags += ["--endpoint-reconciler-type=none", "--bind-address=127.0.0.1"]
     if record.audit:
         policy = directory.path / "audit-policy.json"
         write_atomically(policy, json.dumps(_AUDIT_POLICY))
-        # No rotation (the size is in MiB): whoever counts requests wants one file.
+        # No rotation (the size is in MiB): programs that count requests read one file.
         flags += [
             f"--audit-policy-file={policy}",
             f"--audit-log-path={directory.audit_log}",
@@ -148,9 +148,9 @@ def _scheduler(record: Record, directory: ClusterDirectory, binaries: Path) -> S
 
 
 def node_mask(spec: ClusterSpec, pod_cidr: str) -> int:
-    """The length of a node's pod prefix: a /24, or as much less as so many fake nodes need to get one each.
+    """The prefix length of a node's pod range: /24, or longer if there are too many fake nodes for that.
 
-    A quarter of the prefixes stays free for virtual nodes.
+    A quarter of the ranges stays free for virtual nodes.
     """
     mask = 24
     if spec.kind is Kind.FAKE:

@@ -1,4 +1,4 @@
-"""The official release binaries, from where the Kubernetes project publishes them or a mirror of that."""
+"""Downloads the official release binaries, from the Kubernetes project or from a mirror."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEFAULT_BASE = "https://dl.k8s.io"
 
 
 class Downloads:
-    """Fetches until the first failure: a place that cannot be reached once is not asked again."""
+    """Downloads until the first failure: after one failed download, every further one fails at once."""
 
     def __init__(self, version: str, architecture: str, progress: Progress) -> None:
         base = (os.environ.get("LOCALKUBE_DOWNLOAD_URL") or _DEFAULT_BASE).rstrip("/")
@@ -25,7 +25,7 @@ class Downloads:
         self._reachable = True
 
     def fetch(self, name: str, label: str, target: Path) -> bool:
-        """Writes the program to `target` and says True if it arrived with the published checksum."""
+        """Writes the program to `target`. Returns whether that succeeded and the published checksum matches."""
         if not self._reachable:
             return False
         url = f"{self._folder}/{name}"

@@ -1,4 +1,4 @@
-"""Fake nodes: objects that kwok keeps Ready, of any number and size, for scale without containers."""
+"""Fake nodes: Node objects that kwok keeps Ready, in any number and size, for scale without containers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .services import Service, Services
 from .state import ClusterDirectory, Record
 
 _STAGES = Path(__file__).resolve().parent / "manifests" / "kwok-stages.yaml"
-# kwok minds the nodes with this annotation and no others: a virtual node may join the same cluster.
+# kwok manages only nodes with this annotation: a virtual node may join the same cluster.
 _ANNOTATION = ("kwok.x-k8s.io/node", "fake")
 
 
 def start(services: Services, record: Record, directory: ClusterDirectory, binaries: Path) -> None:
-    """Starts kwok. Its pod addresses come from the cluster's whole range: a /24 would end, silently, after 256 pods."""
+    """Starts kwok. Pod addresses come from the whole range of the cluster: a /24 would run out silently at 256 pods."""
     services.start(
         Service(
             "kwok",

@@ -1,6 +1,6 @@
-"""The images that real nodes have from the start, made of programs of this machine: nothing is ever pulled.
+"""Builds the images of real nodes from programs of this machine: nodes pull no images from the network.
 
-Size matters: importing them is the longest step of a node's start.
+Keep them small: their import is the longest step of a node's start.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _BUSYBOX_TAGS = [
     *(f"docker.io/library/busybox:{version}" for version in ("latest", "1.36", "1.37")),
     *(f"{_E2E}/busybox:{version}" for version in ("1.36.1-1", "1.37.0-2")),
 ]
-# What the tests of Kubernetes use glibc-dns-testing for is in agnhost too: a shell, dig and getent.
+# agnhost here also has what the tests of Kubernetes use glibc-dns-testing for: a shell, dig and getent.
 _AGNHOST_TAGS = [f"{_E2E}/{name}" for name in ("agnhost:2.66.1", "agnhost:2.55", "glibc-dns-testing:2.1.1")]
-# Stand-ins, each a few bytes on top of the above, for what else those tests run.
+# Stand-ins for other images of those tests; each adds a few bytes to the images above.
 _NGINX_TAGS = [f"{_E2E}/nginx:{version}" for version in ("1.27.0-2", "1.28.0-2")]
 _NAUTILUS_TAGS = [f"{_E2E}/nautilus:1.8"]
 _NONEWPRIVS_TAGS = [f"{_E2E}/nonewprivs:1.4"]
 
 _TOOLS = {"curl": "usr/bin/curl", "dig": "usr/bin/dig", "getent": "usr/bin/getent", "nc": "bin/nc"}
 BINARIES = ("pause", "coredns", "agnhost")
-# The C library loads these by name when a program resolves a host name: ldd does not list them.
+# The C library loads these by name when a program resolves a host name, so ldd does not list them.
 _RESOLVER_LIBRARIES = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
 _ENVIRONMENT = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
 _PASSWD = (
@@ -47,13 +47,13 @@ _NSSWITCH = b"passwd: files\ngroup: files\nhosts: files dns\n"
 
 
 def ensure(binaries: dict[str, Path], progress: Progress) -> Path:
-    """The archive of all images, made again only when a program that goes into it has changed."""
+    """The archive of all images. It is built again only when one of its programs has changed."""
     programs = _programs()
     inputs = [*(binaries[name] for name in BINARIES), *programs.values(), Path(__file__), Path(archive.__file__)]
     key = hashlib.sha256(json.dumps([_fingerprint(path) for path in inputs]).encode()).hexdigest()[:16]
     target = cache_directory() / "images" / f"{key}.tar"
     if not target.exists():
-        progress.step("images", "making pause, coredns, busybox, agnhost and what goes on top of these")
+        progress.step("images", "building pause, coredns, busybox, agnhost and the images based on them")
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             made = Path(scratch, "images.tar")
@@ -61,7 +61,7 @@ def ensure(binaries: dict[str, Path], progress: Progress) -> Path:
             os.replace(made, target)
         for old in sorted(target.parent.glob("*.tar"), key=lambda file: file.stat().st_mtime)[:-4]:
             old.unlink(missing_ok=True)
-        progress.done("images", f"{target.stat().st_size >> 20} MiB, kept in {target.parent}")
+        progress.done("images", f"{target.stat().st_size >> 20} MiB stored in {target.parent}")
     return target
 
 
@@ -77,7 +77,7 @@ def _fingerprint(path: Path) -> list[str | int]:
 def _images(binaries: dict[str, Path], programs: dict[str, Path], scratch: Path) -> list[Image]:
     base = _base_layer(programs)
     agnhost = [base, _agnhost_layer(binaries["agnhost"], programs, scratch)]
-    # A shell that keeps the rights of the file's owner, unless no_new_privs forbids it.
+    # A setuid shell: it runs with the rights of the file's owner, unless no_new_privs prevents that.
     setuid_shell = {"usr/local/bin/nnp": File(programs["bash-static"], 0o4755)}
     effective_uid = ["/usr/local/bin/nnp", "-p", "-c", "echo Effective uid: $EUID"]
     return [
@@ -104,7 +104,7 @@ def _images(binaries: dict[str, Path], programs: dict[str, Path], scratch: Path)
 
 
 def _base_layer(programs: dict[str, Path]) -> Layer:
-    """busybox with bash as /bin/sh: other shells drop environment variables whose names are no identifiers (data-1)."""
+    """busybox with bash as /bin/sh: other shells drop environment variables with names such as data-1."""
     applets = run(programs["busybox"], "--list").split()
     return {
         "bin/busybox": File(programs["busybox"]),
@@ -131,7 +131,7 @@ def _agnhost_layer(agnhost: Path, programs: dict[str, Path], scratch: Path) -> L
 
 
 def _libraries(programs: list[Path]) -> dict[str, File]:
-    """The shared libraries of some programs, at the paths where the loader looks for them."""
+    """The shared libraries of these programs, at the paths where the loader searches for them."""
     found: dict[str, File] = {}
     folders: set[Path] = set()
     for program in programs:

@@ -1,4 +1,4 @@
-"""metrics-server beside a control plane, so that `kubectl top` works also where there are no nodes to run it on."""
+"""metrics-server as a process next to the control plane, so that `kubectl top` works in clusters without nodes too."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .services import Service, Services
 from .state import ClusterDirectory, Record
 
 HOST = "metrics-server.kube-system.svc"
-"""Under which the API server knows it."""
+"""The host name by which the API server calls it."""
 
 _MANIFESTS = Path(__file__).resolve().parent / "manifests" / "metrics-server.yaml"
 _PORT = 4443
-_RESOLUTION = "10s"  # the shortest that it takes
-_TIMEOUT = "9s"  # it insists on a shorter one
+_RESOLUTION = "10s"  # the minimum that metrics-server accepts
+_TIMEOUT = "9s"  # must be shorter than the resolution
 
 
 def start(services: Services, record: Record, directory: ClusterDirectory, binaries: Path) -> None:
-    """Returns when it listens; its first figures need two rounds, and so 20 seconds."""
+    """Starts it, and returns when it listens. The first metrics need two rounds, which take 20 s."""
     pki = directory.pki
     kubeconfig = pki / "metrics-server.kubeconfig"
     services.start(
@@ -46,11 +46,11 @@ def start(services: Services, record: Record, directory: ClusterDirectory, binar
             ),
         )
     )
-    services.wait("metrics-server", "metrics-server listens", lambda: _listens(record.address))
+    services.wait("metrics-server", "metrics-server to listen", lambda: _listens(record.address))
 
 
 def register(api: Api, record: Record, directory: ClusterDirectory) -> None:
-    """Makes metrics.k8s.io an API of the cluster."""
+    """Registers metrics.k8s.io as an API of the cluster."""
     ca = base64.b64encode((directory.pki / "ca.crt").read_bytes()).decode()
     values = {"address": record.address, "port": str(_PORT), "ca": ca}
     for manifest in yaml.safe_load_all(Template(_MANIFESTS.read_text()).substitute(values)):

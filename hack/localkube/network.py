@@ -1,22 +1,22 @@
-"""How clusters are reached: a network namespace each where this is root, else ports on the loopback.
+"""The networks of clusters: for root, a network namespace each; otherwise ports on the loopback interface.
 
     host namespace        switch namespace           cluster namespace
     lkIDENT 10.x.y.1 ---- host | br0 | c1 ---------- uplink | eth0 (bridge, the cluster's address) | node2 ... nodeN
                                |     | c2 ---------- ...
 
-A namespace lives exactly as long as the process that holds it: no mounts, no names, and killing the holder takes
-the interfaces along, so nothing can be left behind. The switch has a namespace of its own so that the firewall of the
-host (Docker's, say) has no say in what clusters tell one another.
+A namespace exists exactly as long as the process that holds it, without mounts and names. Killing the holder removes
+the interfaces too, so nothing is left behind. The switch has its own namespace, so that firewall rules of the host
+(Docker's, for example) do not affect traffic between clusters.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
@@ -28,7 +28,7 @@ from .errors import LocalkubeError
 from .spec import Kind
 from .state import Ports, Record, State
 
-_SWITCH = ""  # the cluster part of the mark of the switch's holder: no cluster can be named so
+_SWITCH = ""  # the cluster in the mark of the switch's holder; no cluster can have this name
 _CUT_RULES = """
 table bridge localkube {
   set cut { type ifname; }
@@ -51,7 +51,7 @@ table ip localkube {
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cluster answers, and under which address it can reach this host."""
+    """The address and ports of a cluster, and the address by which it reaches this host."""
 
     address: str
     host_address: str
@@ -59,16 +59,16 @@ class Place:
 
 
 class Network(Protocol):
-    """What clusters need from the network; both kinds are stateless and find what exists by looking."""
+    """What clusters need from a network. Both kinds are stateless: they look up what exists."""
 
     isolated: bool
 
     def place(self, index: int) -> Place:
-        """Decides where the cluster with this index will be."""
+        """Chooses the addresses and ports of the cluster with this index."""
         ...
 
     def attach(self, record: Record) -> None:
-        """Makes the network of a cluster; what exists already is left alone, a cut link is healed."""
+        """Creates the network of a cluster. What exists stays as it is; a cut link is healed."""
         ...
 
     def enter(self, cluster: str, node: int = 1) -> list[str]:
@@ -76,38 +76,37 @@ class Network(Protocol):
         ...
 
     def set_cut(self, record: Record, cut: bool) -> None:
-        """Drops (or lets pass again) all IP traffic between a cluster and the rest, silently."""
+        """Starts or stops dropping all IP traffic between a cluster and the rest, silently."""
         ...
 
     def is_cut(self, record: Record) -> bool: ...
 
     def is_attached(self, record: Record) -> bool:
-        """Whether `attach` has run for the cluster and what it made is still there."""
+        """Whether the network that `attach` created for the cluster still exists."""
         ...
 
     def route(self, record: Record, to: Record) -> None:
-        """Lets the nodes of one cluster, or its control plane where it has none, reach the pods of another."""
+        """Makes the pods of cluster `to` reachable from the nodes of a cluster (without nodes: its control plane)."""
         ...
 
     def remove(self) -> None:
-        """Removes what the clusters shared; call it after the last cluster has gone."""
+        """Removes what the clusters share. Call it after the last cluster has been removed."""
         ...
 
 
 class LoopbackNetwork:
-    """Control planes side by side on 127.0.0.1, told apart by their ports."""
+    """Control planes on 127.0.0.1, each with its own ports."""
 
     isolated = False
 
     def place(self, index: int) -> Place:
-        with ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(5)]
-            for one in sockets:
-                one.bind(("127.0.0.1", 0))
-            return Place("127.0.0.1", "127.0.0.1", Ports(*(one.getsockname()[1] for one in sockets)))
+        free = [port for port in random.sample(_ports_of(index), 50) if _is_free(port)]
+        if len(free) < 5:
+            raise LocalkubeError("too few free ports on 127.0.0.1; remove other clusters")
+        return Place("127.0.0.1", "127.0.0.1", Ports(*free[:5]))
 
     def attach(self, record: Record) -> None:
-        """The loopback is there already."""
+        """Does nothing: the loopback interface exists."""
 
     def enter(self, cluster: str, node: int = 1) -> list[str]:
         return []
@@ -121,13 +120,13 @@ class LoopbackNetwork:
         return False
 
     def route(self, record: Record, to: Record) -> None:
-        raise LocalkubeError(f"cluster {to.spec.name} has no pods with addresses of their own; start it as root")
+        raise LocalkubeError(f"pods of cluster {to.spec.name} have no addresses that can be routed; start it as root")
 
     def is_attached(self, record: Record) -> bool:
         return True
 
     def remove(self) -> None:
-        """Nothing was made."""
+        """Does nothing: there is nothing to remove."""
 
 
 class BridgedNetwork:
@@ -150,11 +149,11 @@ class BridgedNetwork:
             return
         subnet = self._subnet()
         if subnet is None:
-            raise LocalkubeError(f"interface {self._interface} has gone; run: localkube down, then up again")
+            raise LocalkubeError(f"interface {self._interface} no longer exists; run: localkube down, then up again")
         real = _real_nodes(record)
         holder = self._hold(name, 1)
         port = f"c{record.index}"
-        if port in self._ports():  # of a namespace that the kernel is still taking apart
+        if port in self._ports():  # of a namespace that the kernel is still removing
             _ip(self._switch(), f"link delete {port}")
         _ip(
             self._switch(),
@@ -176,7 +175,7 @@ class BridgedNetwork:
         )
 
     def _configure(self, record: Record, node: int, prefix: int, real: int) -> None:
-        """Addresses, the way out, and (for real nodes) routes to the pods of the others."""
+        """Configures addresses, the default route and, for real nodes, routes to the pods of the other nodes."""
         holder = self._holder(record.spec.name, node)
         others = [other for other in range(1, real + 1) if other != node]
         _ip(
@@ -227,10 +226,10 @@ class BridgedNetwork:
 
     def remove(self) -> None:
         processes.kill(lambda: processes.find(self._ident, _SWITCH))
-        # The kernel takes a dead namespace apart a moment after its last process.
+        # The kernel removes a namespace a moment after its last process has ended.
         wait_until(
             lambda: not Path("/sys/class/net", self._interface).exists(),
-            f"interface {self._interface} does not go away; remove it: ip link delete {self._interface}",
+            f"interface {self._interface} still exists; remove it with: ip link delete {self._interface}",
         )
 
     def _switch(self) -> int:
@@ -241,7 +240,7 @@ class BridgedNetwork:
         return [link["ifname"] for link in links]
 
     def _subnet(self) -> IPv4Network | None:
-        """The subnet of this state directory's switch, read from the interface itself; None when there is no switch."""
+        """The subnet of this state directory's switch, read from the interface; None if there is no switch."""
         if not Path("/sys/class/net", self._interface).exists():
             return None
         listed = json.loads(processes.run("ip", "-j", "-4", "address", "show", "dev", self._interface))
@@ -251,7 +250,7 @@ class BridgedNetwork:
         return IPv4Network(f"{addresses[0]['local']}/{addresses[0]['prefixlen']}", strict=False)
 
     def _make_switch(self) -> IPv4Network:
-        self.remove()  # a holder without an addressed interface was left by a crash
+        self.remove()  # a crash may have left a holder without an interface that has an address
         with machine_lock():
             subnet = free_subnet(int(self._ident, 16))
             holder = self._hold(_SWITCH, 1)
@@ -273,7 +272,7 @@ class BridgedNetwork:
             lambda: any(
                 process.program != "setsid" and process.program != "unshare" for process in self._find(cluster, node)
             ),
-            f"cluster {cluster}: no network namespace; is `unshare --net true` permitted here?",
+            f"cluster {cluster}: cannot create a network namespace; does `unshare --net true` work here?",
         )
         return self._holder(cluster, node)
 
@@ -289,22 +288,40 @@ class BridgedNetwork:
 
 
 def choose_network(state: State) -> BridgedNetwork | LoopbackNetwork:
-    """Namespaces for root, the loopback for everybody else."""
+    """Namespaces for root, the loopback interface for other users."""
     return BridgedNetwork(state) if os.geteuid() == 0 else LoopbackNetwork()
 
 
 def network_of(state: State, record: Record) -> BridgedNetwork | LoopbackNetwork:
-    """The network that a cluster was made with."""
+    """The network that a cluster was created with."""
     return BridgedNetwork(state) if record.isolated else LoopbackNetwork()
 
 
 def wait_until(condition: Callable[[], bool], otherwise: str, seconds: float = 10.0) -> None:
-    """Polls a condition of the kernel's that has no notification; `otherwise` is the error after `seconds`."""
+    """Polls a condition of the kernel, which sends no notification; after `seconds`, raises `otherwise` as an error."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise LocalkubeError(otherwise)
         time.sleep(0.01)
+
+
+def _ports_of(index: int) -> range:
+    """Candidates for a cluster: not those of clusters with adjacent indexes, and none that the kernel assigns.
+
+    The kernel could assign such a port to a connection before the server of the cluster listens.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    return range(10_000, lowest if lowest > 20_000 else 65_536)[index % 16 :: 16]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as candidate:
+        try:
+            candidate.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _real_nodes(record: Record) -> int:
@@ -320,5 +337,5 @@ def _inside(holder: int) -> list[str]:
 
 
 def _ip(holder: int, *commands: str) -> None:
-    """Runs `ip` commands in the namespace of a holder, all in one process."""
+    """Runs `ip` commands in the namespace of a holder, all in one process of `ip`."""
     processes.run(*_inside(holder), "ip", "-batch", "-", stdin="\n".join(commands) + "\n")

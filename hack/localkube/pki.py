@@ -1,4 +1,4 @@
-"""The certificates and kubeconfigs of one cluster, made afresh at its first start."""
+"""The certificates and kubeconfigs of one cluster, created at its first start."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .spec import Kind
 from .state import ClusterDirectory, Record, write_atomically
 
 _VALID = datetime.timedelta(days=365)
-# The clock of a file server or a suspended machine may be behind.
+# The clock of a client may be behind.
 _BACKDATED = datetime.timedelta(minutes=5)
 
 
 class Authority:
-    """A certificate authority whose key never leaves `directory`. Keys are ECDSA: RSA would take seconds."""
+    """A certificate authority. Its key stays in `directory`. Keys are ECDSA: generating RSA keys takes seconds."""
 
     def __init__(self, directory: Path, file: str, name: str) -> None:
         self._directory = directory
@@ -50,7 +50,7 @@ class Authority:
         self._write(file, builder.sign(self._key, hashes.SHA256()), self._key)
 
     def issue(self, file: str, user: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> None:
-        """Writes FILE.crt and FILE.key, good for client and server authentication."""
+        """Writes FILE.crt and FILE.key, valid for client and server authentication."""
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         subject = x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, user)])
@@ -80,7 +80,7 @@ class Authority:
 
 
 def create(record: Record, directory: ClusterDirectory, server: str) -> None:
-    """Makes everything that the components of one cluster show one another; `server` is the API server's URL."""
+    """Creates all credentials of one cluster's components. `server` is the URL of the API server."""
     pki = directory.pki
     pki.mkdir(parents=True, exist_ok=True)
     name = record.spec.name
@@ -118,7 +118,7 @@ def create(record: Record, directory: ClusterDirectory, server: str) -> None:
 
 
 def self_signed(directory: Path, file: str, host: str) -> None:
-    """FILE.crt and FILE.key for a test server inside of an image."""
+    """Writes FILE.crt and FILE.key for a test server inside an image."""
     Authority(directory, file, host)
 
 

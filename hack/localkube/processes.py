@@ -1,9 +1,8 @@
-"""Processes that outlive the shell, found again by a mark in their environment instead of by files of pids.
+"""Processes that outlive the shell. A mark in their environment identifies them, instead of pid files.
 
-Each one is started with `LOCALKUBE_OWNER=IDENT/CLUSTER/SERVICE` and nothing else of the caller's environment but PATH
-and HOME. The kernel then tells who runs: no pid file can be stale, and what a killed `up` had just started is found
-as surely as the rest. Helpers that a daemon starts itself (containerd's shims) inherit the mark; what counts as the
-service itself is decided by the name of the executable.
+Each one starts with `LOCALKUBE_OWNER=IDENT/CLUSTER/SERVICE`, and with only PATH and HOME of the caller's environment.
+The kernel then shows what runs: no pid file can be stale, and processes that a killed `up` has just started are found
+too. Helpers of a daemon (containerd's shims) inherit the mark; the name of the executable identifies the daemon itself.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from pathlib import Path
 from .errors import LocalkubeError
 
 _MARK = "LOCALKUBE_OWNER"
-# Programs that stand before the daemon for a moment (setsid) or for its whole life (nsenter -p waits for its child).
+# Programs that start the daemon, and end at once (setsid) or with it (nsenter -p waits for its child).
 _WRAPPERS = frozenset({"setsid", "nsenter", "unshare"})
 _EXEC_RETRIES = 500
-_STAT_ENV_END = 51 - 3  # proc(5) counts from 1, and two fields are before the parenthesis
+_STAT_ENV_END = 51 - 3  # field 51 of proc(5), which counts from 1; two fields precede the parenthesis
 SEARCH_PATH = ":".join(
     dict.fromkeys([*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/sbin", "/usr/bin", "/bin"])
 )
@@ -33,16 +32,16 @@ SEARCH_PATH = ":".join(
 
 @dataclass(frozen=True)
 class Process:
-    """A running process that localkube started, or a child that inherited its mark."""
+    """A running process that localkube started, or a child that inherited the mark."""
 
     pid: int
     cluster: str
     service: str
     program: str
-    """Base name of the executable."""
+    """The base name of the executable."""
 
     def is_service(self, program: str) -> bool:
-        """Whether this is the daemon `program` or the wrapper around it, not a helper of the daemon's."""
+        """Whether this is the daemon `program` or its wrapper, not a helper of the daemon."""
         return self.program == program or self.program in _WRAPPERS
 
 
@@ -51,7 +50,7 @@ def mark(ident: str, cluster: str, service: str) -> str:
 
 
 def find(ident: str, cluster: str | None = None, service: str | None = None) -> list[Process]:
-    """The running processes of a state directory, of one cluster or one service; zombies do not count."""
+    """The running processes of a state directory, of one cluster or of one service, without zombies."""
     found = []
     prefix = f"{_MARK}={ident}/".encode()
     for entry in os.listdir("/proc"):
@@ -70,9 +69,9 @@ def find(ident: str, cluster: str | None = None, service: str | None = None) -> 
 
 
 def _environment(pid: str) -> bytes:
-    """The environment of a process; one that is just becoming another program is waited for.
+    """The environment of a process. Waits if the process is executing another program.
 
-    The kernel shows an empty environment between dropping the old program and laying out the new one.
+    During exec, the kernel shows an empty environment for a moment.
     """
     for _ in range(_EXEC_RETRIES):
         environment = Path("/proc", pid, "environ").read_bytes()
@@ -89,9 +88,9 @@ def _is_between_programs(pid: str) -> bool:
 
 
 def spawn(owner: str, argv: Sequence[str], log: Path) -> None:
-    """Starts a daemon in a session of its own, output appended to `log`.
+    """Starts a daemon in a new session; its output is appended to `log`.
 
-    `setsid --fork` makes it a child of init, so that neither a shell's end nor a library user who never waits matters.
+    `setsid --fork` makes it a child of init: it survives the end of the shell, and callers need not wait for it.
     """
     environment = {"PATH": SEARCH_PATH, "HOME": os.environ.get("HOME", "/"), _MARK: owner}
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -108,16 +107,16 @@ def spawn(owner: str, argv: Sequence[str], log: Path) -> None:
 
 
 def kill(find_them: Callable[[], list[Process]], deadline: float = 60.0) -> None:
-    """SIGKILLs what `find_them` finds until it finds nothing, so that a process that was being born is caught as well.
+    """Kills the processes that `find_them` returns (SIGKILL). Repeats until it returns none: more may be starting.
 
-    Returns when the processes have ended entirely: their ports, locks and namespaces are free. `deadline` in seconds.
+    Returns when the processes have ended completely: their ports, locks and namespaces are free. `deadline` in seconds.
     """
     end = time.monotonic() + deadline
     while processes := find_them():
         ended = [_kill(process, max(0.0, end - time.monotonic())) for process in processes]
         if not all(ended):
             stuck = ", ".join(f"{process.pid} ({process.program})" for process in processes)
-            raise LocalkubeError(f"processes {stuck} do not end after SIGKILL in {deadline:.0f} s; see /proc/PID/stack")
+            raise LocalkubeError(f"processes {stuck} still run {deadline:.0f} s after SIGKILL; see /proc/PID/stack")
 
 
 def _kill(process: Process, timeout: float) -> bool:
@@ -136,7 +135,7 @@ def _kill(process: Process, timeout: float) -> bool:
 
 
 def locate(program: str) -> str:
-    """The path of a program of the operating system's. Raises with how to install it."""
+    """The path of a program of the operating system. Raises LocalkubeError with the command that installs it."""
     path = shutil.which(program, path=SEARCH_PATH)
     if path is None:
         raise LocalkubeError(f"the program {program} is missing; install it with: hack/setup --system")
@@ -144,7 +143,7 @@ def locate(program: str) -> str:
 
 
 def run(*argv: str | Path, stdin: str | None = None) -> str:
-    """Runs a short command to its end and returns what it printed; a failure carries the command's own last words."""
+    """Runs a short command, and returns its output. Raises LocalkubeError with the end of the output if it fails."""
     command = [str(argument) for argument in argv]
     done = subprocess.run(
         [locate(command[0]), *command[1:]],
@@ -154,15 +153,14 @@ def run(*argv: str | Path, stdin: str | None = None) -> str:
         env={**os.environ, "PATH": SEARCH_PATH},
     )
     if done.returncode:
-        words = "; ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-3:])
-        words = words or f"exit status {done.returncode}"
-        raise LocalkubeError(f"{' '.join(command)}: {words}")
+        cause = "; ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-3:])
+        raise LocalkubeError(f"{' '.join(command)}: {cause or f'exit status {done.returncode}'}")
     return done.stdout
 
 
-def last_words(log: Path, lines: int = 3) -> str:
-    """The end of a log, for an error message."""
+def end_of_log(log: Path, lines: int = 3) -> str:
+    """The last lines of a log, for an error message."""
     with contextlib.suppress(OSError):
         text = log.read_text(errors="replace").strip()
-        return "\n".join(text.splitlines()[-lines:]) if text else "(its log is empty)"
-    return "(it has no log)"
+        return "\n".join(text.splitlines()[-lines:]) if text else "(the log is empty)"
+    return "(there is no log)"

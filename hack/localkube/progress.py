@@ -1,4 +1,4 @@
-"""What an impatient person sees while clusters start: a live line per subject on a terminal, plain lines elsewhere."""
+"""The progress of starting clusters: a live line per subject on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 
 class Progress(Protocol):
-    """Told from several threads at once; a subject is `binaries`, `images` or a cluster's name."""
+    """Receives progress; safe to call from several threads. A subject is `binaries`, `images` or a cluster's name."""
 
     def step(self, subject: str, text: str) -> None:
-        """The subject has begun something that may take a while."""
+        """The subject begins a step that may take a while."""
         ...
 
     def done(self, subject: str, text: str) -> None:
-        """The subject needs nothing more."""
+        """The subject is complete."""
         ...
 
 
 class Silent:
-    """For library users that show nothing."""
+    """Shows nothing."""
 
     def step(self, subject: str, text: str) -> None:
         pass
@@ -37,7 +37,7 @@ class Silent:
 
 
 class Lines:
-    """One line per step, with the seconds since the start: for logs and pipes."""
+    """Prints a line per step, with the seconds since the start. For logs and pipes."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._begin = stream, time.monotonic()
@@ -49,7 +49,7 @@ class Lines:
 
 
 class Live:
-    """A spinner and a clock per subject."""
+    """Shows a spinner and a clock per subject."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
@@ -71,7 +71,7 @@ class Live:
 
 @contextmanager
 def on_stderr() -> Iterator[Progress]:
-    """Shows progress on stderr until the block ends, so that stdout is free for the answer."""
+    """Shows progress on stderr until the block ends; stdout stays free for results."""
     if not sys.stderr.isatty():
         yield Lines(sys.stderr)
         return

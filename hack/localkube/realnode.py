@@ -1,8 +1,8 @@
-"""Real nodes: a machine made of namespaces, with containerd, a kubelet and kube-proxy in it.
+"""Real nodes: machines made of namespaces, in which containerd, a kubelet and kube-proxy run.
 
 A node has its own mount, uts and pid namespaces, and private directories under the standard paths. Its first process
-is `pause`: killing that one ends everything in the node, containers included, and takes all of its mounts along.
-Programs and the state directory are the host's.
+is `pause`: killing it ends all processes of the node, including containers, and removes all mounts of the node.
+Programs and the state directory are those of the host.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .network import network_of, wait_until
 from .services import Service, Services, enter_node, node_service
 from .state import Record, State
 
-# Folders of the state directory that take the place of the host's.
+# Folders of the state directory that replace those of the host.
 _PRIVATE = {
     "kubelet": "/var/lib/kubelet",
     "containerd": "/var/lib/containerd",
@@ -34,14 +34,14 @@ _PRIVATE = {
     "container-logs": "/var/log/containers",
 }
 _CNI_PROGRAMS = ("/usr/lib/cni", "/opt/cni/bin")
-# Several nodes share the host's limit; containerd, the kubelet and systemd-like pods take some dozens each.
+# All nodes share the limit of the host; containerd, the kubelet and some pods need dozens each.
 _INOTIFY_INSTANCES = 1024
-# Beside the ports of the control plane, where pods with hostPort do not look for one.
+# Near the ports of the control plane, outside the range that pods with hostPort use.
 _REGISTRY_PORT = 10240
 
 
 class RealNode:
-    """One node, by its number from 1; every step may be repeated and does only what is missing."""
+    """A real node. `number` counts from 1. Every step is idempotent and does only what is missing."""
 
     def __init__(self, state: State, record: Record, services: Services, number: int) -> None:
         self._state, self._record, self._services, self._number = state, record, services, number
@@ -54,7 +54,7 @@ class RealNode:
         self._binaries = state.root / "bin"
 
     def start_runtime(self, archive: Path, step: Callable[[str], None]) -> None:
-        """Brings containerd up with all images in it; needs no API server."""
+        """Starts containerd and imports all images. Needs no API server."""
         self._start_init()
         self._write("cni-config/10-pods.conflist", json.dumps(self._cni_config()))
         self._write("registries/_default/hosts.toml", self._registry_config())
@@ -62,12 +62,12 @@ class RealNode:
         self._services.start(
             Service(self._service("containerd"), ("containerd", "--config", str(config)), self._number)
         )
-        self._services.wait(self._service("containerd"), "containerd answers", self._runtime_answers, seconds=30)
+        self._services.wait(self._service("containerd"), "containerd to answer", self._runtime_answers, seconds=30)
         step("importing images")
         self._run("ctr", "--namespace", "k8s.io", "images", "import", str(archive))
 
     def register(self, api: Api) -> None:
-        """Makes the Node object before the kubelet does, with the pod range that the routes between nodes expect."""
+        """Creates the Node object before the kubelet does, with the pod range that the routes between nodes use."""
         api.create(
             "/api/v1/nodes",
             {
@@ -100,7 +100,7 @@ class RealNode:
         self._services.start(Service(self._service("kube-proxy"), argv, self._number))
 
     def _start_init(self) -> None:
-        """Makes the namespaces and the first process in them, unless they are there."""
+        """Creates the namespaces and their first process, unless they exist."""
         cluster = self._record.spec.name
         owner = processes.mark(self._state.ident, cluster, node_service(self._number))
         if self._init_runs():
@@ -109,7 +109,7 @@ class RealNode:
         cgroups.create(self._cgroup)
         for folder in _PRIVATE:
             (self._directory / folder).mkdir(parents=True, exist_ok=True)
-        self._write("resolv.conf", "")  # no upstream DNS: lookups of names outside of the cluster fail at once
+        self._write("resolv.conf", "")  # no upstream DNS: lookups of names outside the cluster fail at once
         self._write("hosts", f"127.0.0.1 localhost\n{self._address} {self.name}\n")
         script = self._write("init.sh", self._init_script())
         namespaces = ("--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private")
@@ -123,7 +123,7 @@ class RealNode:
         return any(process.program == "pause" for process in found)
 
     def _init_script(self) -> str:
-        """Becomes `pause` as its last step, which is how others know that the mounts are done."""
+        """A script that executes `pause` last: once `pause` runs, the mounts are complete."""
 
         def bind(folder: str, place: str) -> str:
             return f"mount --bind {shlex.quote(str(self._directory / folder))} {place}"
@@ -135,7 +135,7 @@ class RealNode:
                 "mount -t tmpfs -o mode=755,size=256m tmpfs /run",
                 "mkdir -p /run/netns /run/lock",
                 *(f"mkdir -p {place}; {bind(folder, place)}" for folder, place in _PRIVATE.items()),
-                # Where it is a link into /run, it dangles now, which serves as well.
+                # A link into /run dangles now, which also leaves the node without upstream DNS.
                 f"[ -L /etc/resolv.conf ] || {bind('resolv.conf', '/etc/resolv.conf')}",
                 bind("hosts", "/etc/hosts"),
                 "mount --make-rshared /",
@@ -145,7 +145,7 @@ class RealNode:
         )
 
     def _cni_config(self) -> dict[str, object]:
-        """Pods on a bridge; traffic that leaves the cluster is masqueraded by the network's own rule."""
+        """Connects pods to a bridge. A rule of the network masquerades traffic that leaves the cluster."""
         bridge = {
             "type": "bridge",
             "bridge": "cni0",
@@ -161,7 +161,7 @@ class RealNode:
         return f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n'
 
     def _containerd_config(self) -> str:
-        """Without CAP_SYS_RESOURCE no process may get a lower OOM score than its parent's: hence the first two."""
+        """The OOM settings allow a start without CAP_SYS_RESOURCE, which a process needs to lower its OOM score."""
         programs = next((place for place in _CNI_PROGRAMS if Path(place, "bridge").exists()), _CNI_PROGRAMS[0])
         return f"""version = 2
 oom_score = 0
@@ -192,7 +192,7 @@ oom_score = 0
             "clusterDomain": "cluster.local",
             "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
             "enforceNodeAllocatable": ["pods"],
-            # The disk is the host's, and its fullness no business of a test cluster's.
+            # The disk belongs to the host: a full disk must not evict pods of a test cluster.
             "evictionHard": {},
             "imageGCHighThresholdPercent": 100,
             "failCgroupV1": False,
@@ -217,7 +217,7 @@ oom_score = 0
             "detectLocalMode": "ClusterCIDR",
             "hostnameOverride": self.name,
             "oomScoreAdj": 0,
-            # These sysctls are the host's, not the namespace's: leave them alone.
+            # These sysctls belong to the host, not to the namespace: do not change them.
             "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         }
 
@@ -242,19 +242,22 @@ oom_score = 0
 
 
 def start_registry(services: Services, record: Record, archive: Path) -> None:
-    """Starts the registry that a cluster's nodes ask for images that they have not or must look up again."""
+    """Starts the registry that the nodes of a cluster ask for missing images and for `imagePullPolicy: Always`."""
     program = Path(registry.__file__)
     argv = (sys.executable, str(program), str(archive), record.address, str(_REGISTRY_PORT))
     services.start(Service("registry", argv))
 
 
 def cgroup_prefix(state: State, cluster: str = "") -> str:
-    """How the control groups of a state directory's (or one cluster's) nodes begin; names have no dots."""
+    """The name prefix of the control groups of a state directory's nodes, or of one cluster's nodes.
+
+    It ends with a dot, which no cluster name contains.
+    """
     return f"lk{state.ident}.{cluster}." if cluster else f"lk{state.ident}."
 
 
 def dns_address(record: Record) -> str:
-    """The tenth Service address, as everywhere."""
+    """The tenth Service address, as is usual."""
     return str(ipaddress.IPv4Network(record.service_cidr)[10])
 
 

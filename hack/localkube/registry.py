@@ -1,8 +1,8 @@
-"""A read-only image registry over one archive, so that `imagePullPolicy: Always` works where nothing can be pulled.
+"""A read-only image registry that serves one archive, so that `imagePullPolicy: Always` works without a network.
 
-Started as a program of its own in the network of each cluster with real nodes: `registry.py ARCHIVE ADDRESS PORT`.
-containerd asks it for every registry's images and names the registry in the parameter `ns`. An image that is not in
-the archive gets 404 at once, instead of the time-out of a registry that is out of reach. Standard library only.
+It runs as a separate program in the network of each cluster with real nodes: `registry.py ARCHIVE ADDRESS PORT`.
+containerd sends it the requests for all registries, and names the registry in the parameter `ns`. An image that is not
+in the archive gets 404 at once, instead of the timeout of an unreachable registry. It uses only the standard library.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _UNKNOWN = b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"localkube does not
 
 @dataclass(frozen=True)
 class Content:
-    """Something that has a digest: a manifest, a configuration or a layer; `data` only where it is not in the file."""
+    """A manifest, a configuration or a layer, identified by its digest. `data` is set only for content that is not in
+    the archive.
+    """
 
     digest: str
     size: int
@@ -38,10 +40,10 @@ class Content:
 
 
 class Archive:
-    """What an archive holds, by digest and by `REGISTRY/NAME:TAG`. Layers stay in the file until they are asked for."""
+    """The content of an archive, by digest and by `REGISTRY/NAME:TAG`. Layers are read only when requested."""
 
     def __init__(self, path: str) -> None:
-        self._file = open(path, "rb")  # for the life of the process: the cache may drop its name
+        self._file = open(path, "rb")  # open while the process runs: the cache may delete the file
         self._contents: dict[str, Content] = {}
         self._tags: dict[str, str] = {}
         with tarfile.open(fileobj=self._file) as tar:
@@ -63,7 +65,7 @@ class Archive:
                 self._tags.update(dict.fromkeys(image["RepoTags"], digest))
 
     def _add_member(self, member: tarfile.TarInfo) -> Content:
-        """localkube's own archives have the digest in the name: `DIGEST.json`, `DIGEST/layer.tar`."""
+        """Reads the digest from the name: localkube's archives contain `DIGEST.json` and `DIGEST/layer.tar`."""
         digest = f"sha256:{member.name.removesuffix('.json').removesuffix('/layer.tar')}"
         content = Content(digest, member.size, _BLOB, offset=member.offset_data)
         return self._contents.setdefault(digest, content)
@@ -74,7 +76,7 @@ class Archive:
         return os.pread(self._file.fileno(), content.size, content.offset)
 
     def find(self, url: str) -> Content | None:
-        """What `/v2/NAME/manifests/TAG-OR-DIGEST?ns=REGISTRY` or `/v2/NAME/blobs/DIGEST` means."""
+        """The content at `/v2/NAME/manifests/TAG-OR-DIGEST?ns=REGISTRY` or `/v2/NAME/blobs/DIGEST`."""
         parts = urlsplit(url)
         name, _, reference = parts.path.removeprefix("/v2/").rpartition("/")
         name, _, _ = name.rpartition("/")
@@ -83,7 +85,7 @@ class Archive:
 
 
 def serve(archive: Archive, address: str, port: int) -> None:
-    """Answers until it is killed."""
+    """Serves until the process is killed."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -109,7 +111,7 @@ def serve(archive: Archive, address: str, port: int) -> None:
         do_HEAD = do_GET
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Quiet: the kubelet tells of every pull."""
+            """Logs nothing: the kubelet logs every pull."""
 
     ThreadingHTTPServer((address, port), Handler).serve_forever()
 

@@ -1,4 +1,4 @@
-"""The daemons of a cluster: each one's command line is kept, so that it can be killed and started again unchanged."""
+"""The daemons of a cluster. Their command lines are recorded, so that each can be killed and started again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .state import Record, State, write_atomically
 
 @dataclass(frozen=True)
 class Service:
-    """One daemon. `node` is the number of the real node inside of whose namespaces it runs; None: beside the nodes."""
+    """A daemon. `node` is the number of the real node that it runs in; None: it runs in the cluster's network only."""
 
     name: str
     argv: tuple[str, ...]
@@ -24,7 +24,7 @@ class Service:
 
     @property
     def program(self) -> str:
-        """The name of the executable as the kernel shows it."""
+        """The base name of the executable, as the kernel shows it."""
         return Path(self.argv[0]).resolve().name
 
 
@@ -39,7 +39,7 @@ class Services:
         return self._directory.logs / f"{name}.log"
 
     def names(self) -> list[str]:
-        """Those that were ever started, in the order of their first start."""
+        """All services that have been started, in the order of their first start."""
         files = self._directory.services.glob("*.json")
         return [file.stem for file in sorted(files, key=lambda file: (file.stat().st_mtime_ns, file.name))]
 
@@ -54,7 +54,7 @@ class Services:
         return bool(self._find(self.load(name)))
 
     def start(self, service: Service) -> None:
-        """Remembers the service and starts it, unless it runs."""
+        """Records the service, and starts it unless it runs."""
         file = self._directory.services / f"{service.name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists() or json.loads(file.read_text())["argv"] != list(service.argv):
@@ -64,23 +64,28 @@ class Services:
             processes.spawn(owner, [*self._enter(service), *service.argv], self.log(service.name))
 
     def stop(self, name: str) -> None:
-        """SIGKILL: a crash, not a farewell (a drained API server would stay for a minute)."""
+        """Kills the service (SIGKILL), as a crash does. A graceful stop of the API server takes a minute."""
         service = self.load(name)
         processes.kill(lambda: self._find(service))
 
     def wait(self, name: str, what: str, condition: Callable[[], bool], seconds: float = 90.0) -> None:
-        """Polls until the condition holds. Raises when `seconds` have passed, and at once when the service has died."""
+        """Polls until the condition holds. Raises after `seconds`, and at once if the service has ended.
+
+        `what` completes the error message "waited SECONDS s for ...".
+        """
         end = time.monotonic() + seconds
         while not condition():
             dead = self._has_ended(name)
             if dead or time.monotonic() > end:
-                cause = f"{name} has ended" if dead else f"{what}: not within {seconds:.0f} s"
+                cause = f"{name} has ended" if dead else f"waited {seconds:.0f} s for {what}"
                 log = self.log(name)
-                raise LocalkubeError(f"cluster {self._cluster}: {cause}; {log} ends with:\n{processes.last_words(log)}")
+                raise LocalkubeError(
+                    f"cluster {self._cluster}: {cause}; the end of {log}:\n{processes.end_of_log(log)}"
+                )
             time.sleep(0.1)
 
     def _has_ended(self, name: str) -> bool:
-        """One look at /proc is not atomic: a service that is just being started may slip through it, but not twice."""
+        """Looks twice: reading /proc is not atomic, so one look may miss a service that is starting."""
         if self.running(name):
             return False
         time.sleep(0.2)
@@ -97,7 +102,7 @@ class Services:
 
 
 def enter_node(state: State, cluster: str, node: int) -> list[str]:
-    """The command prefix that runs a program inside of a real node."""
+    """The command prefix that runs a program inside a real node."""
     inits = processes.find(state.ident, cluster, node_service(node))
     pids = [process.pid for process in inits if process.program == "pause"]
     if not pids:
@@ -106,5 +111,5 @@ def enter_node(state: State, cluster: str, node: int) -> list[str]:
 
 
 def node_service(node: int) -> str:
-    """The mark of the process that is a real node: the first one of its pid namespace."""
+    """The service name in the mark of a real node's first process."""
     return f"node-{node}"

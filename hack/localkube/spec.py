@@ -1,4 +1,4 @@
-"""What a cluster should look like, and how people write it down.
+"""The wanted shape of a cluster, and its syntax on the command line.
 
 For example `parent`, `parent:none,metrics`, `alpha:real=2`, `gamma:fake=2,cpu=64`.
 """
@@ -16,23 +16,23 @@ _NAME = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?")
 _MAX_REAL_NODES = 16
 _MAX_FAKE_NODES = 8192
-# Names under the state directory that are not clusters.
+# Folders of the state directory that are not clusters.
 _RESERVED = frozenset({"bin"})
 
 
 class Kind(StrEnum):
-    """What the nodes of a cluster are."""
+    """The kind of a cluster's nodes."""
 
-    NONE = "none"  # a control plane only: pods stay Pending unless something else plays the kubelet
+    NONE = "none"  # only a control plane: pods stay Pending unless another program acts as a kubelet
     REAL = "real"  # containerd and a kubelet: containers run
-    FAKE = "fake"  # kwok: pods become Running on paper, at any scale
+    FAKE = "fake"  # kwok: pods become Running without containers, at any scale
 
 
 @dataclass(frozen=True)
 class ClusterSpec:
     """The wanted shape of one cluster. `cpu`, `memory` and `pods` are the size of each fake node.
 
-    `metrics`: metrics-server runs beside the control plane, so that `kubectl top` works.
+    `metrics`: metrics-server runs next to the control plane, so that `kubectl top` works.
     """
 
     name: str
@@ -46,22 +46,22 @@ class ClusterSpec:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name in _RESERVED:
             raise LocalkubeError(
-                f"{self.name!r} cannot be a cluster's name: use up to 30 of a-z, 0-9 and '-', a letter first"
+                f"{self.name!r} cannot be a cluster's name: use at most 30 of a-z, 0-9 and '-', starting with a letter"
             )
         limit = {Kind.NONE: 0, Kind.REAL: _MAX_REAL_NODES, Kind.FAKE: _MAX_FAKE_NODES}[self.kind]
         if not (min(limit, 1) <= self.nodes <= limit):
             raise LocalkubeError(
-                f"cluster {self.name}: {self.nodes} nodes of kind {self.kind}: 1 to {limit} are possible"
+                f"cluster {self.name}: {self.nodes} nodes of kind {self.kind}: the number must be 1 to {limit}"
             )
         for key, value in (("cpu", self.cpu), ("memory", self.memory)):
             if not _QUANTITY.fullmatch(value):
                 raise LocalkubeError(f"cluster {self.name}: {key}={value} is not a quantity such as 64 or 256Gi")
         if self.pods < 1:
-            raise LocalkubeError(f"cluster {self.name}: pods={self.pods}: at least 1 is needed")
+            raise LocalkubeError(f"cluster {self.name}: pods={self.pods}: the number must be at least 1")
 
     @property
     def shape(self) -> str:
-        """The part after the colon, as `parse` reads it."""
+        """The part after the colon, in the syntax of `parse`."""
         match self.kind:
             case Kind.NONE:
                 shape = "none"
@@ -73,7 +73,7 @@ class ClusterSpec:
 
     @classmethod
     def parse(cls, text: str) -> ClusterSpec:
-        """Reads `NAME[:none|real[=NODES]|fake[=NODES][,cpu=C][,memory=M][,pods=P][,metrics]]`."""
+        """Parses `NAME[:none|real[=NODES]|fake[=NODES][,cpu=C][,memory=M][,pods=P][,metrics]]`."""
         name, colon, shape = text.partition(":")
         if not colon:
             return cls(name)
@@ -91,7 +91,7 @@ class ClusterSpec:
             key, _, value = option.partition("=")
             if kind is not Kind.FAKE or key not in ("cpu", "memory", "pods"):
                 raise LocalkubeError(
-                    f"cluster {text}: unknown option {option!r}; there is metrics, and for fake cpu=, memory=, pods="
+                    f"cluster {text}: unknown option {option!r}; use metrics and, with fake, cpu=, memory=, pods="
                 )
             sizes[key] = value
         default = cls(name, kind, nodes)
@@ -107,7 +107,7 @@ class ClusterSpec:
 
 
 def parse_specs(specs: Iterable[ClusterSpec | str]) -> list[ClusterSpec]:
-    """Parses what is text, and refuses a name that is given twice."""
+    """Parses the specs that are text. Raises LocalkubeError if a name is given twice."""
     parsed = [ClusterSpec.parse(spec) if isinstance(spec, str) else spec for spec in specs]
     names = [spec.name for spec in parsed]
     for name in names:

@@ -1,14 +1,14 @@
-"""The state directory: what this checkout remembers about its clusters, and who may change it.
+"""The state directory: the records of a checkout's clusters, and the lock for changes.
 
-    .localkube/                  (LOCALKUBE_STATE overrides the place)
+    .localkube/                  (or the directory that LOCALKUBE_STATE names)
       bin/NAME                   links to the binaries in use
-      NAME/cluster.json          the record below, written before anything else is made
-      NAME/kubeconfig            the administrator's, context NAME
+      NAME/cluster.json          the record below, written before anything else is created
+      NAME/kubeconfig            the administrator's kubeconfig, context NAME
       NAME/{pki,logs,services,nodes}/
 
-Everything outside of this directory (namespaces, interfaces, cgroups, processes) carries the `ident` of the directory
-in its name or environment, so that two checkouts on one machine never touch each other's clusters, and `down` finds
-what a crashed `up` left behind even where no file tells of it.
+Everything outside this directory (namespaces, interfaces, cgroups, processes) carries the `ident` of the directory in
+its name or environment. So two checkouts on one machine never affect each other's clusters, and `down` finds what a
+crashed `up` left behind even if no file records it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the control plane listens, on the cluster's address (etcd, controllers: on its loopback)."""
+    """The ports of the control plane, on the cluster's address (etcd and the controllers: on its loopback)."""
 
     apiserver: int = 6443
     etcd: int = 2379
@@ -42,7 +42,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class Record:
-    """One cluster as it was decided when `up` first met it. `index` is unique within the state directory."""
+    """The decisions for a cluster at its first `up`. `index` is unique within the state directory."""
 
     spec: ClusterSpec
     index: int
@@ -51,11 +51,11 @@ class Record:
     pod_cidr: str
     service_cidr: str
     isolated: bool
-    """The cluster has a network namespace of its own; otherwise it shares the host's loopback (no root)."""
+    """The cluster has its own network namespace; otherwise (without root) it shares the loopback of the host."""
     ports: Ports
     audit: bool
     complete: bool = False
-    """An `up` once finished: its data are worth keeping."""
+    """An `up` has finished once, so the cluster may hold data of a user."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -103,7 +103,7 @@ class ClusterDirectory:
 
 
 class State:
-    """One state directory. Cheap to make; holds nothing open but the lock while it is taken."""
+    """A state directory. Instances are cheap, and keep no file open except during `locked`."""
 
     def __init__(self, root: Path | None = None) -> None:
         chosen = root or Path(os.environ.get("LOCALKUBE_STATE") or CHECKOUT / ".localkube")
@@ -114,7 +114,7 @@ class State:
         return ClusterDirectory(self.root / name)
 
     def records(self) -> dict[str, Record]:
-        """Every cluster that an `up` began and no `down` removed, in the order of their indexes."""
+        """All clusters that an `up` started and no `down` removed, in the order of their indexes."""
         files = sorted(self.root.glob("*/cluster.json"))
         found = [Record.from_json(file.read_text()) for file in files]
         return {record.spec.name: record for record in sorted(found, key=lambda record: record.index)}
@@ -122,9 +122,9 @@ class State:
     def record(self, name: str) -> Record:
         records = self.records()
         if name not in records:
-            known = ", ".join(records) or "none is up"
+            known = ", ".join(records) or "none"
             raise LocalkubeError(
-                f"no cluster {name!r} in {self.root} (known: {known}); start it with: localkube up {name}"
+                f"no cluster {name!r} in {self.root} (clusters there: {known}); start it with: localkube up {name}"
             )
         return records[name]
 
@@ -135,7 +135,7 @@ class State:
 
     @contextlib.contextmanager
     def locked(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """At most one process changes the set of clusters; `waiting` is called once if another one has the lock."""
+        """At most one process changes the set of clusters. Calls `waiting` once if another process holds the lock."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
@@ -155,7 +155,7 @@ class State:
 
 
 def write_atomically(file: Path, text: str | bytes, mode: int = 0o644) -> None:
-    """Readers see the old content or the new one, never a part; the mode holds from the first byte."""
+    """Writes a file so that readers see the old or the new content, never a part. The mode applies from the start."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     data = text.encode() if isinstance(text, str) else text
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as handle:

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: prints what it does, and ends with 1 where it found something."""
+"""`python -m tests.chaos`: prints each step. The exit code is 1 if it finds a violation."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.chaos.world import bring_up
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos ARGS=...", description="A long randomized run with faults.")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="how long (default: an hour)")
-    parser.add_argument("--seed", type=int, default=None, help="of the first round; the same seed does the same")
-    parser.add_argument("--no-faults", action="store_true", help="users and strangers only")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="duration (default: an hour)")
+    parser.add_argument("--seed", type=int, default=None, help="seed of the first round; a seed repeats the same steps")
+    parser.add_argument("--no-faults", action="store_true", help="only actions of users and other clients")
     arguments = parser.parse_args()
     seed = random.randrange(2**31) if arguments.seed is None else arguments.seed
     root = Path(tempfile.mkdtemp(prefix="vk-chaos-"))

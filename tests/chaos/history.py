@@ -1,4 +1,4 @@
-"""What was observed, in the order in which it was seen. Written by several threads, read by `invariants`."""
+"""The observations, in order. Several threads write them; `invariants` reads them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ PARENT = "parent"
 
 @dataclass(frozen=True)
 class Seen:
-    """A pod at one moment, as its API server told it; `gone`: the last that was seen of it."""
+    """A pod as its API server reported it at one moment. `gone`: the last observation; the pod no longer exists."""
 
     cluster: str
     key: str  # namespace/name
     uid: str
-    parent_uid: str  # of the parent pod, where this is a member pod of ours
+    parent_uid: str  # of the parent pod; empty unless this is a member pod of the provider
     node: str
     phase: str
     policy: str
     restarts: int  # of all containers
     deleting: bool = False
     gone: bool = False
-    at: float = 0.0  # when it was heard of, by the clock of containers
+    at: float = 0.0  # time of the observation, by the clock of containers
 
     def __str__(self) -> str:
         marks = [mark for mark, holds in (("deleting", self.deleting), ("gone", self.gone)) if holds]
@@ -36,7 +36,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Container:
-    """A container that ran. Times are seconds of one clock; `ended` None: it still runs."""
+    """A container that ran. Times are seconds of one clock. `ended` None: it still runs."""
 
     cluster: str
     pod_uid: str
@@ -48,8 +48,9 @@ class Container:
 
 @dataclass
 class History:
-    """See the module's text. `interfered`: UIDs of member pods that a stranger deleted; `forced`: UIDs of the pods
-    of either side that somebody deleted by force, without waiting for anything."""
+    """All observations. `interfered`: UIDs of member pods that another client deleted. `forced`: UIDs of pods, of the
+    parent or of members, that a client deleted by force (grace period 0).
+    """
 
     seen: list[Seen] = field(default_factory=list)
     containers: list[Container] = field(default_factory=list)
@@ -62,7 +63,7 @@ class History:
             self.seen.append(seen)
 
     def put_container(self, index: int | None, container: Container) -> int:
-        """A new container (index None), or what became of one. Returns its index."""
+        """Adds a container (index None) or replaces it. Returns the index."""
         with self._lock:
             if index is None:
                 self.containers.append(container)
@@ -79,7 +80,7 @@ class History:
             self.forced.add(uid)
 
     def copy(self) -> History:
-        """As it is now, for a check at leisure."""
+        """A snapshot, for checks without the lock."""
         with self._lock:
             return History(list(self.seen), list(self.containers), set(self.interfered), set(self.forced))
 
@@ -87,7 +88,7 @@ class History:
         return (seen for seen in self.seen if seen.cluster in clusters)
 
     def about(self, text: str) -> Iterator[str]:
-        """What was seen of the pods whose UIDs a text names, parent and member pods alike, in order."""
+        """The observations, in order, of the parent and member pods whose UIDs occur in `text`."""
         for seen in self.seen:
             if seen.uid in text or (seen.parent_uid and seen.parent_uid in text):
                 yield str(seen)
@@ -98,7 +99,7 @@ class History:
 
 
 def seen(cluster: str, pod: dict[str, Any], *, gone: bool = False, at: float = 0.0) -> Seen:
-    """What counts of a pod."""
+    """The observation of a pod."""
     metadata, status = pod["metadata"], pod.get("status", {})
     return Seen(
         cluster=cluster,

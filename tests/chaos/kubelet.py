@@ -1,10 +1,11 @@
-"""The only node of a member: a kubelet whose containers are entries in the history. It does what a real one promises.
+"""The only node of a member: a kubelet with containers that are entries in the history. It keeps the promises of a
+real kubelet.
 
-A container starts when the pod is bound, ends when the pod asks for it (annotations LIVES and EXIT_CODE), and on
-deletion ends first; only then is the pod removed, by UID. A pod that is removed by force ends at once. What runs goes
-on while the API server is away.
+A container starts when the pod is bound, and ends after the time in the annotation LIVES. On deletion, the container
+ends first; only then is the pod removed, by UID. The container of a pod that was deleted by force ends at once.
+Containers run on while the API server does not answer.
 
-kwok is no match for this: it deletes by name, twice, and meets the next pod of that name.
+kwok cannot do this: it deletes by name, twice, and so may delete the next pod with this name.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from tests.chaos.history import Container, History
 from tests.chaos.watching import Api
 from vk_provider.api import wellknown
 
-LIVES: Final = "example.com/lives"  # annotation: seconds until the container ends by itself; none: for ever
-EXIT_CODE: Final = "example.com/exit-code"  # annotation: with what
+LIVES: Final = "example.com/lives"  # annotation: seconds until the container ends by itself; none: it runs on
+EXIT_CODE: Final = "example.com/exit-code"  # annotation: the exit code of that container
 _LEASE_EVERY: Final = 5.0  # seconds
 _AGAIN: Final = 0.3  # seconds between attempts
 _STRATEGIC: Final = "strategic-merge-patch+json"
@@ -33,7 +34,7 @@ Json = dict[str, Any]
 
 @dataclass
 class _Pod:
-    """A pod of the node: as last heard, and its container in the history."""
+    """A pod of the node: the last observed object, and the index of its container in the history."""
 
     pod: Json
     changed: asyncio.Event
@@ -43,7 +44,7 @@ class _Pod:
 
 
 class Kubelet:
-    """`run` plays the node of `member` until cancelled."""
+    """`run` simulates the node of `member` until it is cancelled."""
 
     def __init__(self, member: str, api: Api, history: History, seed: int) -> None:
         self._member, self._api, self._history = member, api, history
@@ -56,7 +57,7 @@ class Kubelet:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_lease())
 
-            def heard(kind: str, pod: Json) -> None:
+            def handle(kind: str, pod: Json) -> None:
                 uid = pod["metadata"]["uid"]
                 known = self._pods.get(uid)
                 if known is None:
@@ -64,22 +65,22 @@ class Kubelet:
                     if kind == "DELETED" or (ended and "deletionTimestamp" not in pod["metadata"]):
                         return
                     known = self._pods[uid] = _Pod(pod, asyncio.Event())
-                    group.create_task(self._live(uid, known))
+                    group.create_task(self._run_pod(uid, known))
                 known.pod = pod
                 if kind == "DELETED":
                     known.gone = True
-                    self._end(known)  # where somebody removed it by force, nobody waits for the container's end
+                    self._end(known)  # after a deletion by force, the container may still run
                 known.changed.set()
 
-            await self._api.follow(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{self._node}", heard)
+            await self._api.follow(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{self._node}", handle)
 
     async def _register(self) -> None:
         labels = {"kubernetes.io/os": "linux", "kubernetes.io/hostname": self._node}
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node, "labels": labels}}
         await self._api.request("POST", "/api/v1/nodes", node)
 
-    async def _say_ready(self) -> None:
-        """The node controller takes it back where the lease has run out, as after a cut."""
+    async def _report_ready(self) -> None:
+        """Repeated, because the node controller sets another status after the Lease has expired, as after a cut."""
         size = {"cpu": "64", "memory": "64Gi", "pods": "500"}
         conditions = [{"type": "Ready", "status": "True", "reason": "Test", "message": ""}]
         body = {"status": {"capacity": size, "allocatable": size, "conditions": conditions}}
@@ -97,26 +98,26 @@ class Kubelet:
             try:
                 if not await self._api.request("PATCH", f"{leases}/{self._node}", body, kind="merge-patch+json"):
                     await self._api.request("POST", leases, body | {"metadata": {"name": self._node}})
-                await self._say_ready()
+                await self._report_ready()
             except (aiohttp.ClientError, TimeoutError):
                 pass
             await asyncio.sleep(_LEASE_EVERY)
 
-    async def _live(self, uid: str, it: _Pod) -> None:
-        """A pod from its first sight to its end."""
+    async def _run_pod(self, uid: str, it: _Pod) -> None:
+        """Runs a pod from its first observation to its end."""
         await asyncio.sleep(self._rng.uniform(0.0, 0.5))
         annotations = it.pod["metadata"].get("annotations", {})
         lives, code = float(annotations.get(LIVES, 0) or 0), int(annotations.get(EXIT_CODE, 0))
         policy = it.pod["spec"]["restartPolicy"]
         while not self._ending(it):
             self._start(uid, it)
-            await self._say(it, "Running", {"running": {"startedAt": _now()}}, ready=True)
+            await self._write_status(it, "Running", {"running": {"startedAt": _now()}}, ready=True)
             if not await self._ends_by_itself(it, lives):
                 break
             self._end(it)
             if policy == "Never" or (policy == "OnFailure" and code == 0):
                 phase = "Failed" if code else "Succeeded"
-                await self._say(it, phase, _terminated(code))
+                await self._write_status(it, phase, _terminated(code))
                 await self._until_ending(it)
                 break
             it.restarts, code = it.restarts + 1, 0 if policy == "OnFailure" else code
@@ -126,7 +127,7 @@ class Kubelet:
         self._pods.pop(uid, None)
 
     async def _stop(self, it: _Pod) -> None:
-        """The container ends, then the pod goes."""
+        """Ends the container, and then removes the pod."""
         if self._runs(it):
             grace = it.pod["metadata"].get("deletionGracePeriodSeconds") or 0
             try:
@@ -139,7 +140,7 @@ class Kubelet:
             if it.gone:
                 return
             self._end(it)
-            await self._say(it, "Failed", _terminated(137))
+            await self._write_status(it, "Failed", _terminated(137))
         metadata = it.pod["metadata"]
         options = {"gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]}}
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
@@ -189,7 +190,7 @@ class Kubelet:
             container = self._history.containers[it.index]
             self._history.put_container(it.index, replace(container, ended=time.monotonic()))
 
-    async def _say(self, it: _Pod, phase: str, state: Json, *, ready: bool = False) -> None:
+    async def _write_status(self, it: _Pod, phase: str, state: Json, *, ready: bool = False) -> None:
         containers = it.pod["spec"]["containers"]
         status = {
             "phase": phase,
@@ -216,7 +217,7 @@ class Kubelet:
         while not it.gone:
             try:
                 await self._api.request("PATCH", path, body, kind=_STRATEGIC)
-                return  # a refusal means that it has gone
+                return  # an error status means that the pod no longer exists
             except (aiohttp.ClientError, TimeoutError):
                 await asyncio.sleep(_AGAIN)
 

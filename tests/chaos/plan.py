@@ -1,7 +1,7 @@
-"""What happens in a round, and when: a pure function of the seed.
+"""The steps of a round, with their times: a pure function of the seed.
 
-Steps name objects by what the plan itself has made, never by what a cluster says, so the same seed gives the same
-steps. A step whose object is not there (any more) does nothing.
+Steps name only objects of the plan itself, never objects read from a cluster, so the same seed gives the same steps. A
+step does nothing if its object does not exist.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ NAMESPACES: Final = ("red", "green", "blue")
 MEMBERS: Final = ("alpha", "beta")
 POLICIES: Final = ("Always", "OnFailure", "Never")
 _PAUSE: Final = 0.4  # seconds between two actions of users, on average
-_CALM: Final = (3.0, 15.0)  # seconds between two faults of one link, at least and at most
-_FAULT: Final = (1.0, 40.0)  # seconds that a fault lasts
-_PODS: Final = 12  # names of bare pods per namespace
-_WORKLOADS: Final = 4  # names of each kind of workload per namespace
+_CALM: Final = (3.0, 15.0)  # seconds between two faults of a link, minimum and maximum
+_FAULT: Final = (1.0, 40.0)  # seconds that a fault lasts, minimum and maximum
+_PODS: Final = 12  # number of names of pods without a controller, per namespace
+_WORKLOADS: Final = 4  # number of names of each kind of workload, per namespace
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _one_of_its_pods(rng: random.Random) -> tuple[str, dict[str, Any]]:
 
 _deployment, _set, _job = _workload("web"), _workload("db"), _workload("job")
 
-# What users and strangers do: name, weight, and about what.
+# Actions of users and other clients: name, weight, and the choice of an object and arguments.
 ACTIONS: Final[tuple[tuple[str, int, Draw], ...]] = (
     (
         "create pod",
@@ -63,7 +63,7 @@ ACTIONS: Final[tuple[tuple[str, int, Draw], ...]] = (
             _pod(rng),
             {
                 "policy": rng.choice(POLICIES),
-                "lives": rng.choice((0, 2, 10)),  # seconds; 0, and whatever always restarts: for ever
+                "lives": rng.choice((0, 2, 10)),  # seconds; no limit if 0, or with policy Always
                 "exit_code": rng.choice((0, 0, 1)),
                 "config": rng.choice(("", "", f"config-{rng.randrange(3)}")),
             },
@@ -108,15 +108,15 @@ ACTIONS: Final[tuple[tuple[str, int, Draw], ...]] = (
         lambda rng: (f"{rng.choice(NAMESPACES)}/config-{rng.randrange(3)}", {"value": str(rng.randrange(100))}),
     ),
     ("delete config", 2, lambda rng: (f"{rng.choice(NAMESPACES)}/config-{rng.randrange(3)}", {})),
-    ("delete namespace", 1, lambda rng: (NAMESPACES[-1], {})),  # nothing can be made while it goes: the others stay
+    ("delete namespace", 1, lambda rng: (NAMESPACES[-1], {})),  # only one: it accepts no new objects until it is gone
     (
-        "stranger deletes member pod",
+        "delete member pod",
         10,
         lambda rng: (rng.choice(MEMBERS), {"index": rng.randrange(1000), "grace": rng.choice((None, 0, 1))}),
     ),
 )
 
-# Who may fail, and how: a link by its faults, an API server by being killed, a member by losing its link.
+# The faults: of a link, of an API server (killed), and of a member (its link is cut).
 _LINKS: Final = ("parent", *MEMBERS)
 _FAULTS: Final = (*((fault, 1) for fault in (*SLOW, *BROKEN)), ("stopped", 3), ("cut", 3))
 
@@ -150,7 +150,7 @@ def _faults(rng: random.Random, link: str, seconds: float) -> Sequence[Step]:
     while at < seconds:
         fault = rng.choices(names, weights)[0]
         lasts = rng.uniform(*_FAULT)
-        if not (fault == "cut" and link == "parent"):  # the users would be cut off too
+        if not (fault == "cut" and link == "parent"):  # this would cut off the users too
             steps += [Step(at, "begin", link, {"fault": fault}), Step(at + lasts, "end", link, {"fault": fault})]
             at += lasts
         at += rng.uniform(*_CALM)

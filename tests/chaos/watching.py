@@ -1,4 +1,4 @@
-"""All pods of an API server, as it tells them: an observer of its own, independent of the code under test."""
+"""Watches all pods of an API server, independent of the code under test."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.cluster import Cluster
 from vk_provider.kube.transport import LEAKY_TLS
 
 Json = dict[str, Any]
-Heard = Callable[[str, Json], None]
+Handler = Callable[[str, Json], None]
 
 _AGAIN: Final = 0.2  # seconds between attempts
-_SILENCE: Final = 90.0  # seconds without a byte after which a watch counts as broken
+_SILENCE: Final = 90.0  # seconds without a byte until a watch counts as broken
 
 
 class Api:
-    """The little that observers and kubelets ask of one API server, as its administrator. Used from one event loop."""
+    """The requests of observers and kubelets to one API server, as its administrator. Use it from one event loop."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.server = cluster.server
@@ -40,7 +40,7 @@ class Api:
         await self._session.close()
 
     async def request(self, method: str, path: str, body: Json | None = None, *, kind: str = "json") -> Json | None:
-        """The answer; None where the server refuses. Raises aiohttp.ClientError and TimeoutError where none comes."""
+        """The answer; None if it is an error status. Raises aiohttp.ClientError and TimeoutError without an answer."""
         headers = {"Content-Type": f"application/{kind}"}
         data = None if body is None else json.dumps(body)
         timeout = aiohttp.ClientTimeout(total=10)
@@ -50,32 +50,35 @@ class Api:
             found: Json = await answer.json(content_type=None)
             return found if answer.status < 300 else None
 
-    async def follow(self, path: str, heard: Heard) -> None:
-        """Tells ADDED, MODIFIED and DELETED for ever; after a gap, what is gone is told as DELETED."""
+    async def follow(self, path: str, handler: Handler) -> None:
+        """Calls the handler for ADDED, MODIFIED and DELETED until cancelled. After a gap, a list reveals deletions."""
         known: dict[str, Json] = {}
         version = ""
         while True:
             try:
-                version = version or await self._list(path, known, heard)
-                version = await self._watch(path, version, known, heard)
+                version = version or await self._list(path, known, handler)
+                version = await self._watch(path, version, known, handler)
             except (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError):
                 await asyncio.sleep(_AGAIN)
 
-    async def _list(self, path: str, known: dict[str, Json], heard: Heard) -> str:
+    async def _list(self, path: str, known: dict[str, Json], handler: Handler) -> str:
         listing = await self.request("GET", path)
         if listing is None:
             await asyncio.sleep(_AGAIN)
             return ""
         found = {item["metadata"]["uid"]: item for item in listing["items"]}
         for uid in [uid for uid in known if uid not in found]:
-            heard("DELETED", known.pop(uid))
+            handler("DELETED", known.pop(uid))
         for uid, item in found.items():
-            heard("MODIFIED" if uid in known else "ADDED", item)
+            handler("MODIFIED" if uid in known else "ADDED", item)
             known[uid] = item
         return str(listing["metadata"]["resourceVersion"])
 
-    async def _watch(self, path: str, version: str, known: dict[str, Json], heard: Heard) -> str:
-        """Returns where it stands; empty where it has to begin anew. Leaves nothing untold when it raises."""
+    async def _watch(self, path: str, version: str, known: dict[str, Json], handler: Handler) -> str:
+        """Calls the handler for every event until the watch ends.
+
+        Returns the last resource version, or "" if a new list is needed.
+        """
         if not version:
             return ""
         joint = "&" if "?" in path else "?"
@@ -98,12 +101,12 @@ class Api:
                         known.pop(uid, None)
                     else:
                         known[uid] = item
-                    heard(event["type"], item)
+                    handler(event["type"], item)
         except (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError, KeyError):
             await asyncio.sleep(_AGAIN)
         return version
 
 
-def into(history: History, cluster: str) -> Heard:
-    """Writes what is heard of pods into the history."""
+def into(history: History, cluster: str) -> Handler:
+    """A handler that writes observations of pods into the history."""
     return lambda kind, pod: history.add(seen(cluster, pod, gone=kind == "DELETED", at=time.monotonic()))

@@ -1,4 +1,4 @@
-"""A parent and two members, the links to them and the provider; and how each step of a plan is carried out."""
+"""A parent and two members, the links to them and the provider. Performs the steps of a plan."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import localkube
 
 from tests import members
 from tests.chaos.history import PARENT, History
+from tests.chaos.in_sync import Contents, out_of_sync
 from tests.chaos.kubelet import EXIT_CODE, LIVES, Kubelet
 from tests.chaos.plan import MEMBERS, NAMESPACES, Step
-from tests.chaos.settled import Contents, unsettled
 from tests.chaos.watching import Api, into
 from tests.cluster import DEPLOYMENTS, STRATEGIC, ApiFailure, Cluster, Json
 from tests.integration.connecting import admin_token, document
@@ -33,13 +33,13 @@ _MOVES_AFTER: Final = 2  # seconds that pods of workloads tolerate a lost node
 
 
 class World:
-    """`perform` carries out a step. Used from one thread; observers and kubelets have one of their own."""
+    """The clusters and the provider. Use it from one thread; observers and kubelets run in another one."""
 
     def __init__(self, clusters: dict[str, Cluster], provider: Provider, links: dict[str, Link]) -> None:
         self.clusters, self.provider, self.links = clusters, provider, links
         self.parent = clusters[PARENT]
         self.history = History()
-        self._away: dict[str, str] = {}  # cluster -> why nobody can ask it
+        self._unreachable: dict[str, str] = {}  # cluster -> the fault because of which it does not answer
         self._steps: dict[str, Callable[[Step], None]] = {
             "create pod": self._create_pod,
             "delete pod": self._delete_pod,
@@ -61,7 +61,7 @@ class World:
             "write config": self._write_config,
             "delete config": lambda step: self._delete(CONFIG_MAPS, step),
             "delete namespace": lambda step: self.parent.delete(NAMESPACE, step.about),
-            "stranger deletes member pod": self._stranger,
+            "delete member pod": self._delete_member_pod,
             "begin": self._begin,
             "end": self._end,
             "kill": lambda step: self.provider.kill(),
@@ -69,28 +69,28 @@ class World:
         }
 
     def perform(self, step: Step) -> str:
-        """What came of it, in a few words."""
+        """Performs a step, and describes the result in a few words."""
         try:
             self._steps[step.what](step)
         except ApiFailure as failure:
-            return f"refused ({failure.status})" if failure.status else "no answer"
+            return f"rejected ({failure.status})" if failure.status else "no answer"
         return "done"
 
     def heal(self) -> None:
-        """Ends every fault, and starts what is not running."""
+        """Ends all faults, and starts everything that does not run."""
         for name in self.clusters:
             self._recover(name)
         self.provider.start()
 
     def defects(self) -> list[str]:
-        """What the provider itself holds for a defect of its own."""
+        """Errors and tracebacks in the provider's log."""
         lines = self.provider.log.splitlines()
         return [f"the provider's log: {line}" for line in lines if "level=error" in line or "Traceback" in line]
 
     def problems(self) -> list[str]:
-        """What has not come to rest yet; empty where everything is as it must be."""
+        """Everything that is out of sync; empty once the parent and its members are in sync."""
         if self.provider.crashed:
-            return ["the provider has ended by itself"]
+            return ["the provider has exited by itself"]
         for cluster in self.clusters.values():
             cluster.supervise()
         try:
@@ -100,7 +100,7 @@ class World:
                 [config for name in NAMESPACES for config in self.parent.list(CONFIG_MAPS, name)],
             )
             contents = {name: self._ours(name) for name in MEMBERS}
-            return found + list(unsettled(parent, contents))
+            return found + list(out_of_sync(parent, contents))
         except ApiFailure as failure:
             return [str(failure)]
 
@@ -147,7 +147,7 @@ class World:
         self._end_pod(self.parent, self.parent.get(PODS, name, namespace), step.args["grace"])
 
     def _end_pod(self, cluster: Cluster, pod: Json, grace: int | None) -> None:
-        """Deletes this very pod, and remembers what that explains."""
+        """Deletes exactly this pod, and records the deletion for the invariants."""
         uid = pod["metadata"]["uid"]
         if cluster is not self.parent:
             self.history.interfere(uid)
@@ -177,11 +177,14 @@ class World:
                 raise
             self.parent.create(CONFIG_MAPS, {"metadata": {"name": name}, **data}, namespace)
 
-    def _stranger(self, step: Step) -> None:
-        """Somebody in the member deletes one of our pods. Not while nobody could tell when that took effect, and not
-        one whose parent pod cannot know yet that it was created."""
+    def _delete_member_pod(self, step: Step) -> None:
+        """A client of the member deletes a pod of the provider.
+
+        Not while the member does not answer, when the time of the deletion would be unknown. Not a pod whose creation
+        the parent pod does not record yet.
+        """
         name = step.about
-        if name in self._away:
+        if name in self._unreachable:
             return
         cluster = self.clusters[name]
         pods = sorted(cluster.list(PODS, labels=f"{wellknown.NODE_LABEL}={name}"), key=_name)
@@ -199,7 +202,7 @@ class World:
         if fault in FAULTS:
             self.links[name].fault(fault)
             return
-        self._away[name] = fault
+        self._unreachable[name] = fault
         if fault == "stopped":
             self.clusters[name].stop("apiserver")
         else:
@@ -210,7 +213,7 @@ class World:
 
     def _recover(self, name: str) -> None:
         self.links[name].heal()
-        match self._away.pop(name, ""):
+        match self._unreachable.pop(name, ""):
             case "stopped":
                 self.clusters[name].start("apiserver")
             case "cut":
@@ -286,7 +289,7 @@ def _name(pod: Json) -> str:
 
 @contextmanager
 def bring_up(root: Path, seed: int) -> Iterator[World]:
-    """Clusters, nodes and a provider that serves both members; all removed at the end."""
+    """Starts clusters, nodes and a provider that serves both members. Removes all of them at the end."""
     with ExitStack() as stack:
         stack.callback(localkube.down, root=root)
         made = localkube.up([PARENT, *MEMBERS], root=root)
@@ -318,7 +321,7 @@ def bring_up(root: Path, seed: int) -> Iterator[World]:
 
 @contextmanager
 def _observers(world: World, seed: int) -> Iterator[None]:
-    """Watches all pods, and plays the members' nodes, in a thread of its own."""
+    """Watches all pods and simulates the nodes of the members, in another thread."""
     started, stop = threading.Event(), asyncio.Event()
     loop: list[asyncio.AbstractEventLoop] = []
     failure: list[BaseException] = []

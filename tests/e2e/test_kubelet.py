@@ -355,7 +355,7 @@ def test_a_provider_that_is_stopped_ends_with_an_exec_open_and_tells_the_user(wo
         finally:
             process.kill()
             world.start_provider()
-    assert 4 < took < 9  # 5 s of grace
+    assert 4 < took < 60  # 5 s of grace, and not until the command ends
     world.until("exec works again", lambda: kubectl.run("exec", "shell", "-c", "main", "--", "true")[0] == 0)
 
 

@@ -49,7 +49,7 @@ def execs(world: World, home: Pods) -> Execs:
 def figure(world: World, name: str) -> int:
     """One of the provider's own metrics."""
     figures = world.kubectl("get", "--raw", "/api/v1/nodes/alpha/proxy/metrics").splitlines()
-    return next(int(line.split()[1]) for line in figures if line.startswith(f"{name} "))
+    return next(int(float(line.split()[1])) for line in figures if line.startswith(f"{name} "))
 
 
 class Rest:

@@ -20,11 +20,13 @@ from tests.integration.connecting import client_through
 from tests.unit.pods import PARENT, pod
 from tests.waiting import eventually_here
 from vk_provider.api import wellknown
+from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Pod
 from vk_provider.kube.transport import LEAKY_TLS
 from vk_provider.kubelet.backend import Backend
 from vk_provider.kubelet.server import KubeletServer
 from vk_provider.translate.names import Names
+from vk_provider.translate.state.health import Assessment
 
 NODE: Final = "kubelet-it"
 ADDRESS: Final = "127.0.0.1"
@@ -56,6 +58,7 @@ class Served:
     server: KubeletServer
     member: Gateway
     parent: Cluster
+    to_parent: Client
     port: int = 0
     ports: list[int] = field(default_factory=list)
 
@@ -94,12 +97,19 @@ class Served:
         return sum(1 for row in rows if row[1] == wanted and row[3] in (established, half))
 
 
-def parent_pods() -> Mapping[str, Pod]:
-    return {"shop/web-1": pod()}
+class Pods:
+    """A list of pods with one pod in it."""
+
+    def __init__(self, found: Pod) -> None:
+        self.items: Mapping[str, Pod] = {"shop/web-1": found}
 
 
-def member_pods() -> Mapping[str, Pod]:
-    return {"shop/web-1": pod(uid="m-1", annotations={wellknown.PARENT_UID: "p-1"})}
+class Answers:
+    """The state of a member that answers."""
+
+    lost = ""
+    health = Assessment()
+    last_sign_of_life = 0.0
 
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -126,10 +136,16 @@ async def serving(parent: Cluster, script: Script | None = None, *, raw: Serve |
             member.server = f"https://{ADDRESS}:{listening.sockets[0].getsockname()[1]}"
         client = await stack.enter_async_context(client_through(parent, None))
         to_member = await stack.enter_async_context(client_of(member.server, authority.cert_pem.bytes()))
-        backend = Backend(Names(NODE, PARENT), to_member, parent_pods, member_pods, lambda: None)
+        backend = Backend(
+            Names(NODE, PARENT),
+            to_member,
+            Pods(pod()),
+            Pods(pod(uid="m-1", annotations={wellknown.PARENT_UID: "p-1"})),
+            Answers(),
+        )
         ports: list[int] = []
-        server = KubeletServer(client, backend, Figures(), ADDRESS, published=ports.append)
-        served = Served(server, member, parent, ports=ports)
+        server = KubeletServer(client, backend, Figures(), ADDRESS, member="west", published=ports.append)
+        served = Served(server, member, parent, client, ports=ports)
         task = asyncio.create_task(server.run())
         try:
             await eventually_here(lambda: ports or task.done(), "the kubelet API is served")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 from aiohttp import web
 
 from tests.cluster import Cluster
@@ -12,44 +13,43 @@ from tests.gateway import Gateway, event, stream
 from tests.integration.connecting import admin_token
 from tests.waiting import eventually_here
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
-from vk_provider.app import App, Served
+from vk_provider.app import App
 from vk_provider.config import Settings
-from vk_provider.kube.client import Client
-from vk_provider.sync.membership.kubeconfig import KubeconfigChangedError
+from vk_provider.supervisor import Supervisor
+from vk_provider.sync.membership.connection import KubeconfigChangedError
 
 
-class Reluctant(App):
-    """Serves nobody; what it serves stops only when it has heard of everything."""
+class Reluctant(Supervisor):
+    """Serves nobody; stops only when the app knows of everything."""
 
-    def __init__(self, client: Client) -> None:
-        super().__init__(client, Settings())
-        self.served: list[tuple[str, int]] = []
-        self.stopping = False
+    app: ClassVar[App]
+    served: ClassVar[list[tuple[str, int]]]
+    stopping: ClassVar[bool]
 
-    def knows(self, name: str) -> bool:
-        return name in self._clusters.items
-
-    async def _supervise(self, served: Served) -> None:
-        self.served.append((served.raw.metadata.name, served.raw.metadata.generation))
+    async def run(self) -> None:
+        self.served.append((self._raw.metadata.name, self._raw.metadata.generation))
         try:
             await asyncio.Event().wait()
         finally:
-            self.stopping = True
-            await eventually_here(lambda: self.knows("last"), "the deletion and what came after it are known")
+            Reluctant.stopping = True
+            await eventually_here(lambda: "last" in self.app._clusters.items, "what came after it is known")
 
 
 async def test_a_member_that_is_deleted_while_its_earlier_version_is_being_stopped_disturbs_nobody(
-    parent: Cluster,
+    parent: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    Reluctant.served, Reluctant.stopping = [], False
+    monkeypatch.setattr("vk_provider.app.Supervisor", Reluctant)
+
     async def script(request: web.Request) -> web.StreamResponse | None:
         if request.path != MEMBER_CLUSTERS.path() or "watch" not in request.query:
             return None
         answer = web.StreamResponse()
         await answer.prepare(request)
         await answer.write(event("ADDED", member("brief", 1)) + event("ADDED", member("other", 1)) + end(2))
-        await eventually_here(lambda: len(app.served) == 2, "both are served")
+        await eventually_here(lambda: len(Reluctant.served) == 2, "both are served")
         await answer.write(event("MODIFIED", member("brief", 3)))
-        await eventually_here(lambda: app.stopping, "the earlier version is being stopped")
+        await eventually_here(lambda: Reluctant.stopping, "the earlier version is being stopped")
         await answer.write(event("DELETED", member("brief", 4)) + event("ADDED", member("last", 5)))
         await asyncio.Event().wait()
         return answer
@@ -59,17 +59,19 @@ async def test_a_member_that_is_deleted_while_its_earlier_version_is_being_stopp
         gateway.client() as client,
         asyncio.TaskGroup() as group,
     ):
-        app = Reluctant(client)
+        Reluctant.app = app = App(client, Settings())
         running = group.create_task(app.run())
-        await eventually_here(lambda: ("last", 5) in app.served or running.done(), "the next one is served")
-        assert app.served[-1] == ("last", 5)
+        await eventually_here(lambda: ("last", 5) in Reluctant.served or running.done(), "the next one is served")
+        assert Reluctant.served[-1] == ("last", 5)
         running.cancel()
 
 
-class Failing(App):
+class Failing(Supervisor):
     """Serves members with something that fails while it is being stopped."""
 
-    async def _serve(self, served: Served) -> bool:
+    serving: ClassVar[bool]
+
+    async def _serve(self) -> None:
         async def fail_at_the_end() -> None:
             try:
                 await asyncio.Event().wait()
@@ -78,12 +80,16 @@ class Failing(App):
 
         async with asyncio.TaskGroup() as group:
             group.create_task(fail_at_the_end())
-            self.serving = True
+            Failing.serving = True
             await asyncio.Event().wait()
-        return True
 
 
-async def test_a_member_that_fails_while_it_is_being_stopped_stops_all_the_same(parent: Cluster) -> None:
+async def test_a_member_that_fails_while_it_is_being_stopped_stops_all_the_same(
+    parent: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Failing.serving = False
+    monkeypatch.setattr("vk_provider.app.Supervisor", Failing)
+
     async def script(request: web.Request) -> web.StreamResponse | None:
         if request.path != MEMBER_CLUSTERS.path() or "watch" not in request.query:
             return None
@@ -93,9 +99,8 @@ async def test_a_member_that_fails_while_it_is_being_stopped_stops_all_the_same(
         Gateway(script, parent.server, f"Bearer {admin_token(parent)}") as gateway,
         gateway.client() as client,
     ):
-        app = Failing(client, Settings())
-        running = asyncio.ensure_future(app.run())
-        await eventually_here(lambda: getattr(app, "serving", False), "the member is served")
+        running = asyncio.ensure_future(App(client, Settings()).run())
+        await eventually_here(lambda: Failing.serving, "the member is served")
         running.cancel()
         await eventually_here(running.done, "the process ends")
         assert running.cancelled()

@@ -27,7 +27,7 @@ from vk_provider.errors import (
 )
 from vk_provider.kube.auth import Kubeconfig
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Named, Payload
+from vk_provider.kube.objects import PartialObject, Payload
 from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS, SERVICE_ACCOUNTS
 
 
@@ -41,10 +41,12 @@ async def test_errors_carry_the_servers_words(client: Client, namespace: str) ->
         await client.create(CONFIG_MAPS, conf, namespace, type=Payload)
     assert taken.value.reason == "AlreadyExists"
     with pytest.raises(InvalidError, match="Required value") as invalid:
-        await client.create(PODS, {"metadata": {"name": "p"}, "spec": {"containers": []}}, namespace, type=Named)
+        await client.create(
+            PODS, {"metadata": {"name": "p"}, "spec": {"containers": []}}, namespace, type=PartialObject
+        )
     assert invalid.value.status == 422
     with pytest.raises(InvalidError) as malformed:
-        await client.create(PODS, {"metadata": {"name": "p"}, "spec": "?"}, namespace, type=Named)
+        await client.create(PODS, {"metadata": {"name": "p"}, "spec": "?"}, namespace, type=PartialObject)
     assert malformed.value.status == 400
 
 
@@ -55,19 +57,19 @@ async def test_a_403_says_who_may_not_do_what(parent: Cluster, proxy: Proxy, nam
     content = json.dumps(document(parent, proxy, {"token": token})).encode()
     async with Client(Kubeconfig.from_secret(content, "test").credentials()) as client:
         with pytest.raises(ForbiddenError, match=f'"system:serviceaccount:{namespace}:default" cannot list') as refused:
-            await client.list(NODES, type=Named)
+            await client.list(NODES, type=PartialObject)
         assert refused.value.status == 403
 
 
 async def test_a_request_ends_at_its_deadline_when_the_server_is_silent(client: Client, proxy: Proxy) -> None:
-    await client.get(NAMESPACES, "default", type=Named)
+    await client.get(NAMESPACES, "default", type=PartialObject)
     proxy.swallow()
     started = time.monotonic()
     with pytest.raises(UnreachableError, match="no answer in time"):
         await client.request("GET", "/readyz", deadline=0.5)
     with pytest.raises(UnreachableError, match="no answer in time"):  # over a new connection: TLS gets no answer
         await client.request("GET", "/readyz", deadline=0.5)
-    assert 1.0 <= time.monotonic() - started < 5.0
+    assert 1.0 <= time.monotonic() - started < 20.0, "and not at the default one"
     proxy.restore()
     assert await client.request("GET", "/readyz") == b"ok"
 
@@ -77,7 +79,7 @@ async def test_a_broken_connection_is_an_unreachable_error_and_the_next_request_
 ) -> None:
     body = {"metadata": {"name": "large"}, "data": {"value": "x" * 900_000}}
     parent.create(CONFIG_MAPS, body, namespace)
-    await client.get(NAMESPACES, "default", type=Named)
+    await client.get(NAMESPACES, "default", type=PartialObject)
     proxy.cut_after(200_000)
     with pytest.raises(UnreachableError):
         await client.request("PATCH", CONFIG_MAPS.path("large", namespace), body=b"{}", content_type=MERGE)
@@ -85,27 +87,27 @@ async def test_a_broken_connection_is_an_unreachable_error_and_the_next_request_
     assert len(found.data["value"]) == 900_000
     await proxy.refuse()
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1"):
-        await client.get(NAMESPACES, "default", type=Named)
+        await client.get(NAMESPACES, "default", type=PartialObject)
     await proxy.accept()
-    await client.get(NAMESPACES, "default", type=Named)
+    await client.get(NAMESPACES, "default", type=PartialObject)
 
 
 async def test_a_read_over_a_connection_that_the_server_has_closed_is_sent_again(client: Client, proxy: Proxy) -> None:
     for fault in (proxy.cut, proxy.reset):
-        await client.get(NAMESPACES, "default", type=Named)
+        await client.get(NAMESPACES, "default", type=PartialObject)
         connections = proxy.accepted
         fault()
-        await client.get(NAMESPACES, "default", type=Named)
+        await client.get(NAMESPACES, "default", type=PartialObject)
         assert proxy.accepted == connections + 1
 
 
 async def test_connections_are_reused(client: Client, proxy: Proxy) -> None:
     for _ in range(20):
-        await client.get(NAMESPACES, "default", type=Named)
+        await client.get(NAMESPACES, "default", type=PartialObject)
     assert proxy.accepted == 1
-    await asyncio.gather(*(client.get(NAMESPACES, "default", type=Named) for _ in range(20)))
+    await asyncio.gather(*(client.get(NAMESPACES, "default", type=PartialObject) for _ in range(20)))
     burst = proxy.accepted
-    await asyncio.gather(*(client.get(NAMESPACES, "default", type=Named) for _ in range(20)))
+    await asyncio.gather(*(client.get(NAMESPACES, "default", type=PartialObject) for _ in range(20)))
     assert proxy.accepted == burst <= 20
 
 
@@ -131,10 +133,10 @@ async def test_a_token_file_that_rotates_is_read_again_after_a_401(
     config.write_text(json.dumps(document(parent, proxy, {"tokenFile": str(token)})))
     async with Client(Kubeconfig.from_files(str(config)).credentials()) as client:
         with pytest.raises(UnauthorizedError, match="Unauthorized"):
-            await client.get(NAMESPACES, "default", type=Named)
+            await client.get(NAMESPACES, "default", type=PartialObject)
         async with watching(client, namespace, wait=False) as seen:
             token.write_text(admin_token(parent))
-            await client.get(NAMESPACES, "default", type=Named)
+            await client.get(NAMESPACES, "default", type=PartialObject)
             await eventually_here(seen.informer.synced.is_set, "the watch uses it too")
 
 
@@ -142,7 +144,7 @@ async def test_a_server_under_another_name_is_said_to_be_just_that(parent: Clust
     for name, words in (("10.99.99.99", "IP address mismatch"), ("elsewhere.example", "Hostname mismatch")):
         async with client_through(parent, proxy, name=name) as client:
             with pytest.raises(UnreachableError, match=words) as refused:
-                await client.get(NAMESPACES, "default", type=Named)
+                await client.get(NAMESPACES, "default", type=PartialObject)
             assert refused.value.reason == "CertificateInvalid"
             assert name in str(refused.value)
             assert "tls-server-name" in str(refused.value), "the remedy is about the name, not about the authority"
@@ -155,7 +157,7 @@ async def test_a_server_of_another_authority_is_said_to_be_just_that(
     config["clusters"][0]["cluster"]["certificate-authority-data"] = alpha.ca_data
     async with Client(Kubeconfig.from_secret(json.dumps(config).encode(), "test").credentials()) as client:
         with pytest.raises(UnreachableError, match="certificate-authority-data") as refused:
-            await client.get(NAMESPACES, "default", type=Named)
+            await client.get(NAMESPACES, "default", type=PartialObject)
         assert refused.value.reason == "CertificateInvalid"
 
 
@@ -168,7 +170,7 @@ async def test_a_429_is_waited_for_and_given_up_on_where_it_asks_for_more_than_a
     async with Gateway(script) as gateway, gateway.client() as client:
         started = time.monotonic()
         assert await client.request("GET", "/busy") == b"ok"
-        assert 2.0 <= time.monotonic() - started < 10.0
+        assert 2.0 <= time.monotonic() - started < 30.0
         async with asyncio.timeout(10):
             with pytest.raises(ApiError, match="too many") as refused:
                 await client.request("GET", "/never")
@@ -191,5 +193,5 @@ async def test_an_answer_that_is_no_json_is_said_in_words() -> None:
 
     async with Gateway(script) as gateway, gateway.client() as client:
         with pytest.raises(ApiError, match="Bad Gateway") as refused:
-            await client.get(NAMESPACES, "default", type=Named)
+            await client.get(NAMESPACES, "default", type=PartialObject)
         assert refused.value.status == 502

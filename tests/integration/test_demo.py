@@ -10,7 +10,6 @@ from demo.scenes import SCENES
 from demo.world import served
 
 
-@pytest.mark.timeout(400)
 def test_every_scene_holds_or_says_what_fake_nodes_cannot_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)  # whose clusters share the loopback
     with served(tmp_path, real=False) as world:

@@ -209,6 +209,26 @@ async def test_an_answer_to_a_write_never_brings_back_what_the_watch_saw_go() ->
         assert seen.calls == [("added", "a"), ("deleted", "a")]
 
 
+async def test_the_deletion_of_an_object_does_not_remove_the_one_that_replaced_it() -> None:
+    go_on = asyncio.Event()
+
+    async def script(request: web.Request) -> web.StreamResponse:
+        answer = await begin(request, event("ADDED", item("a", 5)), bookmark(10, end_of_list=True))
+        await go_on.wait()
+        await answer.write(
+            event("DELETED", item("a", 11)) + event("ADDED", item("a", 12)) + event("ADDED", item("b", 13))
+        )
+        await asyncio.Event().wait()
+        return answer
+
+    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
+        seen.informer.observe(payload("a", 12))
+        go_on.set()
+        await eventually_here(lambda: "b" in seen.names, "the watch is through")
+        assert seen.calls == [("added", "a"), ("changed", "a"), ("added", "b")]
+        assert seen.informer.items["ns/a"].metadata.resource_version == "12"
+
+
 async def test_an_older_answer_to_a_write_does_not_undo_a_newer_event() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         return await stream(request, bookmark(10, end_of_list=True), event("ADDED", item("a", 14)))
@@ -263,7 +283,7 @@ async def test_a_server_that_went_back_in_time_is_listed_before_it_is_watched() 
         return await stream(request, *backup, bookmark(50, end_of_list=True), changed)
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        seen.informer.on_rewind(lambda: rewinds.append(seen.names))
+        seen.informer.on_restore(lambda: rewinds.append(seen.names))
         await eventually_here(lambda: ("changed", "same") in seen.calls, "it watches on")
         assert sorted(seen.calls[4:-1]) == [
             ("added", "back"),
@@ -287,9 +307,9 @@ async def test_who_hears_of_a_restore_from_another_lists_anew_and_tells_it_on() 
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
         rewinds: list[str] = []
-        seen.informer.on_rewind(lambda: rewinds.append(seen.informer.items["ns/a"].metadata.resource_version))
+        seen.informer.on_restore(lambda: rewinds.append(seen.informer.items["ns/a"].metadata.resource_version))
         await eventually_here(lambda: seen.names == {"a"}, "it watches")
-        client.went_back()
+        client.note_restore()
         await eventually_here(lambda: rewinds == ["20"], "it is told once the list has come")
         assert client.restores == 1
 

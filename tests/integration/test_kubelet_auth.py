@@ -25,7 +25,8 @@ from tests.integration.serving import ADDRESS, LOG, NODE, Served, request_bytes,
 from tests.waiting import eventually, eventually_here
 from vk_provider.kube.resources import SERVICE_ACCOUNTS
 from vk_provider.kubelet import server as module
-from vk_provider.kubelet.auth import ACCESS_REVIEWS
+from vk_provider.kubelet import tls
+from vk_provider.kubelet.auth import SUBJECT_ACCESS_REVIEWS
 from vk_provider.kubelet.certs import CSRS
 
 
@@ -141,7 +142,7 @@ def _allowed(parent: Cluster, user: str, right: str) -> bool:
     verb, subresource = right.split()
     attributes = {"verb": verb, "resource": "nodes", "subresource": subresource, "name": NODE}
     spec = {"user": user, "groups": [], "resourceAttributes": attributes}
-    return bool(parent.create(ACCESS_REVIEWS, {"spec": spec})["status"]["allowed"])
+    return bool(parent.create(SUBJECT_ACCESS_REVIEWS, {"spec": spec})["status"]["allowed"])
 
 
 def stored(directory: Path, issued: trustme.LeafCert) -> tuple[str, str]:
@@ -255,7 +256,7 @@ class TestWhoIsLetIn:
         self, parent: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with serving(parent) as served, served.session(token="anything") as session:
-            monkeypatch.setattr(served.server._parent.credentials, "server", "https://127.0.0.1:1", raising=False)
+            monkeypatch.setattr(served.to_parent.credentials, "server", "https://127.0.0.1:1", raising=False)
             async with session.get("/pods") as response:
                 assert (response.status, b"items" in await response.read()) == (503, False)
 
@@ -333,8 +334,9 @@ class TestCertificates:
                 _, writer = await served.connect()
                 first = presented(writer).serial_number
                 writer.close()
-                renewal = asyncio.get_running_loop().time()
-                assert await served.server._renew(renewal) > renewal
+                served.server.tls.renew_at = now = asyncio.get_running_loop().time()
+                await served.server.tls.refresh()
+                assert served.server.tls.renew_at > now
                 _, writer = await served.connect()
                 assert presented(writer).serial_number != first
                 writer.close()
@@ -353,8 +355,8 @@ class TestCertificates:
 
         async with serving(parent) as served:
             assert await refused_in_the_handshake(served, new)
-            monkeypatch.setattr(module, "client_ca", published)
-            await served.server._renew(asyncio.get_running_loop().time() + 1000)
+            monkeypatch.setattr(tls, "client_ca", published)
+            await served.server.tls.refresh()
             async with served.session(served.tls(new)) as session, session.get("/healthz") as response:
                 assert response.status == 403  # known now, without any right
             assert await refused_in_the_handshake(served, served.apiserver)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -18,6 +18,7 @@ from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.kube.resources import NODES, PODS, SECRETS, SERVICE_ACCOUNTS
 
 Join = Callable[..., None]
+AT_ONCE: Final = 25.0  # seconds: less than the deadline of a request to another member
 
 
 @pytest.fixture
@@ -42,9 +43,9 @@ def others_serve(parent: Cluster, namespace: str) -> Iterator[None]:
     """After the test's own part: a pod on the healthy member still starts and goes at once."""
     yield
     parent.create(PODS, bare("elsewhere"), namespace)
-    wait_until_running(parent, "elsewhere", namespace, 10)
+    wait_until_running(parent, "elsewhere", namespace, AT_ONCE)
     parent.delete(PODS, "elsewhere", namespace)
-    wait_until_gone(parent, "elsewhere", namespace, 10)
+    wait_until_gone(parent, "elsewhere", namespace, AT_ONCE)
 
 
 @pytest.mark.usefixtures("others_serve")

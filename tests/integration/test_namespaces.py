@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 from aiohttp import web
 
 from tests.gateway import Gateway, bookmark, event, item, stream
 from tests.waiting import eventually_here
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named
-from vk_provider.kube.resources import NAMESPACES
+from vk_provider.kube.objects import PartialObject, Pod
+from vk_provider.kube.resources import NAMESPACES, PODS
+from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.namespaces import NamespaceLoop
 from vk_provider.translate.names import Names
+from vk_provider.translate.nodes.offer import Usage, usage
 
 
 async def test_a_loop_that_has_ended_hears_no_more_of_the_parent_whose_namespaces_all_members_share() -> None:
@@ -25,10 +28,13 @@ async def test_a_loop_that_has_ended_hears_no_more_of_the_parent_whose_namespace
         return await stream(request, event("DELETED", shop(6)))
 
     async with Gateway(script) as gateway, gateway.client() as client, asyncio.TaskGroup() as group:
-        namespaces: Informer[Named] = Informer(client, NAMESPACES, Named)
+        namespaces: Informer[PartialObject] = Informer(client, NAMESPACES, PartialObject)
         watching = group.create_task(namespaces.run())
         await namespaces.synced.wait()
-        loop = NamespaceLoop(Names("alpha", "it"), client, client, namespaces, namespaces, in_use=lambda _: False)
+        names = Names("alpha", "it")
+        others: Informer[Usage] = Informer(client, PODS, Pod, keep=usage)
+        caches = dataclasses.replace(DependentCaches.of(client, names, [], others), namespaces=namespaces)
+        loop = NamespaceLoop(names, client, client, namespaces, caches)
         serving = group.create_task(loop.run())
         await asyncio.sleep(0)  # it listens
         serving.cancel()

@@ -93,7 +93,6 @@ def test_what_no_waiting_can_heal_ends_the_provider_at_once(
     assert says in line
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("how", ["stopped", "refused", "black hole"])
 def test_what_happens_in_a_member_while_the_parent_is_away_is_told_when_it_is_back(
     parent: Cluster, alpha: Cluster, ways: Ways, provider: Provider, namespace: str, idle_node: Json, how: str
@@ -115,7 +114,6 @@ def test_what_happens_in_a_member_while_the_parent_is_away_is_told_when_it_is_ba
     case.check(made={"stranger": 1}, deleted=set())
 
 
-@pytest.mark.timeout(500)
 def test_an_outage_that_outlives_watches_and_lease_costs_no_pod_that_its_tolerations_keep(
     parent: Cluster,
     alpha: Cluster,

@@ -11,15 +11,15 @@ from tests.gateway import Gateway
 from tests.waiting import eventually_here
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Metadata
-from vk_provider.kube.recorder import Recorder, Told
+from vk_provider.kube.recorder import ForwardedEvent, Recorder
 from vk_provider.kube.resources import EVENTS, PODS
 
 
 def tell(recorder: Recorder, namespace: str, count: int) -> None:
     about = Metadata(name="web", namespace=namespace, uid="11111111-aaaa-4aaa-8aaa-000000000009")
     first, last = "2030-01-01T00:00:00Z", f"2030-01-01T00:00:{count:02}Z"
-    told = Told("web.abc", "kubelet", "alpha", "spec.containers{web}", count, first, last)
-    recorder.tell_again(PODS, about, "Warning", "BackOff", "back-off", told)
+    told = ForwardedEvent("web.abc", "kubelet", "alpha", "spec.containers{web}", count, first, last)
+    recorder.forward(PODS, about, "Warning", "BackOff", "back-off", told)
 
 
 async def counts(parent: Cluster, namespace: str, wanted: list[int]) -> None:

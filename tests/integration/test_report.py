@@ -33,7 +33,7 @@ async def test_what_the_parent_did_not_take_is_written_as_soon_as_it_does() -> N
     async with Gateway(script) as gateway, gateway.client() as client, asyncio.TaskGroup() as group:
         report = Report(client, cluster({}), Recorder(client))
         running = group.create_task(report.run())
-        await report.say(True, "Serving", "all is well")
+        await report.set_ready(True, "Serving", "all is well")
         assert taken == []
         await eventually_here(lambda: taken, "it is written")
         assert [condition["reason"] for condition in taken[0]["conditions"]] == ["Serving"]
@@ -49,11 +49,11 @@ async def test_what_is_no_longer_there_is_written_again_and_what_is_there_is_not
 
     async with Gateway(script) as gateway, gateway.client() as client:
         report = Report(client, cluster({}), Recorder(client))
-        await report.learn(node_name="alpha", version="v1.37.2", cluster_uid="its")
-        await report.say(True, "Serving", "all is well")
+        await report.set_facts(node_name="alpha", version="v1.37.2", cluster_uid="its")
+        await report.set_ready(True, "Serving", "all is well")
         there = taken[0] | taken[1]
-        await report.follow(cluster(there))
+        await report.update(cluster(there))
         assert len(taken) == 2
         for lost in ({}, there | {"clusterUid": "x"}, there | {"conditions": []}):
-            await report.follow(cluster(lost))
+            await report.update(cluster(lost))
             assert taken.pop() == there

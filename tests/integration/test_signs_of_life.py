@@ -40,7 +40,7 @@ async def test_bytes_of_a_watch_are_a_sign_of_life_and_its_silence_is_none() -> 
     async with Gateway(script) as gateway, gateway.client() as client:
         heard: list[float] = []
         async for _ in client.stream("/api/v1/pods", {}, inactivity=60):
-            heard.append(client.heard_at)
+            heard.append(client.last_sign_of_life)
             more.set()
             if len(heard) == 2:
                 break
@@ -55,7 +55,7 @@ async def test_a_refusal_is_no_sign_of_life() -> None:
         for attempt in (client.request("GET", "/x"), anext(client.stream("/x", {}, inactivity=60))):
             with pytest.raises(Exception, match="ServiceUnavailable"):
                 await attempt
-        assert client.heard_at == 0.0
+        assert client.last_sign_of_life == 0.0
 
 
 async def test_a_watch_whose_answer_does_not_begin_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +97,13 @@ class Leased(NamedTuple):
     gateway: Gateway
 
 
+class _Node:
+    uid = "uid-west"
+
+    def changed(self) -> None:
+        """Nothing follows from it here."""
+
+
 @asynccontextmanager
 async def leased(script: Answer) -> AsyncIterator[Leased]:
     """One whose parent answers as scripted."""
@@ -106,7 +113,7 @@ async def leased(script: Answer) -> AsyncIterator[Leased]:
 
     freeze = Freeze()
     async with Gateway(maybe) as gateway, gateway.client() as client:
-        loop = LeaseLoop("west", client, freeze, uid=lambda: "uid-west", missing=lambda: None)
+        loop = LeaseLoop("west", client, freeze, _Node())
         task = asyncio.create_task(loop.run())
         try:
             yield Leased(loop, freeze, client, gateway)

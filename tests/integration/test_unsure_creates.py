@@ -12,13 +12,18 @@ from aiohttp import web
 
 from tests.gateway import Gateway, bookmark, cut_off, event, failure
 from tests.waiting import eventually_here
+from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Pod
+from vk_provider.kube.objects import Metadata, Pod
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import PODS
+from vk_provider.observable import Observable
+from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.loop import PodLoop
+from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.names import Names
-from vk_provider.translate.pods.pod import Target
+from vk_provider.translate.pods.pod import Owner, Target
+from vk_provider.translate.state.health import State
 
 Json = dict[str, Any]
 
@@ -28,27 +33,22 @@ KEY = "shop/web"
 
 
 class Quiet:
-    """The other loops, as far as a pod needs them: none has anything to say or to do."""
+    """The other parts, as far as a pod needs them: none has anything to do."""
 
-    async def ensure(self, parent_namespace: str) -> Any:
-        return "namespace-uid"
+    known_resources: frozenset[str] = frozenset()
+
+    def adopt(self, pod: Pod) -> None: ...
+
+    async def prepare(self, pod: Pod) -> Owner:
+        return Owner("shop", "namespace-uid")
 
     async def bring(self, pod: Pod) -> None: ...
 
     def release(self, pod_uid: str) -> None: ...
 
-    async def reflect(self, parent: Pod, member: Pod) -> None: ...
+    def pod_gone(self, namespace: str) -> None: ...
 
-    async def wait(self, parent: Pod, reason: str, message: str) -> None: ...
-
-    async def fail(self, parent: Pod, reason: str, message: str) -> None: ...
-
-    async def lose(self, parent: Pod, message: str) -> None: ...
-
-    def forget(self, key: str) -> None: ...
-
-    def may_delete(self, member: Pod) -> bool:
-        return True
+    def delay(self, orphan: Pod) -> None: ...
 
 
 class Scripted:
@@ -81,7 +81,7 @@ class Parent(Scripted):
 
     async def answer(self, request: web.Request) -> web.Response:
         self.let_go |= request.method == "DELETE"
-        return await super().answer(request)
+        return failure(404, "NotFound") if request.method == "PATCH" else await super().answer(request)
 
 
 class Member(Scripted):
@@ -121,27 +121,25 @@ async def served(parent: Parent, member: Member) -> AsyncIterator[None]:
         above.client() as up,
         below.client() as down,
     ):
-        pods: tuple[Informer[Pod], Informer[Pod]] = Informer(up, PODS, Pod), Informer(down, PODS, Pod)
-        quiet = Quiet()
-        loop = PodLoop(
-            Target(NAMES),
-            up,
-            down,
-            *pods,
-            dependents=quiet,
-            namespaces=quiet,
-            services=quiet,
-            statuses=quiet,
-            brake=quiet,
-            recorder=Recorder(up),
-            workers=1,
-            blind=lambda: "",
-            known=lambda: frozenset(),
-        )
+        pods = PodCaches(NAMES, Informer(up, PODS, Pod), Informer(down, PODS, Pod))
+        cluster = Observable(MemberCluster(Metadata(name="alpha"), MemberClusterSpec(SecretRef("s", "n"))))
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(informer.run()) for informer in pods]
-            for informer in pods:
-                await informer.synced.wait()
+            tasks = [group.create_task(informer.run()) for informer in (pods.parent, pods.member)]
+            await pods.parent.synced.wait()
+            await pods.member.synced.wait()
+            quiet = Quiet()
+            loop = PodLoop(
+                Target(NAMES),
+                up,
+                down,
+                pods,
+                state=MemberState(State.HEALTHY, cluster),
+                node=quiet,
+                dependents=quiet,
+                brake=quiet,
+                recorder=Recorder(up),
+                workers=1,
+            )
             tasks.append(group.create_task(loop.run()))
             yield
             for task in tasks:

@@ -1,4 +1,4 @@
-"""Bounds what generated tests may cost, and makes every run the same."""
+"""Limits the cost of generated tests, and makes all runs the same."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""What kubelets of a member say about themselves and their pods, in their own formats (Kubernetes 1.37)."""
+"""Answers of a member's kubelets about themselves and their pods, in the formats of Kubernetes 1.37."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-STRANGER = ("kube-system", "coredns-7")  # a pod of the member's own, on every node
+FOREIGN = ("kube-system", "coredns-7")  # a pod of the member itself, on every node
 
 
 def resource(*pods: tuple[str, str], cpu: float = 100.0, memory: int = 1_000_000, at: int = 1795479175507) -> bytes:
-    """/metrics/resource of a node that runs these pods (namespace, name) and a stranger. `at`: ms."""
-    all_pods = [STRANGER, *pods]
+    """/metrics/resource of a node that runs these pods (namespace, name) and a foreign one. `at`: ms."""
+    all_pods = [FOREIGN, *pods]
     return f"""\
 # HELP container_cpu_usage_seconds_total [STABLE] Cumulative cpu time consumed by the container in core-seconds
 # TYPE container_cpu_usage_seconds_total counter
@@ -111,7 +111,7 @@ def summary(*pods: tuple[str, str, str], cores: int = 200_000_000, since: str = 
                         {"name": "scratch", **disk},
                     ],
                 }
-                for namespace, name, uid in [(*STRANGER, "u-0"), *pods]
+                for namespace, name, uid in [(*FOREIGN, "u-0"), *pods]
             ],
         }
     )

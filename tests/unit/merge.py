@@ -1,4 +1,4 @@
-"""Strategic merge patches as an API server applies them to pods: just the parts that this project uses.
+"""Strategic merge patches as an API server applies them to pods: only the parts that this project uses.
 
 (https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/)
 """
@@ -12,7 +12,7 @@ import msgspec
 
 from vk_provider.kube.objects import Pod, encode, fields
 
-# Lists that are merged by a key; all others are replaced.
+# Lists that are merged by a key. All other lists are replaced.
 _MERGE_KEYS = {
     "conditions": "type",
     "podIPs": "ip",
@@ -57,7 +57,7 @@ def apply_status(pod: Pod, patch: Mapping[str, Any] | None) -> Pod:
 
 
 def apply_pod(pod: Pod, patch: Mapping[str, Any]) -> Pod:
-    """The pod after a patch of its metadata and spec, to whichever subresource."""
+    """The pod after a patch of its metadata and spec, through any subresource."""
     merged = merge(
         {
             "metadata": {"labels": pod.metadata.labels, "annotations": pod.metadata.annotations},

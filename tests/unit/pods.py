@@ -1,9 +1,9 @@
-"""Pods for tests, from dicts and YAML files as an API server would send them."""
+"""Pods for tests, decoded from dicts and YAML files as from the answer of an API server."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
@@ -18,16 +18,20 @@ NAMES = Names(node="member-a", parent=PARENT)
 TARGET = Target(names=NAMES, parent_host="parent.example.com", parent_port="6443")
 
 Manifest = dict[str, Any]
+T = TypeVar("T")
+
+
+def decoded(manifest: Manifest, type: type[T]) -> T:
+    """Decodes the manifest as from the answer of an API server."""
+    return msgspec.json.decode(encode(manifest), type=type)
 
 
 def as_pod(manifest: Manifest) -> Pod:
-    """The manifest as it comes off the wire."""
-    return msgspec.json.decode(encode(manifest), type=Pod)
+    return decoded(manifest, Pod)
 
 
 def as_node(manifest: Manifest) -> Node:
-    """The manifest as it comes off the wire."""
-    return msgspec.json.decode(encode(manifest), type=Node)
+    return decoded(manifest, Node)
 
 
 def pod(
@@ -38,7 +42,7 @@ def pod(
     uid: str = "p-1",
     **metadata: Any,
 ) -> Pod:
-    """A pod of one container; `spec` and `status` on top, `metadata` as in JSON."""
+    """A pod with one container; `spec`, `status` and `metadata` (in the names of JSON) add to it."""
     return as_pod(
         {
             "metadata": {"name": name, "namespace": "shop", "uid": uid, **metadata},
@@ -49,24 +53,24 @@ def pod(
 
 
 def read_yaml(path: Path) -> Any:
-    """One YAML document, times kept as the strings that JSON has."""
+    """One YAML document, with times as strings, as in JSON."""
     return yaml.load(path.read_text(), Loader=_Loader)
 
 
 def read_target(folder: Path) -> Target:
-    """The target that a golden folder asks for."""
+    """The target of a golden folder, from its `target.yaml` if there is one."""
     file = folder / "target.yaml"
-    asked: dict[str, str] = read_yaml(file) if file.exists() else {}
+    options: dict[str, str] = read_yaml(file) if file.exists() else {}
     return Target(
-        names=Names(node=NAMES.node, parent=NAMES.parent, prefix=asked.get("prefix", "")),
-        api_access=ApiAccess(asked.get("apiAccess", "Parent")),
-        parent_host=asked.get("parentHost", TARGET.parent_host),
-        parent_port=asked.get("parentPort", TARGET.parent_port),
+        names=Names(node=NAMES.node, parent=NAMES.parent, prefix=options.get("prefix", "")),
+        api_access=ApiAccess(options.get("apiAccess", "Parent")),
+        parent_host=options.get("parentHost", TARGET.parent_host),
+        parent_port=options.get("parentPort", TARGET.parent_port),
     )
 
 
 class _Loader(yaml.SafeLoader):
-    """Leaves times alone."""
+    """Does not parse times."""
 
 
 _Loader.yaml_implicit_resolvers = {

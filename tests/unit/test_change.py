@@ -1,4 +1,4 @@
-"""What is patched in a running member pod: what the parent changed, and nothing that the member added."""
+"""Patches of a running member pod: they apply changes of the parent and keep additions of the member."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vk_provider.translate.pods.pod import Target, member_pod
 
 
 def created(parent: Pod, target: Target = TARGET) -> Pod:
-    """The member pod as its API server holds it right after the create, nothing added."""
+    """The member pod right after its creation, without additions of the member."""
     manifest = member_pod(parent, target)
     manifest["metadata"]["uid"] = "m-1"
     return as_pod(manifest)
 
 
 def served(parent: Pod) -> Pod:
-    """The same after defaults, admission, binding and a network plugin of the member."""
+    """The member pod after defaulting, admission, binding and a network plugin of the member."""
     manifest = member_pod(parent, TARGET, restarts={"app": 2})
     manifest["metadata"]["uid"] = "m-1"
     manifest["metadata"]["annotations"]["cni.example.com/ip"] = "10.0.0.9"
@@ -95,17 +95,17 @@ def test_a_new_image_of_an_init_container_is_patched() -> None:
     assert change.patch["spec"] == {"initContainers": [{"name": "setup", "image": "setup:2"}]}
 
 
-def test_a_deadline_that_is_set_is_patched() -> None:
+def test_a_new_deadline_is_patched() -> None:
     change = only(changes(with_spec({"activeDeadlineSeconds": 60}), served(BASE), TARGET))
     assert change.patch["spec"] == {"activeDeadlineSeconds": 60}
 
 
-def test_a_deadline_that_is_shorter_in_the_member_is_left_alone() -> None:
+def test_a_shorter_deadline_in_the_member_is_kept() -> None:
     member = created(with_spec({"activeDeadlineSeconds": 30}))
     assert changes(with_spec({"activeDeadlineSeconds": 60}), member, TARGET) == []
 
 
-def test_a_new_toleration_is_added_and_the_members_own_are_kept() -> None:
+def test_a_new_toleration_is_added_and_those_of_the_member_are_kept() -> None:
     gpu = {"key": "gpu", "operator": "Exists"}
     change = only(changes(with_spec({"tolerations": [NOT_READY, gpu]}), served(BASE), TARGET))
     assert {entry["key"] for entry in change.patch["spec"]["tolerations"]} == {
@@ -121,7 +121,7 @@ def test_changed_toleration_seconds_replace_the_old_ones() -> None:
     assert change.patch["spec"]["tolerations"] == [longer]
 
 
-def test_resources_go_to_the_resize_subresource() -> None:
+def test_resources_are_patched_through_the_resize_subresource() -> None:
     resized = with_spec(app(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}))
     first, last = changes(resized, served(with_spec(app(resources={"requests": {"cpu": "1"}}))), TARGET)
     assert first == Change(
@@ -134,14 +134,14 @@ def test_resources_go_to_the_resize_subresource() -> None:
     assert (last.subresource, last.patch["metadata"]["annotations"].keys()) == ("", {"vk-provider.io/applied"})
 
 
-def test_pod_level_resources_go_to_the_resize_subresource() -> None:
+def test_pod_level_resources_are_patched_through_the_resize_subresource() -> None:
     before, after = ({"resources": {"requests": {"cpu": cpu}}} for cpu in ("1", "2"))
     change = changes(with_spec(after), created(with_spec(before)), TARGET)[0]
     assert (change.subresource, change.patch["spec"]) == ("resize", after)
 
 
 def admitted(parent: Pod) -> Pod:
-    """A member pod as an admission of the member has changed it: images of a mirror, larger requests."""
+    """A member pod that the member's admission has changed: images of a mirror, larger requests."""
     member = created(parent)
     spec = fields(member.spec)
     for container in spec["containers"]:
@@ -153,11 +153,11 @@ def admitted(parent: Pod) -> Pod:
 SMALL = with_spec(app(resources={"requests": {"cpu": "1"}}))
 
 
-def test_what_the_members_admission_has_made_of_the_pod_is_left_alone() -> None:
+def test_changes_by_the_members_admission_are_kept() -> None:
     assert changes(SMALL, admitted(SMALL), TARGET) == []
 
 
-def test_a_new_label_does_not_bring_back_an_image_that_the_member_has_rewritten() -> None:
+def test_a_new_label_does_not_revert_an_image_that_the_member_has_rewritten() -> None:
     labelled = with_spec(app(resources={"requests": {"cpu": "1"}}), labels={"app": "web"})
     assert "spec" not in only(changes(labelled, admitted(SMALL), TARGET)).patch
 
@@ -167,20 +167,20 @@ def test_a_new_image_reaches_a_pod_whose_image_the_member_has_rewritten() -> Non
     assert change.patch["spec"] == {"containers": [{"name": "app", "image": "app:2"}]}
 
 
-def test_a_record_of_what_was_applied_that_a_stranger_broke_is_put_right() -> None:
+def test_a_damaged_record_of_the_applied_spec_is_restored() -> None:
     member = served(BASE)
     member.metadata.annotations["vk-provider.io/applied"] = "[]"
     change = only(changes(BASE, member, TARGET))
     assert change.patch["metadata"]["annotations"] == {"vk-provider.io/applied": '{"containers/app/image":"app:1"}'}
 
 
-def test_a_debug_container_goes_to_its_subresource() -> None:
+def test_an_ephemeral_container_is_patched_through_its_subresource() -> None:
     debugged = with_spec({"ephemeralContainers": [{"name": "debug", "image": "busybox"}]})
     change = only(changes(debugged, served(BASE), TARGET))
     assert change.subresource == "ephemeralcontainers"
 
 
-def test_a_debug_container_is_translated_as_others_are() -> None:
+def test_an_ephemeral_container_is_translated_like_other_containers() -> None:
     env = [{"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}]
     debugged = with_spec({"ephemeralContainers": [{"name": "debug", "image": "busybox", "env": env}]})
     container = only(changes(debugged, served(BASE), TARGET)).patch["spec"]["ephemeralContainers"][0]
@@ -188,7 +188,7 @@ def test_a_debug_container_is_translated_as_others_are() -> None:
     assert paths == ["metadata.annotations['vk-provider.io/parent-uid']"]
 
 
-def test_a_debug_container_does_not_mount_what_the_member_pod_lacks() -> None:
+def test_an_ephemeral_container_does_not_mount_volumes_that_the_member_pod_lacks() -> None:
     mount = {"name": "api", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
     api = {"volumes": [{"name": "api", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]}
     target = Target(NAMES, ApiAccess.NONE)
@@ -199,7 +199,7 @@ def test_a_debug_container_does_not_mount_what_the_member_pod_lacks() -> None:
     assert change.patch["spec"]["ephemeralContainers"][0]["volumeMounts"] == []
 
 
-def test_a_debug_container_that_is_there_is_not_added_again() -> None:
+def test_an_existing_ephemeral_container_is_not_added_again() -> None:
     debugged = with_spec({"ephemeralContainers": [{"name": "debug", "image": "busybox"}]})
     member = created(debugged)
     for change in changes(debugged, member, TARGET):
@@ -213,31 +213,31 @@ def test_a_label_that_the_parent_removed_is_removed() -> None:
     assert change.patch["metadata"]["labels"] == {"canary": None}
 
 
-def test_an_annotation_that_the_member_added_is_left_alone() -> None:
+def test_an_annotation_that_the_member_added_is_kept() -> None:
     change = only(changes(with_spec({}, annotations={"note": "new"}), served(BASE), TARGET))
     assert change.patch["metadata"]["annotations"].keys() == {"note", "vk-provider.io/metadata-keys"}
 
 
-def test_a_label_of_ours_that_a_stranger_changed_is_put_right() -> None:
+def test_an_annotation_of_the_provider_that_another_client_changed_is_restored() -> None:
     member = served(BASE)
     member.metadata.annotations["vk-provider.io/parent-name"] = "forged"
     change = only(changes(BASE, member, TARGET))
     assert change.patch["metadata"]["annotations"] == {"vk-provider.io/parent-name": "web-1"}
 
 
-def test_a_record_of_keys_that_a_stranger_broke_is_put_right() -> None:
+def test_a_damaged_record_of_keys_is_restored() -> None:
     member = served(BASE)
     member.metadata.annotations["vk-provider.io/metadata-keys"] = '{"oops": 1}'
     change = only(changes(BASE, member, TARGET))
     assert change.patch["metadata"]["annotations"] == {"vk-provider.io/metadata-keys": "[[],[]]"}
 
 
-def test_the_zone_that_the_member_sets_at_binding_is_left_alone() -> None:
+def test_the_zone_that_the_member_sets_at_binding_is_kept() -> None:
     parent = with_spec({}, labels={"topology.kubernetes.io/zone": "member-a"})
     assert changes(parent, served(parent), TARGET) == []
 
 
-def test_every_patch_names_the_incarnation_that_it_is_for() -> None:
+def test_every_patch_has_the_uid_of_the_member_pod() -> None:
     debug = {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}
     changed = with_spec({**app(image="app:2", resources={"requests": {"cpu": "2"}}), **debug}, labels={"a": "b"})
     assert [c.patch["metadata"]["uid"] for c in changes(changed, served(BASE), TARGET)] == ["m-1"] * 3
@@ -263,17 +263,17 @@ def parents(draw: st.DrawFn) -> Pod:
     return pod(spec, labels=draw(keys), annotations=draw(keys))
 
 
-def without_debug(parent: Pod) -> list[Change]:
+def without_ephemeral_containers(parent: Pod) -> list[Change]:
     return [c for c in changes(parent, served(parent), TARGET) if c.subresource != "ephemeralcontainers"]
 
 
 @given(parents())
-def test_a_fresh_member_pod_needs_no_patch(parent: Pod) -> None:
-    assert without_debug(parent) == []
+def test_a_new_member_pod_needs_no_patch(parent: Pod) -> None:
+    assert without_ephemeral_containers(parent) == []
 
 
 @given(parents(), parents())
-def test_once_patched_there_is_nothing_more_to_patch(before: Pod, after: Pod) -> None:
+def test_a_patched_pod_needs_no_further_patch(before: Pod, after: Pod) -> None:
     member = served(before)
     for change in changes(after, member, TARGET):
         member = apply_pod(member, copy.deepcopy(change.patch))

@@ -1,4 +1,4 @@
-"""The judges of the long randomized run: each tells what it is for, and nothing else; a seed gives one plan."""
+"""The long randomized run: each rule reports its violation and nothing else; a seed determines the plan."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from tests.chaos.history import PARENT, Container, History, Seen, seen
-from tests.chaos.invariants import ALWAYS, AT_REST, violations
+from tests.chaos.in_sync import Contents, out_of_sync
+from tests.chaos.invariants import ALWAYS, WHEN_IN_SYNC, violations
 from tests.chaos.plan import ACTIONS, plan
-from tests.chaos.settled import Contents, unsettled
 from vk_provider.api import wellknown
 
 WEB = Seen(PARENT, "red/web", "p-1", "", "alpha", "Running", "Always", 0)
@@ -18,12 +18,12 @@ BOX = Container("alpha", "m-1", "p-1", "Always", started=1.0)
 
 
 def rules(*events: Seen, containers: tuple[Container, ...] = (), interfered: tuple[str, ...] = ()) -> set[str]:
-    """Names of the rules that such a history breaks."""
+    """Names of the rules that this history violates."""
     history = History(list(events), list(containers), set(interfered))
-    return {found.partition(":")[0] for found in violations(history, AT_REST)}
+    return {found.partition(":")[0] for found in violations(history, WHEN_IN_SYNC)}
 
 
-def test_an_ordinary_life_breaks_no_rule() -> None:
+def test_an_ordinary_life_violates_no_rule() -> None:
     life = [
         replace(WEB, phase="Pending"),
         replace(MEMBER, phase="Pending", node=""),
@@ -38,20 +38,20 @@ def test_an_ordinary_life_breaks_no_rule() -> None:
 
 
 @pytest.mark.parametrize("after", ["Running", "Pending", "Failed", ""])
-def test_a_terminal_phase_that_changes_is_told(after: str) -> None:
+def test_a_change_of_a_terminal_phase_is_a_violation(after: str) -> None:
     assert rules(replace(WEB, phase="Succeeded"), replace(WEB, phase=after)) == {"terminal_phases_never_change"}
 
 
-def test_a_terminal_phase_of_another_pod_of_that_name_is_no_change() -> None:
+def test_a_new_pod_with_the_same_name_may_have_another_phase() -> None:
     assert rules(replace(WEB, phase="Succeeded", gone=True), replace(WEB, uid="p-2")) == set()
 
 
-def test_a_restart_count_that_shrinks_is_told() -> None:
+def test_a_decreasing_restart_count_is_a_violation() -> None:
     shown = [replace(MEMBER, restarts=2), replace(WEB, restarts=2), replace(WEB, restarts=1)]
-    assert rules(*shown) == {"restart_counts_never_shrink"}
+    assert rules(*shown) == {"restart_counts_never_decrease"}
 
 
-def test_two_containers_at_a_time_are_told_in_one_member_and_over_two() -> None:
+def test_overlapping_containers_of_a_pod_are_a_violation_in_one_member_and_across_members() -> None:
     for second in (replace(BOX, pod_uid="m-2", started=2.0), replace(BOX, cluster="beta", started=2.0)):
         found = rules(WEB, MEMBER, containers=(replace(BOX, ended=3.0), second))
         assert found == {"containers_of_one_pod_never_overlap"}
@@ -60,12 +60,12 @@ def test_two_containers_at_a_time_are_told_in_one_member_and_over_two() -> None:
         assert violations(forced, ALWAYS) == []
 
 
-def test_a_second_run_of_what_must_not_restart_is_told() -> None:
+def test_a_second_run_of_a_pod_that_must_not_restart_is_a_violation() -> None:
     boxes = replace(BOX, policy="Never", ended=2.0), replace(BOX, policy="Never", started=3.0)
-    assert rules(WEB, containers=boxes) == {"what_must_not_restart_runs_once"}
+    assert rules(WEB, containers=boxes) == {"pods_that_must_not_restart_run_once"}
 
 
-def test_a_second_member_pod_of_what_must_not_restart_is_told_once_it_ran() -> None:
+def test_a_second_member_pod_of_a_pod_that_must_not_restart_is_a_violation_once_it_runs() -> None:
     first = replace(MEMBER, policy="Never")
     second = replace(first, uid="m-2", phase="Pending")
     assert rules(WEB, first, second) == set()
@@ -73,51 +73,51 @@ def test_a_second_member_pod_of_what_must_not_restart_is_told_once_it_ran() -> N
     assert found == {"member_pods_that_must_not_restart_run_once"}
 
 
-def test_a_pod_that_goes_before_its_container_is_told_but_where_a_user_forced_it() -> None:
+def test_removal_of_a_pod_before_its_container_ends_is_a_violation_unless_forced() -> None:
     gone = replace(WEB, deleting=True, gone=True, at=5.0)
     late = replace(BOX, ended=6.0)
-    assert rules(WEB, gone, containers=(late,)) == {"pods_go_after_their_containers"}
+    assert rules(WEB, gone, containers=(late,)) == {"pods_are_removed_after_their_containers_end"}
     assert rules(WEB, gone, containers=(replace(BOX, ended=4.0),)) == set()
-    assert violations(History([WEB, gone], [late], forced={"p-1"}), AT_REST) == []
-    assert violations(History([WEB, gone], [late], forced={"m-1"}), AT_REST) == []
+    assert violations(History([WEB, gone], [late], forced={"p-1"}), WHEN_IN_SYNC) == []
+    assert violations(History([WEB, gone], [late], forced={"m-1"}), WHEN_IN_SYNC) == []
 
 
-def test_a_pod_in_two_members_is_told() -> None:
-    assert rules(WEB, MEMBER, replace(MEMBER, cluster="beta")) == {"one_parent_pod_is_in_one_member"}
+def test_a_pod_in_two_members_is_a_violation() -> None:
+    assert rules(WEB, MEMBER, replace(MEMBER, cluster="beta")) == {"a_parent_pod_is_in_one_member"}
 
 
-def test_restarts_that_nobody_saw_are_told() -> None:
-    assert rules(MEMBER, replace(WEB, restarts=1)) == {"restarts_are_those_of_a_kubelet"}
+def test_restarts_that_did_not_happen_are_a_violation() -> None:
+    assert rules(MEMBER, replace(WEB, restarts=1)) == {"restart_counts_match_the_member"}
     assert rules(replace(MEMBER, restarts=1), replace(WEB, restarts=1)) == set()
 
 
-def test_a_member_pod_made_anew_counts_as_one_restart() -> None:
+def test_a_recreated_member_pod_counts_as_one_restart() -> None:
     lives = [MEMBER, replace(MEMBER, gone=True), replace(MEMBER, uid="m-2"), replace(WEB, restarts=1)]
     assert rules(*lives, interfered=("m-1",)) == set()
-    assert rules(*lives[:-1], replace(WEB, restarts=2), interfered=("m-1",)) == {"restarts_are_those_of_a_kubelet"}
+    assert rules(*lives[:-1], replace(WEB, restarts=2), interfered=("m-1",)) == {"restart_counts_match_the_member"}
 
 
-def test_a_member_pod_that_only_the_provider_can_have_removed_is_told() -> None:
+def test_deletion_of_an_active_member_pod_by_the_provider_is_a_violation() -> None:
     gone = replace(MEMBER, deleting=True, gone=True)
-    assert rules(WEB, MEMBER, gone) == {"member_pods_of_living_pods_stay"}
+    assert rules(WEB, MEMBER, gone) == {"member_pods_of_active_pods_are_kept"}
     assert rules(WEB, MEMBER, gone, interfered=("m-1",)) == set()
     assert rules(WEB, MEMBER, gone, replace(WEB, deleting=True)) == set()
 
 
-def test_a_container_without_a_parent_pod_is_told_only_of_ours() -> None:
+def test_a_running_container_without_its_parent_pod_is_a_violation_only_for_pods_of_the_provider() -> None:
     gone = replace(WEB, gone=True, at=3.0)
-    assert "nothing_runs_whose_parent_is_gone" in rules(WEB, gone, containers=(BOX,))
+    assert "no_container_runs_without_its_parent_pod" in rules(WEB, gone, containers=(BOX,))
     assert rules(WEB, gone, containers=(replace(BOX, ended=2.0),)) == set()
     assert rules(WEB, gone, containers=(replace(BOX, parent_uid=""),)) == set()
 
 
-def test_what_may_still_change_is_no_rule_of_any_moment() -> None:
+def test_rules_for_the_in_sync_state_are_not_checked_at_other_times() -> None:
     gone = replace(MEMBER, gone=True)
-    assert violations(History([WEB, MEMBER, gone]), AT_REST) != []
+    assert violations(History([WEB, MEMBER, gone]), WHEN_IN_SYNC) != []
     assert violations(History([WEB, MEMBER, gone]), ALWAYS) == []
 
 
-def test_a_seed_gives_one_plan_with_every_action_and_every_kind_of_fault() -> None:
+def test_a_seed_determines_a_plan_with_every_action_and_every_kind_of_fault() -> None:
     steps = plan(7, 3600)
     assert steps == plan(7, 3600)
     assert steps != plan(8, 3600)
@@ -128,10 +128,10 @@ def test_a_seed_gives_one_plan_with_every_action_and_every_kind_of_fault() -> No
     assert ("parent", "cut") not in begun
 
 
-def test_faults_of_one_link_follow_one_another() -> None:
+def test_faults_of_one_link_do_not_overlap() -> None:
     for link in ("parent", "alpha", "beta"):
-        mine = [step.what for step in plan(3, 3600) if step.about == link and step.what in ("begin", "end")]
-        assert mine == ["begin", "end"] * (len(mine) // 2)
+        found = [step.what for step in plan(3, 3600) if step.about == link and step.what in ("begin", "end")]
+        assert found == ["begin", "end"] * (len(found) // 2)
 
 
 def pod(cluster: str = PARENT, *, phase: str = "Running", ready: str = "True", **metadata: object) -> dict[str, object]:
@@ -145,17 +145,17 @@ def pod(cluster: str = PARENT, *, phase: str = "Running", ready: str = "True", *
 
 
 CONFIG = {"metadata": {"namespace": "red", "name": "config-0"}, "data": {"value": "1"}}
-SAME = Contents([pod()], [CONFIG]), Contents([pod("alpha")], [CONFIG])
+IN_SYNC = Contents([pod()], [CONFIG]), Contents([pod("alpha")], [CONFIG])
 
 
-def told(parent: Contents, alpha: Contents) -> list[str]:
-    return list(unsettled(parent, {"alpha": alpha}))
+def differences(parent: Contents, alpha: Contents) -> list[str]:
+    return list(out_of_sync(parent, {"alpha": alpha}))
 
 
-def test_clusters_that_agree_are_at_rest() -> None:
-    assert told(*SAME) == []
-    assert told(Contents([], []), Contents([], [])) == []
-    assert told(Contents([pod(phase="Failed")], [CONFIG]), Contents([], [])) == []
+def test_clusters_that_agree_are_in_sync() -> None:
+    assert differences(*IN_SYNC) == []
+    assert differences(Contents([], []), Contents([], [])) == []
+    assert differences(Contents([pod(phase="Failed")], [CONFIG]), Contents([], [])) == []
 
 
 @pytest.mark.parametrize(
@@ -177,11 +177,11 @@ def test_clusters_that_agree_are_at_rest() -> None:
         (Contents([], []), Contents([], [CONFIG]), "left behind"),
     ],
 )
-def test_what_is_not_as_it_must_be_is_told(parent: Contents, alpha: Contents, text: str) -> None:
-    assert any(text in line for line in told(parent, alpha))
+def test_each_difference_is_reported(parent: Contents, alpha: Contents, text: str) -> None:
+    assert any(text in line for line in differences(parent, alpha))
 
 
-def test_what_counts_of_a_pod_is_read_from_it() -> None:
+def test_an_observation_is_read_from_a_pod() -> None:
     container = {"name": "main", "restartCount": 2}
     whole = pod("alpha", deletionTimestamp="x")
     whole["status"] = {"phase": "Running", "containerStatuses": [container, container]}

@@ -1,4 +1,4 @@
-"""What the command line says and how it ends, as far as no cluster is needed for that."""
+"""Output and exit codes of the command line that need no cluster."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from vk_provider.errors import VkError
 from vk_provider.kube.objects import Condition, Metadata
 from vk_provider.translate import quantity
 
-NOBODY = "https://127.0.0.1:1"  # nothing listens on port 1
+NO_SERVER = "https://127.0.0.1:1"  # nothing listens on port 1
 
 
-def kubeconfig(user: dict[str, Any], server: str = NOBODY) -> str:
+def kubeconfig(user: dict[str, Any], server: str = NO_SERVER) -> str:
     return json.dumps(
         {
             "apiVersion": "v1",
@@ -42,15 +42,15 @@ def kubeconfig(user: dict[str, Any], server: str = NOBODY) -> str:
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory with the kubeconfig `member.yaml`, which is the parent's too."""
+    """A directory with the kubeconfig `member.yaml`, which also names the parent."""
     (tmp_path / "member.yaml").write_text(kubeconfig({"token": "s3cret"}))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("KUBECONFIG", "member.yaml")
 
 
-def refused(*args: str) -> str:
-    """The one line of an error that the user can act on."""
+def failed(*args: str) -> str:
+    """Expects exit code 1, and returns the single line of the error."""
     result = vk(*args)
     assert (result.exit_code, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
@@ -59,7 +59,7 @@ def refused(*args: str) -> str:
 
 
 def misused(*args: str) -> str:
-    """What is said of wrong usage."""
+    """Expects exit code 2, and returns the error about wrong usage."""
     result = vk(*args)
     assert (result.exit_code, result.stdout) == (2, "")
     return result.stderr
@@ -72,7 +72,7 @@ _COMMANDS = ("join", "unjoin", "status", "run", "fence", "confirm", "plan-failov
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in _COMMANDS)])
-def test_help_explains(command: list[str]) -> None:
+def test_every_command_has_help(command: list[str]) -> None:
     result = vk(*command, "--help")
     assert result.exit_code == 0
     assert result.stdout.startswith("Usage: ")
@@ -120,14 +120,14 @@ def test_a_name_is_a_dns_label(command: list[str], name: str) -> None:
         ("--timeout", "0"),
     ],
 )
-def test_join_refuses_a_malformed_option_by_its_name(option: str, value: str) -> None:
+def test_the_error_about_a_malformed_option_of_join_names_the_option(option: str, value: str) -> None:
     assert f"'{option}'" in misused("join", "west", "--kubeconfig", "member.yaml", option, value)
 
 
 @pytest.mark.parametrize(("option", "values"), [("--label", ("a=1", "a=2")), ("--capacity", ("cpu=1", "cpu=2"))])
-def test_a_key_that_is_given_twice_is_a_mistake(option: str, values: tuple[str, str]) -> None:
-    said = misused("join", "west", "--kubeconfig", "member.yaml", option, values[0], option, values[1])
-    assert f"'{option}'" in said and "twice" in said
+def test_a_key_that_is_given_twice_is_wrong_usage(option: str, values: tuple[str, str]) -> None:
+    message = misused("join", "west", "--kubeconfig", "member.yaml", option, values[0], option, values[1])
+    assert f"'{option}'" in message and "twice" in message
 
 
 def test_join_needs_the_members_kubeconfig() -> None:
@@ -145,7 +145,7 @@ def test_an_unknown_command_is_wrong_usage() -> None:
     assert "'jion'" in misused("jion")
 
 
-# What options mean.
+# Options.
 
 
 def test_a_label_may_have_a_domain_and_no_value() -> None:
@@ -153,7 +153,7 @@ def test_a_label_may_have_a_domain_and_no_value() -> None:
     assert options.label("spot=") == ("spot", "")
 
 
-def test_a_taint_may_do_without_a_value() -> None:
+def test_a_taint_may_have_no_value() -> None:
     assert options.taint("gpu=yes:NoExecute") == {"key": "gpu", "value": "yes", "effect": "NoExecute"}
     assert options.taint("example.com/gpu:NoSchedule") == {"key": "example.com/gpu", "effect": "NoSchedule"}
 
@@ -163,55 +163,57 @@ def test_a_capacity_keeps_the_text_of_its_quantity() -> None:
     assert options.capacity("memory=1.5Ti") == ("memory", "1.5Ti")
 
 
-# Errors of users: one line, exit code 1.
+# Errors that users can correct: one line, exit code 1.
 
 
-def test_join_names_a_kubeconfig_that_is_not_there() -> None:
-    assert refused("join", "west", "--kubeconfig", "nope.yaml") == "error: kubeconfig nope.yaml: no such file"
+def test_join_names_a_missing_kubeconfig() -> None:
+    assert failed("join", "west", "--kubeconfig", "nope.yaml") == "error: kubeconfig nope.yaml: no such file"
 
 
 @pytest.mark.parametrize("content", ["", "- a\n", "a: [", "apiVersion: v1\nkind: Config\n", "\x00"])
-def test_join_names_a_kubeconfig_that_is_none(content: str) -> None:
+def test_join_names_a_malformed_kubeconfig(content: str) -> None:
     Path("bad.yaml").write_text(content)
-    assert "kubeconfig bad.yaml" in refused("join", "west", "--kubeconfig", "bad.yaml")
+    assert "kubeconfig bad.yaml" in failed("join", "west", "--kubeconfig", "bad.yaml")
 
 
-def test_join_names_a_context_that_is_not_there() -> None:
-    assert "staging" in refused("join", "west", "--kubeconfig", "member.yaml", "--context", "staging")
+def test_join_names_a_missing_context() -> None:
+    assert "staging" in failed("join", "west", "--kubeconfig", "member.yaml", "--context", "staging")
 
 
-def test_join_refuses_a_credential_of_this_machine_and_says_what_to_use() -> None:
+def test_join_rejects_an_exec_plugin_and_names_an_alternative() -> None:
     plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "cloud", "interactiveMode": "Never"}
     Path("exec.yaml").write_text(kubeconfig({"exec": plugin}))
-    said = refused("join", "west", "--kubeconfig", "exec.yaml")
-    assert "exec plugin" in said and "ServiceAccount" in said
+    message = failed("join", "west", "--kubeconfig", "exec.yaml")
+    assert "exec plugin" in message and "ServiceAccount" in message
 
 
-def test_join_says_that_it_is_the_member_that_does_not_answer() -> None:
-    said = refused("join", "west", "--kubeconfig", "member.yaml")
-    assert said.startswith(f"error: member west: {NOBODY}") and "s3cret" not in said
+def test_join_names_the_member_if_it_does_not_answer() -> None:
+    message = failed("join", "west", "--kubeconfig", "member.yaml")
+    assert message.startswith(f"error: member west: {NO_SERVER}") and "s3cret" not in message
 
 
 @pytest.mark.parametrize("args", [["status"], ["unjoin", "west", "--yes"], ["plan-failover", "west"]])
-def test_commands_say_that_it_is_the_parent_that_does_not_answer(args: list[str]) -> None:
-    said = refused(*args)
-    assert said.startswith(f"error: parent cluster {NOBODY}") and "--context" in said and "s3cret" not in said
+def test_commands_name_the_parent_if_it_does_not_answer(args: list[str]) -> None:
+    message = failed(*args)
+    assert (
+        message.startswith(f"error: parent cluster {NO_SERVER}") and "--context" in message and "s3cret" not in message
+    )
 
 
-def test_the_groups_kubeconfig_is_the_parents() -> None:
-    assert refused("--kubeconfig", "nope.yaml", "status") == "error: kubeconfig nope.yaml: no such file"
-    assert "staging" in refused("--context", "staging", "status")
+def test_the_kubeconfig_option_before_the_command_is_for_the_parent() -> None:
+    assert failed("--kubeconfig", "nope.yaml", "status") == "error: kubeconfig nope.yaml: no such file"
+    assert "staging" in failed("--context", "staging", "status")
 
 
-def test_without_any_kubeconfig_it_says_how_to_name_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_any_kubeconfig_names_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBECONFIG")
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    said = refused("status")
-    assert "no parent cluster" in said and "--kubeconfig" in said
+    message = failed("status")
+    assert "no parent cluster" in message and "--kubeconfig" in message
 
 
-def test_unjoin_does_not_go_on_when_nobody_can_be_asked() -> None:
-    assert "--yes" in refused("unjoin", "west")
+def test_unjoin_stops_if_it_cannot_ask_for_confirmation() -> None:
+    assert "--yes" in failed("unjoin", "west")
 
 
 def _fails_with(error: BaseException) -> click.Group:
@@ -225,24 +227,24 @@ def _fails_with(error: BaseException) -> click.Group:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
-def test_an_interrupt_ends_with_130(error: BaseException) -> None:
+def test_an_interrupt_has_exit_code_130(error: BaseException) -> None:
     result = CliRunner().invoke(_fails_with(error), ["fail"])
     assert (result.exit_code, result.output.strip()) == (130, "")
 
 
-def test_a_mistake_of_ours_is_not_hidden() -> None:
-    mistake = ZeroDivisionError()
-    assert CliRunner().invoke(_fails_with(mistake), ["fail"]).exception is mistake
+def test_an_unexpected_exception_is_not_hidden() -> None:
+    defect = ZeroDivisionError()
+    assert CliRunner().invoke(_fails_with(defect), ["fail"]).exception is defect
 
 
-# The definition that join installs.
+# The CustomResourceDefinition that join installs.
 
 
 def test_the_definition_is_found() -> None:
     assert definition()["metadata"]["name"] == "memberclusters.vk-provider.io"
 
 
-def test_a_definition_with_a_field_less_is_not_current() -> None:
+def test_a_definition_that_lacks_a_field_is_not_current() -> None:
     wanted = definition()["spec"]
     present = definition()["spec"] | {"conversion": {"strategy": "None"}}
     assert is_current(present, wanted)
@@ -278,19 +280,19 @@ LOST = Condition("Ready", "False", "Unreachable", "https://w: refused")
         ([], None, False, "NotServed"),
     ],
 )
-def test_a_member_is_ready_as_long_as_somebody_serves_it(
+def test_a_member_is_ready_while_a_provider_serves_it(
     conditions: list[Condition], renewed: datetime | None, ready: bool, reason: str
 ) -> None:
     found = status.row(member(*conditions), None, Pods(0, 0), renewed, NOW)
     assert (found.ready, found.reason) == (ready, reason)
 
 
-def test_one_member_is_explained_with_what_may_be_done() -> None:
+def test_the_status_of_one_member_includes_the_next_steps() -> None:
     reachable = Condition("Reachable", "False", "Lost", "no answer", "2025-06-01T11:57:00Z")
     released = Condition("OrphansHeld", "False", "Released", "12 orphans are deleted", "2025-06-01T11:57:00Z")
     lines = status.explanation(a_row(conditions=[LOST, reachable, released]), NOW)
     assert "Reachable=False Lost, for 3m: no answer" in lines
-    assert not [line for line in lines if "OrphansHeld" in line], "what is over is not worth a line"
+    assert not [line for line in lines if "OrphansHeld" in line], "a condition that is over is not shown"
     assert "vk-provider fence west --confirmed-down" in lines[-1]
 
 
@@ -305,14 +307,14 @@ def test_one_member_is_explained_with_what_may_be_done() -> None:
         ([Condition("Ready", "False", "ClusterUidChanged", "")], False, True),
     ],
 )
-def test_only_what_the_provider_waits_for_can_be_confirmed(
+def test_a_confirmation_is_accepted_only_if_the_provider_waits_for_it(
     conditions: list[Condition], new_cluster: bool, refused: bool
 ) -> None:
     with pytest.raises(VkError) if refused else contextlib.nullcontext():
         confirm.check(member(*conditions), new_cluster)
 
 
-def test_a_fence_needs_the_statement_in_full() -> None:
+def test_fence_needs_the_complete_confirmation() -> None:
     result = vk("fence", "west")
     assert (result.exit_code, "--confirmed-down" in result.stderr) == (1, True)
 
@@ -342,7 +344,7 @@ def printed(rows: list[Row], width: int, *, wide: bool = False, terminal: bool =
     return out.getvalue()
 
 
-def test_the_table_fits_80_columns_in_a_line_per_member() -> None:
+def test_the_table_has_a_line_of_at_most_80_columns_per_member() -> None:
     lines = printed([a_row("westeros"), a_row("essos")], 80).splitlines()
     assert len(lines) == 3
     assert max(map(len, lines)) <= 80
@@ -365,7 +367,7 @@ def test_the_table_never_cuts_a_name() -> None:
     assert "".join(line.split(" ")[0] for line in folded[1:]) == name
 
 
-def test_what_is_piped_has_whole_lines_and_no_colour(capsys: pytest.CaptureFixture[str]) -> None:
+def test_piped_output_has_complete_lines_and_no_color(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.stdout().print(status.table([a_row("w" * 63)], True))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
@@ -373,7 +375,7 @@ def test_what_is_piped_has_whole_lines_and_no_colour(capsys: pytest.CaptureFixtu
     assert "\x1b" not in lines[1]
 
 
-def test_a_terminal_gets_colour() -> None:
+def test_output_on_a_terminal_has_color() -> None:
     assert "\x1b[" in printed([a_row()], 80, terminal=True)
 
 
@@ -381,7 +383,7 @@ def test_a_member_without_a_node_has_dashes() -> None:
     assert printed([a_row(allocatable={}, version="")], 80).splitlines()[1].split()[5:8] == ["-", "-", "-"]
 
 
-def test_json_has_the_facts_of_the_table() -> None:
+def test_json_has_the_data_of_the_table() -> None:
     out = CliRunner().invoke(click.Command("show", callback=lambda: status._show([a_row()], "json"))).stdout
     (fact,) = json.loads(out)
     assert (fact["name"], fact["pods"], fact["clusterUid"]) == (
@@ -391,7 +393,7 @@ def test_json_has_the_facts_of_the_table() -> None:
     )
 
 
-# Words for numbers.
+# Formats of numbers.
 
 
 @pytest.mark.parametrize(
@@ -425,7 +427,7 @@ def test_memory(text: str, shown: str) -> None:
     assert terminal.memory(quantity.parse(text)) == shown
 
 
-def test_run_refuses_a_kubelet_address_that_is_none() -> None:
+def test_run_rejects_an_invalid_kubelet_address() -> None:
     result = vk("run", "--kubelet-address", "somewhere")
     assert result.exit_code == 2
     assert "'somewhere' is not an IP address" in result.output

@@ -1,4 +1,4 @@
-"""Whether any provider serves a node, which decides how `unjoin` goes; in virtual time."""
+"""Whether any provider serves a node, which decides what `unjoin` does; in virtual time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
 
 
 class Leases:
-    """Stands in for the client: the Lease as a provider leaves it at a time; None where it is missing."""
+    """Replaces the client: the renew times of the Lease in successive answers; None if the Lease does not exist."""
 
     def __init__(self, renewed: list[datetime | None]) -> None:
         self._renewed = renewed
@@ -45,32 +45,32 @@ def _ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def test_without_a_lease_nobody_serves() -> None:
+def test_a_node_without_a_lease_is_not_served() -> None:
     assert not may_be_served(None, NOW)
 
 
-def test_a_lease_of_long_ago_is_nobodys() -> None:
+def test_a_node_with_an_old_lease_is_not_served() -> None:
     assert not may_be_served(_ago(3600), NOW)
 
 
 @pytest.mark.parametrize("age", [0, 60, -300])
-def test_a_lease_that_looks_expired_may_still_be_renewed(age: float) -> None:
+def test_a_node_with_a_recently_expired_lease_may_be_served(age: float) -> None:
     assert may_be_served(_ago(age), NOW)
 
 
-async def test_a_fresh_lease_is_watched_until_it_would_have_expired() -> None:
+async def test_a_fresh_lease_is_watched_until_it_expires() -> None:
     assert 40 <= await _seconds_until_expired(_ago(0)) < 45
 
 
 @pytest.mark.parametrize("age", [60, -300])
-async def test_clocks_may_differ(age: float) -> None:
+async def test_a_lease_is_watched_for_15_s_even_if_clocks_differ(age: float) -> None:
     assert await _seconds_until_expired(_ago(age)) >= 15
 
 
-async def test_a_renewal_starts_the_watch_anew() -> None:
+async def test_a_renewal_restarts_the_watch() -> None:
     assert await _seconds_until_expired(_ago(39), _ago(39), _ago(39), _ago(0)) > 40
 
 
-async def test_a_lease_that_goes_was_removed_by_a_provider_at_work() -> None:
+async def test_a_lease_that_is_deleted_meanwhile_counts_as_in_use() -> None:
     with pytest.raises(TimeoutError):
         await _seconds_until_expired(_ago(5), None)

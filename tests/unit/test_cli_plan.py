@@ -1,4 +1,4 @@
-"""What `plan-failover` shows, as far as no cluster is needed for that."""
+"""Output of `plan-failover` that needs no cluster."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def printed(rows: list[Row], width: int = 80) -> list[str]:
     return out.getvalue().splitlines()
 
 
-def test_the_table_fits_80_columns_and_cuts_no_word_of_the_scheduler() -> None:
+def test_the_table_fits_80_columns_and_contains_the_complete_message_of_the_scheduler() -> None:
     lines = printed([row(Outcome.CANNOT, message=LONG)])
     assert max(map(len, lines)) <= 80
     column = lines[0].index("WHY")
     assert " ".join(line[column:].strip() for line in lines[1:]) == LONG
 
 
-def test_what_needs_attention_comes_last() -> None:
+def test_pods_that_need_attention_come_last() -> None:
     rows = [row(Outcome.CANNOT, name="a"), row(Outcome.MOVES, name="b"), row(Outcome.STAYS, name="c")]
     assert [line.split()[0] for line in printed(rows)[1:]] == ["shop/b", "shop/c", "shop/a"]
 
@@ -49,7 +49,7 @@ def test_a_pod_that_is_never_evicted_has_a_dash() -> None:
     assert printed([row(Outcome.STAYS, evicted_after=None)])[1].split()[1] == "-"
 
 
-def test_message_and_reservations_are_both_said() -> None:
+def test_message_and_reservations_are_both_shown() -> None:
     (line,) = printed([row(Outcome.CANNOT, message="no room", reservations=["one", "two"])], 200)[1:]
     assert line.rstrip().endswith("no room; one; two")
 

@@ -1,4 +1,4 @@
-"""`vk-provider render`: what a pod would become, for people and for programs, without a cluster."""
+"""`vk-provider render`: the member pod of a pod, for people and for programs, without a cluster."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def workload(kind: str, template: Manifest, **metadata: str) -> str:
     return json.dumps({"kind": kind, "metadata": {"name": "web", **metadata}, "spec": spec})
 
 
-def test_what_is_printed_is_the_member_pod() -> None:
+def test_the_output_is_the_member_pod() -> None:
     document = yaml.safe_load(render(POD).stdout)
     assert (document["kind"], document["metadata"]["name"]) == ("Pod", "web")
     assert "priorityClassName" not in document["spec"]
@@ -55,12 +55,12 @@ def test_each_difference_is_a_comment_with_its_reason() -> None:
     assert "#   dropped    spec.priorityClassName: a PriorityClass of the parent" in lines
 
 
-def test_what_a_user_may_miss_is_marked() -> None:
+def test_differences_that_a_user_may_miss_are_marked() -> None:
     marked = [line.split()[4] for line in render(POD).stdout.splitlines() if line.startswith("# ! ")]
     assert marked == ["spec.volumes[data].persistentVolumeClaim:"]
 
 
-def test_what_comes_with_the_pod_is_listed() -> None:
+def test_dependents_are_listed() -> None:
     found = as_json(POD)["dependents"]
     assert [(one["kind"], one["namespace"], one["of"]) for one in found] == [
         ("ConfigMap", "shop", "copy of shop/kube-root-ca.crt"),
@@ -69,7 +69,7 @@ def test_what_comes_with_the_pod_is_listed() -> None:
     ]
 
 
-def test_bundles_and_certificates_come_with_the_pod_too() -> None:
+def test_trust_bundles_and_certificates_are_dependents_too() -> None:
     sources: list[Manifest] = [
         {"clusterTrustBundle": {"name": "ca", "path": "ca.pem"}},
         {"podCertificate": {"signerName": "example.com/web", "keyType": "ED25519", "credentialBundlePath": "web.pem"}},
@@ -83,7 +83,7 @@ def test_bundles_and_certificates_come_with_the_pod_too() -> None:
     assert all(change["why"] for change in found["changes"])
 
 
-def test_json_has_the_changes_for_programs() -> None:
+def test_json_has_the_differences_for_programs() -> None:
     changes = {change["field"]: change for change in as_json(POD)["changes"]}
     assert changes["spec.priorityClassName"] == {
         "field": "spec.priorityClassName",
@@ -93,13 +93,13 @@ def test_json_has_the_changes_for_programs() -> None:
     }
 
 
-def test_a_prefix_and_the_name_of_the_node_show() -> None:
+def test_the_options_for_prefix_and_node_name_apply() -> None:
     options = ("--namespace-prefix", "east-", "--node-name", "node-east")
     metadata = as_json(POD, *options)["pod"]["metadata"]
     assert (metadata["namespace"], metadata["labels"]["vk-provider.io/node"]) == ("east-shop", "node-east")
 
 
-def test_the_volume_of_the_service_account_is_there_as_the_parent_would_add_it() -> None:
+def test_the_service_account_volume_is_added_as_the_parent_does_at_admission() -> None:
     def volumes(access: str) -> list[str]:
         return [volume["name"] for volume in as_json(POD, "--api-access", access)["pod"]["spec"]["volumes"]]
 
@@ -107,7 +107,7 @@ def test_the_volume_of_the_service_account_is_there_as_the_parent_would_add_it()
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"])
-def test_a_workload_is_rendered_by_its_template(kind: str) -> None:
+def test_a_workload_is_rendered_from_its_template(kind: str) -> None:
     template = {"metadata": {"labels": {"app": "web"}}, "spec": BARE}
     metadata = as_json(workload(kind, template, namespace="shop"))["pod"]["metadata"]
     assert metadata["name"].startswith("web-")
@@ -120,23 +120,26 @@ def test_every_pod_of_a_file_is_rendered() -> None:
     assert [one["pod"]["metadata"]["name"] for one in as_json(text)] == ["web", "web-xxxxx"]
 
 
-def test_a_pod_that_cannot_run_says_so() -> None:
+def test_the_output_for_a_pod_that_cannot_run_is_the_reason() -> None:
     spec = BARE | {"resourceClaims": [{"name": "gpu"}]}
     text = json.dumps({"kind": "Pod", "metadata": {"name": "web"}, "spec": spec})
     assert "dynamic resource allocation" in as_json(text)["refused"]
-    assert "# It would be Failed instead: " in render(text).stdout
+    assert "# The pod would be Failed instead: " in render(text).stdout
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kind: Service", "error: <stdin> has no pod, and nothing with a pod template"),
+        ("kind: Service", "error: <stdin> has no pod and no object with a pod template"),
         ("a: [", "error: <stdin> is not YAML"),
-        ("{kind: Pod, metadata: {name: web}, spec: {}}", "pod web has no list of containers with names"),
-        ("{kind: Pod, metadata: {name: web}, spec: {containers: [{name: a, env: 3}]}}", "pod web: not a valid pod"),
+        (
+            "{kind: Pod, metadata: {name: web}, spec: {}}",
+            "spec.containers of pod web is not a list of containers with names",
+        ),
+        ("{kind: Pod, metadata: {name: web}, spec: {containers: [{name: a, env: 3}]}}", "pod web is not a valid pod"),
     ],
 )
-def test_what_is_no_pod_ends_in_one_line(text: str, message: str) -> None:
+def test_the_error_about_input_without_pods_is_one_line(text: str, message: str) -> None:
     result = render(text)
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
     assert message in result.stderr

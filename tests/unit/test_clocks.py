@@ -1,6 +1,6 @@
-"""Clocks jump. What is compared with times of the parent goes by the parent's clock, and deadlines by a steady one.
+"""Clocks jump: times of the parent are compared with the parent's clock, and deadlines use a monotonic clock.
 
-(docs/decisions/0005-the-parents-clock.md.) So the wall clock of this machine is read in very few places.
+So only a few places may read the wall clock of this machine (docs/decisions/0005-the-parents-clock.md).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ WALL_CLOCKS: Final = {
     *(("datetime", name) for name in ("now", "utcnow", "today")),
     ("date", "today"),
 }
-# Where -> why the clock of this machine is the right one there.
+# Place -> why it may read the wall clock of this machine.
 ALLOWED: Final = {
-    "kube/client.py Client.server_time": "until the server has said what time it is",
-    "kube/credentials.py ExecPlugin.authorization": "the plugin has compared its expiry with this very clock",
-    "cli/status.py _show": "ages for a person to read; nothing is decided by them",
-    "cli/status.py table": "ages for a person to read; nothing is decided by them",
+    "kube/timestamps.py ServerClock.now": "used until the server has sent its time",
+    "kube/credentials.py ExecPlugin.authorization": "the plugin computes the expiry with the same clock",
+    "cli/status.py _show": "ages for a person to read; no decision depends on them",
+    "cli/status.py table": "ages for a person to read; no decision depends on them",
 }
 
 
 def wall_clocks(file: Path) -> Iterator[str]:
-    """The functions of a file that read the wall clock, with their classes."""
+    """The functions of a file that read the wall clock, qualified by their classes."""
 
     def look(node: ast.AST, inside: tuple[str, ...]) -> Iterator[str]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -38,12 +38,12 @@ def wall_clocks(file: Path) -> Iterator[str]:
             if (owner, node.attr) in WALL_CLOCKS:
                 yield f"{file.relative_to(ROOT)} {'.'.join(inside)}"
         if isinstance(node, ast.ImportFrom) and node.module == "time":
-            yield f"{file.relative_to(ROOT)} imports functions of time: import the module, so that this test sees them"
+            yield f"{file.relative_to(ROOT)} imports functions of time: import the module, so that this test finds them"
         for child in ast.iter_child_nodes(node):
             yield from look(child, inside)
 
     yield from look(ast.parse(file.read_text()), ())
 
 
-def test_the_wall_clock_is_read_only_where_it_is_the_right_one() -> None:
+def test_only_allowed_places_read_the_wall_clock() -> None:
     assert {place for file in ROOT.rglob("*.py") for place in wall_clocks(file)} == set(ALLOWED)

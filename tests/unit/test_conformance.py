@@ -1,4 +1,4 @@
-"""`make conformance`: what is read of ginkgo's report, and what is told of it."""
+"""`make conformance`: reading ginkgo's report, and writing the comparison."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def test_only_tests_that_ran_are_read() -> None:
     ]
 
 
-def test_the_comparison_counts_by_group_and_names_what_did_not_pass_on_both_sides() -> None:
+def test_the_comparison_counts_by_group_and_names_tests_that_did_not_pass_on_both_sides() -> None:
     good, bad = Outcome("[sig-node] a", "passed", 1), Outcome("[sig-node] b", "failed", 1)
-    lonely = Outcome("[sig-apps] c", "passed", 1)
-    text = markdown([good, bad, lonely], [good, Outcome(bad.name, "passed", 1)])
+    only_plain = Outcome("[sig-apps] c", "passed", 1)
+    text = markdown([good, bad, only_plain], [good, Outcome(bad.name, "passed", 1)])
     assert "| sig-node | 1 of 2 | 2 of 2 |" in text
     assert "| sig-apps | 1 of 1 | 0 of 0 |" in text
     assert "| **all** | 2 of 3 | 2 of 2 |" in text

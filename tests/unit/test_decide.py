@@ -1,4 +1,4 @@
-"""One test per row of the table in DESIGN.md §6."""
+"""One case for each row of the decision table."""
 
 from __future__ import annotations
 
@@ -71,18 +71,16 @@ SHADOW = {wellknown.PLAN: "1a2b3c4d"}
             parent("OnFailure", CREATED), None, Create(again=True), id="active, OnFailure, created before: create again"
         ),
         pytest.param(parent(status=RUNNING), member(), Reflect(), id="active, ours: reflect"),
-        pytest.param(parent(), member(), Reflect(), id="active, ours, not remembered: adopt"),
-        pytest.param(parent(), deleted_member(30), Reflect(), id="active, ours being deleted by a stranger: reflect"),
+        pytest.param(parent(), member(), Reflect(), id="active, ours, creation not recorded: adopt"),
+        pytest.param(parent(), deleted_member(30), Reflect(), id="active, ours deleted by another client: reflect"),
         pytest.param(parent(), member("p-0"), Delete("m-1"), id="active, earlier incarnation: delete it"),
         pytest.param(
-            parent(), deleted_member(30, "p-0"), Nothing(), id="active, earlier incarnation on its way out: wait"
+            parent(), deleted_member(30, "p-0"), Nothing(), id="active, earlier incarnation being deleted: wait"
         ),
         pytest.param(
             deleted_parent(30, 30), member(), Delete("m-1", 30), id="deleting, present: delete with the grace"
         ),
-        pytest.param(
-            deleted_parent(12, 30), member(), Delete("m-1", 12), id="deleting, late: what is left of the grace"
-        ),
+        pytest.param(deleted_parent(12, 30), member(), Delete("m-1", 12), id="deleting, late: the rest of the grace"),
         pytest.param(
             deleted_parent(-90, 30), member(), Delete("m-1", 1), id="deleting, overdue: one second, never zero"
         ),
@@ -102,7 +100,7 @@ SHADOW = {wellknown.PLAN: "1a2b3c4d"}
         ),
         pytest.param(deleted_parent(30, 30), None, Finish(), id="deleting, absent: finish"),
         pytest.param(deleted_parent(30, 30, RUNNING), None, Finish(), id="deleting, gone: finish"),
-        pytest.param(deleted_parent(30, 30), FOREIGN, Finish(), id="deleting, a stranger has the name: finish"),
+        pytest.param(deleted_parent(30, 30), FOREIGN, Finish(), id="deleting, name taken: finish"),
         pytest.param(deleted_parent(30, 30), member("p-0"), Finish(), id="deleting, earlier incarnation: finish"),
         pytest.param(parent(status={"phase": "Failed"}), member(), Keep(), id="failed, present: keep"),
         pytest.param(parent(status={"phase": "Succeeded"}), member(), Keep(), id="succeeded, present: keep"),
@@ -116,24 +114,24 @@ SHADOW = {wellknown.PLAN: "1a2b3c4d"}
             parent(status={"phase": "Failed"}), member(status={"phase": "Running"}), Keep(), id="failed alone: keep"
         ),
         pytest.param(parent(status={"phase": "Succeeded"}), None, Keep(), id="succeeded, absent: keep"),
-        pytest.param(parent(status={"phase": "Failed"}), FOREIGN, Keep(), id="failed, a stranger has the name: keep"),
+        pytest.param(parent(status={"phase": "Failed"}), FOREIGN, Keep(), id="failed, name taken: keep"),
         pytest.param(
             deleted_parent(30, 30, {"phase": "Succeeded"}), member(), Delete("m-1", 30), id="succeeded, deleted: delete"
         ),
-        pytest.param(parent(labels=SHADOW), None, Nothing(), id="a plan's shadow: nothing"),
-        pytest.param(parent(labels=SHADOW), member(), Reflect(), id="labelled as one when it ran already: reflect"),
+        pytest.param(parent(labels=SHADOW), None, Nothing(), id="shadow of a plan: nothing"),
+        pytest.param(parent(labels=SHADOW), member(), Reflect(), id="labelled as a shadow while running: reflect"),
         pytest.param(
             pod(labels=SHADOW, deletionTimestamp="2026-03-01T12:00:30Z"), None, Finish(), id="shadow, deleted: finish"
         ),
-        pytest.param(None, member(), Orphan("m-1"), id="absent, ours: orphan"),
-        pytest.param(None, deleted_member(30), Nothing(), id="absent, ours on its way out: nothing"),
-        pytest.param(None, FOREIGN, Nothing(), id="absent, a stranger's: nothing"),
+        pytest.param(None, member(), Orphan(), id="absent, ours: orphan"),
+        pytest.param(None, deleted_member(30), Nothing(), id="absent, ours being deleted: nothing"),
+        pytest.param(None, FOREIGN, Nothing(), id="absent, of another client: nothing"),
         pytest.param(None, OTHER_PARENTS, Nothing(), id="absent, of another parent cluster: nothing"),
         pytest.param(None, OTHER_NODES, Nothing(), id="absent, of another virtual node: nothing"),
         pytest.param(None, None, Nothing(), id="neither: nothing"),
     ],
 )
-def test_row(parents: Pod | None, members: Pod | None, action: Action) -> None:
+def test_the_action_for_each_pair_of_pods(parents: Pod | None, members: Pod | None, action: Action) -> None:
     assert decide(parents, members, NAMES, now=NOW) == action
 
 
@@ -142,38 +140,38 @@ def test_a_lost_pod_that_must_not_restart_fails() -> None:
     assert isinstance(action, Fail) and action.reason == wellknown.MEMBER_POD_LOST
 
 
-def test_a_member_pod_that_was_made_a_moment_ago_counts_as_made() -> None:
-    assert isinstance(decide(parent("Never"), None, NAMES, now=NOW, made="p-1"), Fail)
-    assert decide(parent(), None, NAMES, now=NOW, made="p-1") == Create(again=True)
+def test_a_member_pod_that_was_just_created_counts_as_created() -> None:
+    assert isinstance(decide(parent("Never"), None, NAMES, now=NOW, created_uid="p-1"), Fail)
+    assert decide(parent(), None, NAMES, now=NOW, created_uid="p-1") == Create(again=True)
 
 
 def test_a_member_pod_of_an_earlier_incarnation_does_not_count() -> None:
-    assert decide(parent("Never"), None, NAMES, now=NOW, made="p-0") == Create()
+    assert decide(parent("Never"), None, NAMES, now=NOW, created_uid="p-0") == Create()
 
 
 @pytest.mark.parametrize("taken", [FOREIGN, OTHER_PARENTS, OTHER_NODES], ids=["user", "parent", "node"])
-def test_a_name_taken_by_somebody_else_is_a_conflict(taken: Pod) -> None:
+def test_a_name_taken_by_another_client_is_a_conflict(taken: Pod) -> None:
     assert isinstance(decide(parent(), taken, NAMES, now=NOW), Conflict)
 
 
-def test_a_conflict_names_the_pod_that_is_in_the_way() -> None:
+def test_the_message_of_a_conflict_names_the_pod_that_has_the_name() -> None:
     action = decide(parent(), FOREIGN, NAMES, now=NOW)
     assert isinstance(action, Conflict) and "shop/web-1" in action.message
 
 
-def test_a_mirror_pod_is_refused() -> None:
+def test_a_mirror_pod_is_rejected() -> None:
     action = decide(parent(annotations={"kubernetes.io/config.mirror": "x"}), None, NAMES, now=NOW)
     assert isinstance(action, Fail) and action.reason == wellknown.NOT_SUPPORTED
 
 
-def test_resource_claims_are_refused() -> None:
+def test_resource_claims_are_rejected() -> None:
     action = decide(pod({"resourceClaims": [{"name": "gpu"}]}), None, NAMES, now=NOW)
     assert isinstance(action, Fail) and action.reason == wellknown.NOT_SUPPORTED
 
 
-def test_a_refused_pod_can_still_be_deleted() -> None:
-    refused = pod({"resourceClaims": [{"name": "gpu"}]}, deletionTimestamp="2026-03-01T12:00:30Z")
-    assert decide(refused, None, NAMES, now=NOW) == Finish()
+def test_a_rejected_pod_can_still_be_deleted() -> None:
+    rejected = pod({"resourceClaims": [{"name": "gpu"}]}, deletionTimestamp="2026-03-01T12:00:30Z")
+    assert decide(rejected, None, NAMES, now=NOW) == Finish()
 
 
 def test_a_deletion_without_a_grace_period_gets_the_default_of_kubernetes() -> None:

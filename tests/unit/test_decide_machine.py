@@ -1,10 +1,10 @@
-"""A toy world around `decide`: whatever users, strangers and kubelets do, and in whatever order, its promises hold.
+"""A model of everything around `decide`: its guarantees hold for all actions of users, other clients and kubelets.
 
-One name, `shop/web-1`, in one parent and one member. Caches are complete and fresh. The provider carries out one action
-at a time and may lose its memory in between; what it must not forget, it finds in the parent pod.
+There is one name, `shop/web-1`, in one parent and one member. Caches are complete and current. The provider performs
+one action at a time, and may restart in between: whatever it needs to know then is in the parent pod.
 
-The machine leaves out one window that no pure function can close: a provider that forgets that it made a member pod
-before the parent pod says so, while a stranger deletes it.
+The model omits one case that no pure function can handle: the provider restarts after it has created a member pod and
+before the parent pod records that, while another client deletes the member pod.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.unit.merge import apply_pod, apply_status
 from tests.unit.pods import NAMES, TARGET, as_pod, pod
 from vk_provider.api import wellknown
-from vk_provider.kube.objects import Pod, encode, fields, pod_phase
+from vk_provider.kube.objects import TERMINAL, Pod, encode, fields, pod_phase
 from vk_provider.translate.pods.change import changes
+from vk_provider.translate.pods.container_statuses import restarts
 from vk_provider.translate.pods.decide import (
-    TERMINAL,
     AwaitGone,
     Conflict,
     Create,
@@ -37,10 +37,10 @@ from vk_provider.translate.pods.decide import (
     decide,
 )
 from vk_provider.translate.pods.pod import member_pod
-from vk_provider.translate.pods.status import failed, reflected, restarts, status_patch, waiting
+from vk_provider.translate.pods.status import failed, reflected, status_patch, waiting
 
 POLICIES = st.sampled_from(["Always", "OnFailure", "Never"])
-STEPS_TO_SETTLE = 20  # more than any life takes: two incarnations, a deletion, a create, its start and its reflection
+STEPS_TO_SYNC = 20  # more than any life needs: two incarnations, a deletion, a create, its start and its reflection
 
 
 class World(RuleBasedStateMachine):
@@ -51,24 +51,24 @@ class World(RuleBasedStateMachine):
         self.now = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
         self.parent: Pod | None = None
         self.member: Pod | None = None
-        self.foreign: Pod | None = None  # as the stranger left it
-        self.last: Pod | None = None  # the provider's memory: the member pod as last seen
-        self.made = ""  # and the UID of the parent pod that it made one for
+        self.foreign: Pod | None = None  # a pod of another client
+        self.last: Pod | None = None  # in the provider's memory: the last observed member pod
+        self.created_uid = ""  # and the UID of the parent pod for which it created the last one
         self.count = 0
         self.created: dict[str, int] = {}  # parent UID -> member pods ever created for it
-        self.finals: dict[str, str] = {}  # parent UID -> the terminal phase that it once showed
-        self.shown_restarts: dict[str, int] = {}  # parent UID -> restarts that it showed last
+        self.finals: dict[str, str] = {}  # parent UID -> its terminal phase, once it had one
+        self.shown_restarts: dict[str, int] = {}  # parent UID -> the restarts that it showed last
 
     @initialize(policy=POLICIES)
     def the_user_starts(self, policy: str) -> None:
         self._user_creates(policy)
 
-    # What the user does in the parent.
+    # Actions of the user in the parent.
 
-    @rule(data=st.data(), policy=POLICIES, rests=st.sampled_from([0, 3, 60]))
-    def user(self, data: st.DataObject, policy: str, rests: int) -> None:
+    @rule(data=st.data(), policy=POLICIES, pause=st.sampled_from([0, 3, 60]))
+    def user(self, data: st.DataObject, policy: str, pause: int) -> None:
         self._user_acts(data, policy)
-        self.now += timedelta(seconds=rests)
+        self.now += timedelta(seconds=pause)
 
     def _user_acts(self, data: st.DataObject, policy: str) -> None:
         if self.parent is None:
@@ -88,27 +88,27 @@ class World(RuleBasedStateMachine):
     def _user_creates(self, policy: str) -> None:
         self.parent = pod({"restartPolicy": policy, "nodeName": "member-a"}, {"phase": "Pending"}, uid=self._uid("p"))
 
-    # What strangers do in the member.
+    # Actions of other clients in the member.
 
     @rule(forged=st.booleans(), grace=st.sampled_from([0, 30]))
-    def stranger(self, forged: bool, grace: int) -> None:
+    def another_client_acts(self, forged: bool, grace: int) -> None:
         if self.foreign is not None:
             self.member = self.foreign = None
         elif self.member is None:
             labels = {"app": "web"} | ({wellknown.NODE_LABEL: NAMES.node} if forged else {})
             self.member = self.foreign = pod(uid=self._uid("f"), labels=labels, status={"phase": "Running"})
-        elif self._known() or (self.parent is not None and self.made == self.parent.metadata.uid):
+        elif self._known() or (self.parent is not None and self.created_uid == self.parent.metadata.uid):
             self.member = self._deleted(self.member, grace) if grace else None
 
     @rule()
-    def a_stranger_is_quick(self) -> None:
-        """Whatever the provider makes now goes before the provider looks at it again."""
+    def another_client_deletes_at_once(self) -> None:
+        """A member pod that the provider creates now is deleted before the provider reads it again."""
         before = self.member
         self._act()
         if before is None and self._ours_in("Pending"):
             self.member = None
 
-    # What the member's kubelet does.
+    # Actions of the member's kubelet.
 
     @rule(code=st.sampled_from([0, 1]))
     def kubelet(self, code: int) -> None:
@@ -127,13 +127,13 @@ class World(RuleBasedStateMachine):
         self._member_status("Running", {"running": {"startedAt": self._stamp()}}, ready=True)
 
     def _kubelet_stops(self) -> None:
-        """First the containers end, then the pod goes."""
+        """Ends the containers first, and deletes the pod in the next step."""
         if self._ours_in("Running"):
             self._member_status("Failed", {"terminated": {"exitCode": 137}})
         else:
             self.member = None
 
-    # What the provider does.
+    # Actions of the provider.
 
     @rule(times=st.integers(1, 3))
     def provider_acts(self, times: int) -> None:
@@ -143,13 +143,13 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def provider_restarts(self) -> None:
-        if self._known() or self._remembered_by_the_member():
-            self.last, self.made = None, ""
+        if self._known() or self._member_pod_stays():
+            self.last, self.created_uid = None, ""
 
     @rule()
-    def everybody_else_rests(self) -> None:
-        """From any state, the provider and the kubelet come to an end, and to the right one."""
-        for _ in range(STEPS_TO_SETTLE):
+    def only_the_provider_and_the_kubelet_act(self) -> None:
+        """From any state, the provider and the kubelet reach a stable state, and the correct one."""
+        for _ in range(STEPS_TO_SYNC):
             before = self._state()
             self._act()
             if self.member is not None and self.member.metadata.deletion_timestamp is not None:
@@ -159,18 +159,18 @@ class World(RuleBasedStateMachine):
             if self._state() == before:
                 break
         else:
-            raise AssertionError("the provider never comes to rest")
-        self._at_rest()
+            raise AssertionError("the provider never reaches a stable state")
+        self._check_stable_state()
 
     def teardown(self) -> None:
-        self.everybody_else_rests()
+        self.only_the_provider_and_the_kubelet_act()
 
-    def _at_rest(self) -> None:
+    def _check_stable_state(self) -> None:
         ours = self.member if self.foreign is None else None
         if self.parent is None:
-            assert ours is None, "a member pod runs whose parent is gone"
+            assert ours is None, "a member pod runs without its parent pod"
             return
-        assert self.parent.metadata.deletion_timestamp is None, "a deleted parent pod stays"
+        assert self.parent.metadata.deletion_timestamp is None, "a deleted parent pod still exists"
         phase = pod_phase(self.parent).phase
         if phase in TERMINAL:
             return
@@ -183,7 +183,7 @@ class World(RuleBasedStateMachine):
         assert changes(self.parent, ours, TARGET) == []
 
     @invariant()
-    def a_foreign_pod_is_never_touched(self) -> None:
+    def a_pod_of_another_client_never_changes(self) -> None:
         assert self.foreign is None or self.member is self.foreign
 
     @invariant()
@@ -195,18 +195,18 @@ class World(RuleBasedStateMachine):
                 self.finals[uid] = phase
 
     @invariant()
-    def what_always_restarts_never_ends(self) -> None:
+    def pods_that_always_restart_never_terminate(self) -> None:
         if self.parent is not None and self.parent.metadata.deletion_timestamp is None:
             phase, policy = pod_phase(self.parent).phase, fields(self.parent.spec)["restartPolicy"]
             assert phase not in TERMINAL or policy == "Never" or (policy, phase) == ("OnFailure", "Succeeded")
 
     @invariant()
-    def what_must_not_restart_is_created_once(self) -> None:
+    def pods_that_must_not_restart_are_created_once(self) -> None:
         if self.parent is not None and fields(self.parent.spec)["restartPolicy"] == "Never":
             assert self.created.get(self.parent.metadata.uid, 0) <= 1
 
     @invariant()
-    def restart_counts_never_shrink(self) -> None:
+    def restart_counts_never_decrease(self) -> None:
         if self.parent is not None and self.foreign is None:
             uid = self.parent.metadata.uid
             shown = sum(c["restartCount"] for c in fields(self.parent.status).get("containerStatuses", []))
@@ -215,10 +215,10 @@ class World(RuleBasedStateMachine):
 
     def _act(self) -> None:
         parent, member = self.parent, self.member
-        action = decide(parent, member, NAMES, now=self.now, made=self.made)
+        action = decide(parent, member, NAMES, now=self.now, created_uid=self.created_uid)
         match action:
             case Create(again=again):
-                assert parent is not None and member is None, "a second member pod of the same name"
+                assert parent is not None and member is None, "a second member pod with the same name"
                 self._create(parent, again)
             case Reflect():
                 assert parent is not None and member is not None
@@ -231,13 +231,13 @@ class World(RuleBasedStateMachine):
                 self._reflect(parent, member)
             case Delete(uid=uid, grace_seconds=grace):
                 assert member is not None and member.metadata.uid == uid
-                assert grace is None or grace >= 1, "containers would outlive their pod"
+                assert grace is None or grace >= 1, "with grace 0, containers may outlive their pod"
                 self.member = self._deleted(member, 30 if grace is None else grace)
-            case Orphan(uid=uid):
-                assert parent is None and member is not None and member.metadata.uid == uid
+            case Orphan():
+                assert parent is None and member is not None
                 self.member = self._deleted(member, 30)
             case Finish():
-                assert parent is not None and not self._is_of(parent, member), "gone before its containers"
+                assert parent is not None and not self._is_of(parent, member), "the pod ends before its containers"
                 if self.last is not None and self._is_of(parent, self.last):
                     self._reflect(parent, self.last)
                 self.a_terminal_phase_never_changes()
@@ -259,7 +259,7 @@ class World(RuleBasedStateMachine):
         manifest["metadata"]["uid"] = self._uid("m")
         manifest["status"] = {"phase": "Pending"}
         self.member = as_pod(manifest)
-        self.made = parent.metadata.uid
+        self.created_uid = parent.metadata.uid
         self.created[parent.metadata.uid] = self.created.get(parent.metadata.uid, 0) + 1
 
     def _reflect(self, parent: Pod, member: Pod) -> None:
@@ -275,15 +275,18 @@ class World(RuleBasedStateMachine):
         )
 
     def _known(self) -> bool:
-        """Whether the parent pod, where there is one, says that a member pod was created, if one ever was."""
+        """Whether the parent pod records the creation of its member pod. True if either does not exist."""
         return (
             self.parent is None
             or self.parent.metadata.uid not in self.created
             or pod_phase(self.parent).has(wellknown.CREATED_CONDITION)
         )
 
-    def _remembered_by_the_member(self) -> bool:
-        return self.parent is not None and self._is_of(self.parent, self.member)
+    def _member_pod_stays(self) -> bool:
+        """Whether a provider that restarts now finds the member pod, for it exists and is not being deleted."""
+        if self.parent is None or self.member is None or self.member.metadata.deletion_timestamp is not None:
+            return False
+        return self._is_of(self.parent, self.member)
 
     def _ours_in(self, phase: str) -> bool:
         return self.member is not None and self.foreign is None and pod_phase(self.member).phase == phase
@@ -301,7 +304,7 @@ class World(RuleBasedStateMachine):
         self.member = Pod(metadata=self.member.metadata, spec=self.member.spec, status=msgspec.Raw(encode(status)))
 
     def _deleted(self, one: Pod, grace: int) -> Pod:
-        """As an API server: a second delete only ever shortens the first."""
+        """Behaves like an API server: a second delete can only shorten the grace period."""
         before = one.metadata.deletion_grace_period_seconds
         if before is not None and before <= grace:
             return one

@@ -1,4 +1,4 @@
-"""What a pod names, and the form that this has in the member."""
+"""The objects that a pod refers to, and their copies in the member."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 from tests.unit.pods import NAMES, Manifest, pod
 from vk_provider.kube.objects import Metadata, Payload
-from vk_provider.translate.dependents.needs import Reference, TokenSource, digest, member_payload, needs, token_manifest
+from vk_provider.translate.dependents.copies import digest, member_payload, token_manifest
+from vk_provider.translate.dependents.needs import Reference, TokenSource, needs
 
 CONFIG, SECRET = Reference("ConfigMap", "x"), Reference("Secret", "x")
 
@@ -47,33 +48,33 @@ def with_volume(**source: object) -> Manifest:
         ),
     ],
 )
-def test_what_a_pod_names_is_found(spec: Manifest, reference: Reference) -> None:
+def test_each_reference_of_a_pod_is_found(spec: Manifest, reference: Reference) -> None:
     assert needs(pod(spec)).references == {reference}
 
 
-def test_a_plain_pod_names_nothing() -> None:
-    named = needs(pod(with_volume(emptyDir={}) | {"imagePullSecrets": [{}]}))
-    assert (named.references, named.tokens) == (frozenset(), ())
+def test_a_plain_pod_refers_to_nothing() -> None:
+    found = needs(pod(with_volume(emptyDir={}) | {"imagePullSecrets": [{}]}))
+    assert (found.references, found.tokens) == (frozenset(), ())
 
 
-def test_what_is_named_twice_is_needed_once() -> None:
+def test_an_object_that_is_referred_to_twice_is_needed_once() -> None:
     both = with_env(envFrom=[{"configMapRef": {"name": "x"}}]) | with_volume(configMap={"name": "x"})
     assert needs(pod(both)).references == {CONFIG}
 
 
-def test_every_token_has_its_audience_and_its_life() -> None:
+def test_every_token_has_its_audience_and_lifetime() -> None:
     tokens = [{"path": "a"}, {"path": "b", "audience": "vault", "expirationSeconds": 600}]
     sources = [{"configMap": {"name": "x"}}, *({"serviceAccountToken": token} for token in tokens)]
-    named = needs(pod(with_volume(projected={"sources": sources}) | {"serviceAccountName": "web"}))
-    assert named.tokens == (TokenSource("v.1", "", 3600), TokenSource("v.2", "vault", 600))
-    assert named.service_account == "web"
+    found = needs(pod(with_volume(projected={"sources": sources}) | {"serviceAccountName": "web"}))
+    assert found.tokens == (TokenSource("v.1", "", 3600), TokenSource("v.2", "vault", 600))
+    assert found.service_account == "web"
 
 
 def payload(**more: object) -> Payload:
     return Payload(metadata=Metadata(name="x", namespace="shop", uid="c-1"), data={"a": "1"}, **more)  # type: ignore[arg-type]
 
 
-def test_a_copy_has_the_contents_and_says_whose_it_is() -> None:
+def test_a_copy_has_the_content_and_refers_to_its_original() -> None:
     copy = member_payload("ConfigMap", payload(binary_data={"b": "AA=="}, immutable=True), NAMES)
     assert (copy["data"], copy["binaryData"], copy["immutable"]) == ({"a": "1"}, {"b": "AA=="}, True)
     assert copy["metadata"]["labels"] == NAMES.labels
@@ -93,13 +94,13 @@ def test_a_secret_keeps_its_type_unless_the_member_would_delete_it(kind: str, wa
     assert member_payload("Secret", payload(type=kind), NAMES)["type"] == wanted
 
 
-def test_tokens_are_kept_beside_their_pod() -> None:
+def test_tokens_are_in_a_secret_of_their_pod() -> None:
     secret = token_manifest(Metadata(name="web", namespace="shop", uid="p-1"), {"v.0": "abc"}, "later", "soon", NAMES)
     assert base64.b64decode(secret["data"]["v.0"]) == b"abc"
     assert secret["metadata"]["name"].startswith("web-tokens-")
     assert secret["metadata"]["annotations"]["vk-provider.io/token-renew"] == "soon"
 
 
-def test_a_digest_tells_contents_apart_and_not_their_order() -> None:
+def test_a_digest_depends_on_the_content_and_not_on_its_order() -> None:
     assert digest({"a": "1", "b": "2"}) == digest({"b": "2", "a": "1"})
     assert len({digest({"a": "1"}), digest({"a": "2"}), digest({}, {"a": "1"}), digest({})}) == 4

@@ -1,4 +1,4 @@
-"""Requests for resources that no node of the member knows, as a kubelet's admission treats them."""
+"""Requests for extended resources that no node of the member has are omitted, as by a kubelet's admission."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.unit.pods import TARGET, as_pod, pod
 from vk_provider.kube.objects import fields
 from vk_provider.translate.extended import is_extended
 from vk_provider.translate.pods.change import changes
-from vk_provider.translate.pods.differences import deeds
+from vk_provider.translate.pods.differences import differences
 from vk_provider.translate.pods.pod import member_pod
 
 
@@ -18,11 +18,11 @@ def container(name: str, resources: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "image": "app:1", "resources": resources}
 
 
-ASKED = {
+REQUESTED = {
     "requests": {"cpu": "1", "example.com/fake": "1", "nvidia.com/gpu": "1"},
     "limits": {"example.com/fake": "1", "nvidia.com/gpu": "1"},
 }
-PARENT = pod({"containers": [container("app", ASKED)], "initContainers": [container("init", ASKED)]})
+PARENT = pod({"containers": [container("app", REQUESTED)], "initContainers": [container("init", REQUESTED)]})
 
 
 @pytest.mark.parametrize(
@@ -37,11 +37,11 @@ PARENT = pod({"containers": [container("app", ASKED)], "initContainers": [contai
         ("example.com/fake", True),
     ],
 )
-def test_extended_is_what_has_a_domain_that_is_not_kubernetes_own(name: str, extended: bool) -> None:
+def test_a_resource_with_a_domain_other_than_the_one_of_kubernetes_is_extended(name: str, extended: bool) -> None:
     assert is_extended(name) == extended
 
 
-def test_only_what_the_member_knows_is_asked_of_it() -> None:
+def test_only_resources_of_the_member_are_requested() -> None:
     spec = member_pod(PARENT, TARGET, known={"cpu", "nvidia.com/gpu"})["spec"]
     for kind in ("containers", "initContainers"):
         assert spec[kind][0]["resources"] == {
@@ -50,27 +50,31 @@ def test_only_what_the_member_knows_is_asked_of_it() -> None:
         }
 
 
-def test_where_nobody_can_tell_everything_is_asked() -> None:
-    assert member_pod(PARENT, TARGET)["spec"]["containers"][0]["resources"] == ASKED
+def test_all_requests_stay_if_the_resources_of_the_member_are_unknown() -> None:
+    assert member_pod(PARENT, TARGET)["spec"]["containers"][0]["resources"] == REQUESTED
 
 
-def test_it_is_said() -> None:
+def test_omitted_resources_are_reported_as_missed() -> None:
     member = member_pod(PARENT, TARGET, known={"cpu", "nvidia.com/gpu"})
-    missed = [deed.field for deed in deeds({"spec": fields(PARENT.spec)}, member, TARGET) if deed.missed]
+    missed = [
+        difference.field
+        for difference in differences({"spec": fields(PARENT.spec)}, member, TARGET)
+        if difference.missed
+    ]
     assert missed == ["spec.containers[app].resources", "spec.initContainers[init].resources"]
 
 
-def test_a_member_that_learns_of_the_resource_later_changes_no_running_pod() -> None:
+def test_a_resource_that_the_member_gets_later_does_not_change_running_pods() -> None:
     manifest = member_pod(PARENT, TARGET, known={"cpu"})
     manifest["metadata"]["uid"] = "m-1"
     assert changes(PARENT, as_pod(manifest), TARGET) == []
 
 
-def test_a_resize_leaves_out_what_was_left_out_before() -> None:
+def test_a_resize_omits_resources_that_the_create_omitted() -> None:
     manifest = member_pod(PARENT, TARGET, known={"cpu"})
     manifest["metadata"]["uid"] = "m-1"
-    larger = {**ASKED, "requests": ASKED["requests"] | {"cpu": "2"}}
-    resized = pod({"containers": [container("app", larger)], "initContainers": [container("init", ASKED)]})
+    larger = {**REQUESTED, "requests": REQUESTED["requests"] | {"cpu": "2"}}
+    resized = pod({"containers": [container("app", larger)], "initContainers": [container("init", REQUESTED)]})
     first, _ = changes(resized, as_pod(manifest), TARGET)
     assert first.subresource == "resize"
     assert first.patch["spec"] == {"containers": [{"name": "app", "resources": {"requests": {"cpu": "2"}}}]}

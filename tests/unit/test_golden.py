@@ -1,6 +1,6 @@
-"""Every folder of `golden/` is one rule of the translation: what the parent has, and what the member gets.
+"""Every folder of `golden/` is one rule of the translation: a pod of the parent, and the wanted member pod.
 
-`target.yaml` may say apiAccess, prefix, parentHost and parentPort. The files are written by people: nothing here
+`target.yaml` may set apiAccess, prefix, parentHost and parentPort. The files are written by hand: no test
 writes them.
 """
 
@@ -17,6 +17,6 @@ FOLDERS = sorted(path for path in (Path(__file__).parent / "golden").iterdir() i
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_the_member_gets_what_the_golden_pair_says(folder: Path) -> None:
+def test_the_member_gets_the_golden_manifest(folder: Path) -> None:
     parent = as_pod(read_yaml(folder / "parent.yaml"))
     assert member_pod(parent, read_target(folder)) == read_yaml(folder / "member.yaml")

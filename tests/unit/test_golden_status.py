@@ -1,6 +1,6 @@
-"""Every folder of `golden_status/` is one rule of the way back: parent pod, member pod, the parent's status as wanted.
+"""Every folder of `golden_status/` is one rule of the status: parent pod, member pod, wanted status of the parent pod.
 
-The files are written by people: nothing here writes them.
+The files are written by hand: no test writes them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ FOLDERS = sorted(path for path in (Path(__file__).parent / "golden_status").iter
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_the_parent_shows_what_the_golden_files_say(folder: Path) -> None:
+def test_the_parent_gets_the_golden_status(folder: Path) -> None:
     parent, member = (as_pod(read_yaml(folder / f"{side}.yaml")) for side in ("parent", "member"))
     assert reflected(parent, member, now=NOW) == read_yaml(folder / "wanted.yaml")
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_once_written_there_is_nothing_more_to_write(folder: Path) -> None:
+def test_a_written_status_needs_no_further_patch(folder: Path) -> None:
     parent, member = (as_pod(read_yaml(folder / f"{side}.yaml")) for side in ("parent", "member"))
     parent = apply_status(parent, status_patch(parent, reflected(parent, member, now=NOW)))
     assert status_patch(parent, reflected(parent, member, now="2026-03-01T13:00:00Z")) is None

@@ -1,4 +1,4 @@
-"""What is believed of a member, and when losses are not believed: examples, and properties of every history."""
+"""The health of a member, and the freeze: examples, and properties of every history."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from vk_provider.api.membercluster import HealthSpec
 from vk_provider.errors import UnreachableError
 from vk_provider.translate.state.freeze import Freeze
-from vk_provider.translate.state.health import Belief, Health, State, figures
+from vk_provider.translate.state.health import Assessment, Health, State
 
 SPEC: Final = HealthSpec()
 NO_ANSWER: Final = UnreachableError("no answer in time")
 
 
 def probed(health: Health, answers: str, start: float = 0.0, *, frozen: bool = False) -> float:
-    """One probe every 2 s: `y` answered, `n` not. The time of the last."""
+    """A probe every 2 s: `y` is answered, `n` is not. Returns the time of the last one."""
     now = start
     for answer in answers:
         now += 2.0
@@ -33,7 +33,7 @@ def probed(health: Health, answers: str, start: float = 0.0, *, frozen: bool = F
 
 
 def state_of(health: Health) -> State:
-    """For asserts: a type checker takes an attribute that was compared for one that stays so."""
+    """The state, for asserts: after a comparison, a type checker assumes that an attribute does not change."""
     return health.state
 
 
@@ -45,7 +45,7 @@ def test_three_failed_probes_in_a_row_make_a_member_suspect() -> None:
     assert state_of(health) is State.SUSPECT
 
 
-def test_a_suspect_member_is_healthy_after_as_many_answers_in_a_row() -> None:
+def test_three_answers_in_a_row_make_a_suspect_member_healthy() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "nnn" + "yyn" + "yy")
     assert state_of(health) is State.SUSPECT
@@ -53,13 +53,13 @@ def test_a_suspect_member_is_healthy_after_as_many_answers_in_a_row() -> None:
     assert state_of(health) is State.HEALTHY
 
 
-def test_a_cut_of_ten_seconds_loses_nothing() -> None:
+def test_a_member_is_not_lost_after_a_cut_of_ten_seconds() -> None:
     health = Health(SPEC, 0.0)
     probed(health, "y" + "n" * 5 + "yyy")
     assert state_of(health) is State.HEALTHY
 
 
-def test_silence_of_twenty_seconds_is_a_loss() -> None:
+def test_a_member_is_lost_after_twenty_seconds_of_silence() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "n" * 9)
     assert state_of(health) is State.SUSPECT
@@ -67,16 +67,16 @@ def test_silence_of_twenty_seconds_is_a_loss() -> None:
     assert state_of(health) is State.LOST
 
 
-def test_a_watch_that_brings_something_keeps_a_member_whose_probes_fail() -> None:
+def test_a_member_with_failed_probes_is_not_lost_while_a_watch_receives_bytes() -> None:
     health = Health(SPEC, 0.0)
     now = 0.0
     for _ in range(10):
-        health.heard(now + 1.0)
+        health.sign_of_life(now + 1.0)
         now = probed(health, "nnnnn", now)
     assert state_of(health) is State.SUSPECT
 
 
-def test_a_returning_member_is_healthy_only_when_it_has_answered_long_enough_and_is_settled() -> None:
+def test_a_returning_member_is_healthy_once_it_has_answered_long_enough_and_is_in_sync() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "n" * 10 + "y")
     assert state_of(health) is State.RETURNING
@@ -85,11 +85,11 @@ def test_a_returning_member_is_healthy_only_when_it_has_answered_long_enough_and
     now = probed(health, "y", now)
     assert health.is_due(now)
     assert state_of(health) is State.RETURNING
-    health.settled()
+    health.returned()
     assert state_of(health) is State.HEALTHY
 
 
-def test_a_failure_starts_the_wait_of_a_returning_member_anew_and_three_lose_it_again() -> None:
+def test_a_failure_restarts_the_wait_of_a_returning_member_and_three_failures_make_it_lost_again() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "n" * 10 + "y" * 16 + "n" + "y")
     assert state_of(health) is State.RETURNING
@@ -98,7 +98,7 @@ def test_a_failure_starts_the_wait_of_a_returning_member_anew_and_three_lose_it_
     assert state_of(health) is State.LOST
 
 
-def test_while_frozen_nothing_is_lost_and_the_silence_is_counted_anew_after_it() -> None:
+def test_no_member_is_lost_during_a_freeze_and_afterwards_the_silence_counts_from_zero() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "n" * 100, frozen=True)
     now = probed(health, "n" * 9, now)
@@ -107,21 +107,21 @@ def test_while_frozen_nothing_is_lost_and_the_silence_is_counted_anew_after_it()
     assert state_of(health) is State.LOST
 
 
-def test_somebody_who_states_that_it_is_down_is_believed_even_while_frozen() -> None:
+def test_a_fenced_member_is_lost_even_during_a_freeze() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "nnn", frozen=True)
     health.judge(now, frozen=True, fenced=True)
     assert state_of(health) is State.LOST
 
 
-def test_a_member_that_answers_is_not_lost_whatever_somebody_states() -> None:
+def test_a_fenced_member_that_answers_is_not_lost() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "yy")
     health.judge(now, fenced=True)
     assert state_of(health) is State.HEALTHY
 
 
-def test_without_a_write_that_the_parent_took_since_nothing_is_lost() -> None:
+def test_no_member_is_lost_until_the_parent_has_accepted_a_write_after_the_failures() -> None:
     health = Health(SPEC, 0.0)
     for now in range(2, 200, 2):
         health.failed(now, NO_ANSWER)
@@ -131,7 +131,7 @@ def test_without_a_write_that_the_parent_took_since_nothing_is_lost() -> None:
     assert state_of(health) is State.LOST
 
 
-def test_time_in_which_the_provider_stood_still_is_no_silence() -> None:
+def test_time_in_which_the_provider_did_not_run_does_not_count_as_silence() -> None:
     health = Health(SPEC, 0.0)
     now = probed(health, "yy") + 3600.0
     now = probed(health, "nnn", now)
@@ -141,7 +141,7 @@ def test_time_in_which_the_provider_stood_still_is_no_silence() -> None:
 
 
 @pytest.mark.parametrize(("waited", "due"), [(True, True), (False, False)])
-def test_a_node_that_was_not_ready_at_the_start_is_put_in_order_first(waited: bool, due: bool) -> None:
+def test_a_member_with_a_node_that_is_not_ready_starts_as_returning(waited: bool, due: bool) -> None:
     health = Health(SPEC, 100.0, returning=True, waited=waited)
     health.answered(100.5)
     assert state_of(health) is State.RETURNING
@@ -150,13 +150,13 @@ def test_a_node_that_was_not_ready_at_the_start_is_put_in_order_first(waited: bo
 
 @dataclass(frozen=True)
 class Moment:
-    """What happens at one look: `gap` seconds after the one before it."""
+    """One step of a history, `gap` seconds after the one before it. `sign`: a sign of life other than the probe."""
 
     gap: float
     answered: bool
-    heard: bool
+    sign: bool
     frozen: bool
-    settled: bool
+    in_sync: bool
 
 
 moments = st.lists(
@@ -164,9 +164,9 @@ moments = st.lists(
         Moment,
         gap=st.floats(0.05, 8.0),
         answered=st.booleans() | st.just(False),
-        heard=st.just(False) | st.booleans(),
+        sign=st.just(False) | st.booleans(),
         frozen=st.just(False) | st.booleans(),
-        settled=st.booleans(),
+        in_sync=st.booleans(),
     ),
     max_size=80,
 )
@@ -180,36 +180,38 @@ specs = st.builds(
 
 
 def lived(spec: HealthSpec, history: list[Moment]) -> Iterator[tuple[float, Moment, State, State, Health]]:
-    """Time, what happened, and the state before and after it."""
+    """For each step: the time, the step, the state before and after it, and the health."""
     health, now = Health(spec, 0.0), 0.0
     for moment in history:
         now += moment.gap
         before = health.state
-        if moment.heard:
-            health.heard(now)
+        if moment.sign:
+            health.sign_of_life(now)
         if moment.answered:
             health.answered(now)
         else:
             health.failed(now, NO_ANSWER)
         health.judge(now, frozen=moment.frozen)
-        if moment.settled and health.is_due(now):
-            health.settled()
+        if moment.in_sync and health.is_due(now):
+            health.returned()
         yield now, moment, before, health.state, health
 
 
 @given(specs, moments)
-def test_a_member_is_never_declared_lost_while_a_witness_is_fresh(spec: HealthSpec, history: list[Moment]) -> None:
+def test_a_member_is_never_declared_lost_before_it_has_been_silent_long_enough(
+    spec: HealthSpec, history: list[Moment]
+) -> None:
     last = 0.0
     for now, moment, before, after, _ in lived(spec, history):
-        last = now if moment.answered or moment.heard else last
+        last = now if moment.answered or moment.sign else last
         if before in (State.HEALTHY, State.SUSPECT) and after is State.LOST:
             assert now - last >= spec.lost_after_seconds
             assert not moment.frozen
 
 
 @given(specs, moments)
-def test_the_states_follow_one_another_as_drawn(spec: HealthSpec, history: list[Moment]) -> None:
-    drawn = {
+def test_only_the_documented_transitions_happen(spec: HealthSpec, history: list[Moment]) -> None:
+    transitions = {
         (State.HEALTHY, State.SUSPECT),
         (State.SUSPECT, State.HEALTHY),
         (State.SUSPECT, State.LOST),
@@ -219,13 +221,13 @@ def test_the_states_follow_one_another_as_drawn(spec: HealthSpec, history: list[
         (State.RETURNING, State.LOST),
     }
     for _, _, before, after, _ in lived(spec, history):
-        assert before is after or (before, after) in drawn
+        assert before is after or (before, after) in transitions
         assert (before, after) != (State.LOST, State.HEALTHY) or spec.return_after_seconds == 0
 
 
 @given(specs, moments)
-def test_nothing_flaps(spec: HealthSpec, history: list[Moment]) -> None:
-    """Between becoming suspect and being trusted again there are as many answers in a row as failures before it."""
+def test_the_state_does_not_flap(spec: HealthSpec, history: list[Moment]) -> None:
+    """Leaving Suspect takes as many answers in a row as entering it takes failures in a row."""
     failures = answers = 0
     since = 0.0
     for now, moment, before, after, _ in lived(spec, history):
@@ -237,7 +239,7 @@ def test_nothing_flaps(spec: HealthSpec, history: list[Moment]) -> None:
             assert answers >= spec.suspect_after_failures
         if before is State.RETURNING and after is State.HEALTHY:
             assert now - since >= spec.return_after_seconds
-            assert moment.settled
+            assert moment.in_sync
 
 
 def first(spec: HealthSpec, history: list[Moment], state: State) -> float:
@@ -245,7 +247,7 @@ def first(spec: HealthSpec, history: list[Moment], state: State) -> float:
 
 
 @given(specs, moments, st.floats(0.0, 30.0))
-def test_who_waits_longer_declares_a_loss_no_sooner(spec: HealthSpec, history: list[Moment], more: float) -> None:
+def test_a_longer_wait_never_declares_a_loss_sooner(spec: HealthSpec, history: list[Moment], more: float) -> None:
     patient = HealthSpec(
         spec.probe_seconds,
         spec.suspect_after_failures,
@@ -256,23 +258,23 @@ def test_who_waits_longer_declares_a_loss_no_sooner(spec: HealthSpec, history: l
 
 
 @given(specs, moments, st.integers(0, 3))
-def test_who_asks_more_often_suspects_no_sooner(spec: HealthSpec, history: list[Moment], more: int) -> None:
+def test_a_higher_number_of_failures_never_suspects_sooner(spec: HealthSpec, history: list[Moment], more: int) -> None:
     patient = HealthSpec(
         spec.probe_seconds, spec.suspect_after_failures + more, spec.lost_after_seconds, spec.return_after_seconds
     )
     assert first(patient, history, State.SUSPECT) >= first(spec, history, State.SUSPECT)
 
 
-def frozen_by(members: int, *doubted: float) -> bool:
+def frozen_by(members: int, *silent: float) -> bool:
     freeze = Freeze()
     freeze.members(f"m{i}" for i in range(members))
-    for number, now in enumerate(doubted):
-        freeze.doubt(f"m{number}", now)
+    for number, now in enumerate(silent):
+        freeze.silent(f"m{number}", now)
     return bool(freeze.why)
 
 
 @pytest.mark.parametrize(
-    ("members", "doubted", "frozen"),
+    ("members", "silent", "frozen"),
     [
         (1, (0.0,), False),
         (2, (0.0,), False),
@@ -286,36 +288,36 @@ def frozen_by(members: int, *doubted: float) -> bool:
         (5, (0.0, 70.0, 80.0, 90.0), True),
     ],
 )
-def test_at_least_two_and_at_least_half_within_a_minute_are_a_freeze(
-    members: int, doubted: tuple[float, ...], frozen: bool
+def test_a_freeze_needs_two_silent_members_and_half_of_all_within_a_minute(
+    members: int, silent: tuple[float, ...], frozen: bool
 ) -> None:
-    assert frozen_by(members, *doubted) is frozen
+    assert frozen_by(members, *silent) is frozen
 
 
-def test_a_freeze_ends_when_enough_answer_again_and_not_because_time_passes() -> None:
+def test_a_freeze_ends_when_enough_members_answer_again_and_not_after_a_time() -> None:
     freeze = Freeze()
     freeze.members(["a", "b", "c"])
-    freeze.doubt("a", 0.0)
-    freeze.doubt("b", 1.0)
-    freeze.doubt("c", 10_000.0)
+    freeze.silent("a", 0.0)
+    freeze.silent("b", 1.0)
+    freeze.silent("c", 10_000.0)
     assert "3 of 3 members" in freeze.why
-    freeze.trust("a")
+    freeze.answers("a")
     assert "b, c" in freeze.why
-    freeze.trust("b")
+    freeze.answers("b")
     assert freeze.why == ""
 
 
-def test_members_that_left_do_not_count() -> None:
+def test_members_that_have_left_do_not_count() -> None:
     freeze = Freeze()
     freeze.members(["a", "b", "c", "d"])
-    freeze.doubt("a", 0.0)
-    freeze.doubt("b", 1.0)
+    freeze.silent("a", 0.0)
+    freeze.silent("b", 1.0)
     assert freeze.why
     freeze.members(["a", "c", "d"])
     assert freeze.why == ""
 
 
-def test_a_parent_that_takes_no_writes_freezes_until_it_takes_one() -> None:
+def test_a_parent_that_accepts_no_writes_causes_a_freeze_until_it_accepts_one() -> None:
     freeze = Freeze()
     freeze.members(["a"])
     freeze.parent(5.0, "a write takes more than 5 s")
@@ -326,32 +328,24 @@ def test_a_parent_that_takes_no_writes_freezes_until_it_takes_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("belief", "node", "cluster", "reachable"),
+    ("assessment", "node", "cluster", "reachable"),
     [
-        (Belief(), (True, "MemberReady"), (True, "Serving"), ("True", "Healthy")),
-        (Belief(State.SUSPECT, NO_ANSWER), (True, "MemberReady"), (False, "Unreachable"), ("Unknown", "Suspect")),
+        (Assessment(), (True, "MemberReady"), (True, "Serving"), ("True", "Healthy")),
+        (Assessment(State.SUSPECT, NO_ANSWER), (True, "MemberReady"), (False, "Unreachable"), ("Unknown", "Suspect")),
         (
-            Belief(State.SUSPECT, NO_ANSWER, frozen="why"),
+            Assessment(State.SUSPECT, NO_ANSWER, frozen="why"),
             (True, "MemberReady"),
             (False, "Unreachable"),
             ("Unknown", "Frozen"),
         ),
-        (Belief(State.LOST, NO_ANSWER), (False, "MemberUnreachable"), (False, "Unreachable"), ("False", "Lost")),
-        (Belief(State.RETURNING), (False, "MemberReturning"), (False, "Returning"), ("True", "Returning")),
+        (Assessment(State.LOST, NO_ANSWER), (False, "MemberUnreachable"), (False, "Unreachable"), ("False", "Lost")),
+        (Assessment(State.RETURNING), (False, "MemberReturning"), (False, "Returning"), ("True", "Returning")),
     ],
 )
-def test_what_is_said_of_each_state(
-    belief: Belief, node: tuple[bool, str], cluster: tuple[bool, str], reachable: tuple[str, str]
+def test_each_state_has_its_own_conditions(
+    assessment: Assessment, node: tuple[bool, str], cluster: tuple[bool, str], reachable: tuple[str, str]
 ) -> None:
-    assert belief.node_ready[:2] == node
-    assert belief.cluster_ready[:2] == cluster
-    assert belief.reachable[:2] == reachable
-    assert belief.suspended is (belief.state is not State.HEALTHY)
-
-
-def test_figures_name_the_member_and_its_state() -> None:
-    lines = figures("west", "node-west", Belief(State.LOST, NO_ANSWER), 21.04).splitlines()
-    assert 'vk_provider_member_state{member="west",node="node-west",state="Lost"} 1' in lines
-    assert 'vk_provider_member_state{member="west",node="node-west",state="Healthy"} 0' in lines
-    assert 'vk_provider_member_frozen{member="west",node="node-west"} 0' in lines
-    assert 'vk_provider_member_silence_seconds{member="west",node="node-west"} 21.0' in lines
+    assert assessment.node_ready[:2] == node
+    assert assessment.cluster_ready[:2] == cluster
+    assert assessment.reachable[:2] == reachable
+    assert assessment.suspended is (assessment.state is not State.HEALTHY)

@@ -1,23 +1,25 @@
-"""The watch over a member, in virtual time: what it asks, whom it believes, and when it tells others."""
+"""The health loop of a member, in virtual time: its probes, its conclusions, and the times of its reports."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
 
+import msgspec
 import pytest
 
-from vk_provider.api.membercluster import HealthSpec
+from vk_provider.api import wellknown
+from vk_provider.api.membercluster import HealthSpec, MemberCluster, MemberClusterSpec, SecretRef
 from vk_provider.errors import ConfigError, UnreachableError
+from vk_provider.kube.objects import Metadata
+from vk_provider.observable import Observable
 from vk_provider.sync.state.health import HealthLoop
+from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.state.freeze import Freeze
 from vk_provider.translate.state.health import Health, State
 
 pytestmark = pytest.mark.looptime
-
-SPEC: Final = HealthSpec()
 
 
 def now() -> float:
@@ -25,38 +27,39 @@ def now() -> float:
 
 
 class World:
-    """One member, a parent, and all that a HealthLoop asks of them. Times are seconds since the start."""
+    """A member, a parent, and everything that a HealthLoop needs from them. Times are seconds since the start."""
 
     def __init__(self) -> None:
         self.member_answers: Callable[[float], bool] = lambda at: True
         self.parent_answers: Callable[[float], bool] = lambda at: True
         self.probe_error: Exception = UnreachableError("no answer in time")
-        self.heard_at = 0.0
-        self.missing_words = ""
+        self.last_sign_of_life = 0.0
+        self.pending = ""
         self.watches_ended: list[float] = []
-        self.began: list[float] = []
-        self.told: list[tuple[float, State]] = []
+        self.resyncs: list[float] = []
+        self.changes: list[tuple[float, State]] = []
         self.freeze = Freeze()
         self.freeze.members(["west"])
         self.start = now()
-        self.loop = HealthLoop(
-            "west",
-            "west",
-            self,
-            Health(SPEC, self.start),
-            self.freeze,
-            probe=self.probe,
-            returning=self,
-            prove_parent=self.prove_parent,
-            timestamp=lambda: f"{self.at:.0f}",
-            changed=self.changed,
-        )
+        self.cluster = Observable(MemberCluster(Metadata(name="west"), MemberClusterSpec(SecretRef("s", "n"))))
+        health = Health(HealthSpec(), self.start)
+        self.state = MemberState(health.state, self.cluster)
+        self.state.on_change(lambda: self.changes.append((self.at, self.state.health.state)))
+        self.state.on_resync(lambda: self.resyncs.append(self.at))
+        timestamp = lambda: f"{self.at:.0f}"  # noqa: E731
+        self.loop = HealthLoop(self.cluster, self, health, self.state, self.freeze, [self], self.probe, timestamp)
 
     @property
     def at(self) -> float:
         return now() - self.start
 
-    async def probe(self, deadline: float) -> None:
+    def fence(self) -> None:
+        annotations = {wellknown.FENCED: "2026-03-01T10:00:00Z"}
+        self.cluster.set(
+            msgspec.structs.replace(self.cluster.value, metadata=Metadata("west", annotations=annotations))
+        )
+
+    async def probe(self, *, deadline: float) -> None:
         if not self.member_answers(self.at):
             await asyncio.sleep(deadline)
             raise self.probe_error
@@ -64,25 +67,22 @@ class World:
     def end_watches(self) -> None:
         self.watches_ended.append(self.at)
 
-    def begin(self) -> None:
-        self.began.append(self.at)
+    async def outdated(self) -> str:
+        return self.pending
 
-    async def missing(self) -> str:
-        return self.missing_words
+    def out_of_sync(self) -> str:
+        return ""
 
-    def prove_parent(self) -> None:
+    def renew_lease(self) -> None:
         self.freeze.parent(now(), "" if self.parent_answers(self.at) else "no answer")
 
-    async def changed(self, before: State) -> None:
-        self.told.append((self.at, self.loop.belief.state))
-
     def when(self, state: State) -> float:
-        """When that was told for the first time."""
-        return next(at for at, told in self.told if told is state)
+        """The time when the state was first reported."""
+        return next(at for at, reported in self.changes if reported is state)
 
     @asynccontextmanager
     async def watched(self, seconds: float) -> AsyncIterator[None]:
-        """Runs the loop for so long, then the block."""
+        """Runs the loop for this time, and then the block."""
         task = asyncio.create_task(self.loop.run())
         await asyncio.wait([task], timeout=seconds)
         try:
@@ -92,18 +92,18 @@ class World:
             await asyncio.wait([task])
 
 
-async def test_a_member_that_answers_is_asked_every_two_seconds_and_nobody_is_bothered() -> None:
+async def test_a_member_that_answers_is_probed_every_two_seconds_and_nothing_is_reported() -> None:
     world = World()
-    asked: list[float] = []
+    probed: list[float] = []
 
     def answers(at: float) -> bool:
-        asked.append(at)
+        probed.append(at)
         return True
 
     world.member_answers = answers
     async with world.watched(9.0):
-        assert [round(at) for at in asked] == [0, 2, 4, 6, 8]
-        assert world.told == []
+        assert [round(at) for at in probed] == [0, 2, 4, 6, 8]
+        assert world.changes == []
 
 
 async def test_a_cut_member_is_suspect_after_6_s_and_lost_after_20_s() -> None:
@@ -114,60 +114,63 @@ async def test_a_cut_member_is_suspect_after_6_s_and_lost_after_20_s() -> None:
         assert 20.0 <= world.when(State.LOST) <= 22.0
 
 
-async def test_bytes_of_a_watch_keep_it_from_being_lost() -> None:
+async def test_a_member_is_not_lost_while_a_watch_receives_bytes() -> None:
     world = World()
     world.member_answers = lambda at: False
 
     async def lease_renewals() -> None:
         while True:
-            world.heard_at = now()
+            world.last_sign_of_life = now()
             await asyncio.sleep(10.0)
 
     leases = asyncio.create_task(lease_renewals())
     async with world.watched(300.0):
-        assert world.loop.belief.state is State.SUSPECT
+        assert world.state.health.state is State.SUSPECT
     leases.cancel()
 
 
-async def test_a_provider_that_cannot_write_to_the_parent_judges_nobody() -> None:
+async def test_a_provider_that_cannot_write_to_the_parent_declares_no_member_lost() -> None:
     world = World()
     world.member_answers = lambda at: at < 1
     world.parent_answers = lambda at: at < 1 or at > 100
     async with world.watched(99.0):
-        assert (world.loop.belief.state, world.loop.belief.reason) == (State.SUSPECT, "Frozen")
-        assert "parent" in world.loop.belief.reachable[2]
+        assert (world.state.health.state, world.state.health.reason) == (State.SUSPECT, "Frozen")
+        assert "parent" in world.state.health.reachable[2]
     async with world.watched(40.0):
-        assert world.when(State.LOST) >= 118.0, "silence counts from when the parent is there again"
+        assert world.when(State.LOST) >= 118.0, "silence counts from the time when the parent answers again"
 
 
-async def test_together_with_others_it_is_not_lost_until_somebody_states_it() -> None:
+async def test_a_member_that_is_silent_together_with_others_is_not_lost_until_it_is_fenced() -> None:
     world = World()
     world.freeze.members(["west", "east"])
-    world.freeze.doubt("east", world.start)
+    world.freeze.silent("east", world.start)
     world.member_answers = lambda at: False
     async with world.watched(200.0):
-        assert world.loop.belief.reason == "Frozen"
-    world.loop.fenced = True
+        assert world.state.health.reason == "Frozen"
+    world.fence()
     async with world.watched(5.0):
-        assert world.loop.belief.reason == "Lost"
+        assert world.state.health.reason == "Lost"
 
 
-async def test_a_member_that_returns_gets_new_watches_and_is_healthy_when_nothing_is_missing() -> None:
+async def test_a_returning_member_gets_new_watches_and_is_healthy_once_it_is_in_sync() -> None:
     world = World()
     world.member_answers = lambda at: at < 1 or at > 40
-    world.missing_words = "pod shop/web-1 has ended"
+    world.pending = "pod shop/web-1 has ended"
     async with world.watched(100.0):
         (again,) = world.watches_ended
         assert 40.0 <= again <= 44.0
-        assert world.began == [again]
-        assert world.told[-1][1] == "Returning", "long enough, but not in order"
-        assert "has ended" in world.loop.belief.node_ready[2]
-    world.missing_words = ""
+        assert not world.state.lists_current
+        assert world.state.unknown
+        assert world.changes[-1][1] == "Returning", "long enough, but not in sync"
+        assert "has ended" in world.state.health.node_ready[2]
+    world.pending = ""
     async with world.watched(3.0):
-        assert world.told[-1][1] == "Healthy"
+        assert world.changes[-1][1] == "Healthy"
+        assert world.state.lists_current
+        assert world.resyncs[-1] > again, "all keys are added again once the lists are current"
 
 
-async def test_what_is_in_order_waits_for_long_enough() -> None:
+async def test_a_returning_member_that_is_in_sync_still_waits_long_enough() -> None:
     world = World()
     world.member_answers = lambda at: at < 1 or at > 40
     async with world.watched(100.0):
@@ -175,7 +178,7 @@ async def test_what_is_in_order_waits_for_long_enough() -> None:
         assert 30.0 <= healthy - returned <= 32.0
 
 
-async def test_another_cluster_ends_the_watch() -> None:
+async def test_the_loop_ends_if_another_cluster_answers() -> None:
     world = World()
     world.member_answers = lambda at: False
     world.probe_error = ConfigError("another cluster", reason="ClusterUidChanged")

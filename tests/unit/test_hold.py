@@ -1,4 +1,4 @@
-"""Pods that ask to be kept on a lost member: their tolerations, there and back, and which nodes could run them."""
+"""Pods that are held on a lost member by their annotation: their tolerations during the hold and after it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 
 from tests.unit.pods import as_node, as_pod, pod
 from vk_provider.api import wellknown
-from vk_provider.kube.objects import Metadata, Pod, encode, fields
+from vk_provider.kube.objects import Pod, encode, fields
 from vk_provider.translate.nodes.hold import (
-    DEAD_NODE_TAINTS,
     asks,
-    could_run,
     hold_patch,
     is_held,
     release_patch,
     takes_pods,
 )
+from vk_provider.translate.tolerations import DEAD_NODE_TAINTS
 
 KEYS = list(DEAD_NODE_TAINTS)
 
@@ -33,7 +32,7 @@ def applied(before: Pod, patch: dict[str, Any]) -> Pod:
 
 
 def tolerates_for(held: Pod, key: str) -> float:
-    """How Kubernetes reads it: the first toleration that fits a taint counts; none is no time at all."""
+    """The seconds as Kubernetes computes them: the first toleration that matches the taint counts; none means 0."""
     for each in fields(held.spec).get("tolerations") or ():
         if each.get("effect", "") in ("", "NoExecute") and each.get("key", "") in ("", key):
             if each.get("operator") == "Exists" or not each.get("value"):
@@ -56,7 +55,7 @@ tolerations = st.lists(
 
 
 @given(tolerations)
-def test_a_held_pod_tolerates_a_dead_node_for_ever_and_afterwards_as_long_as_before(given: list[Any]) -> None:
+def test_a_held_pod_tolerates_a_dead_node_without_limit_and_a_released_pod_as_long_as_before(given: list[Any]) -> None:
     before = pod({"tolerations": given})
     held = applied(before, hold_patch(before))
     assert is_held(held)
@@ -68,7 +67,7 @@ def test_a_held_pod_tolerates_a_dead_node_for_ever_and_afterwards_as_long_as_bef
 
 
 @given(tolerations)
-def test_no_toleration_is_ever_taken_away_which_servers_refuse(given: list[Any]) -> None:
+def test_no_toleration_is_ever_removed(given: list[Any]) -> None:
     before = pod({"tolerations": given})
     held = applied(before, hold_patch(before))
     for one, other in ((before, held), (held, applied(held, release_patch(held)))):
@@ -80,7 +79,7 @@ def _without_seconds(toleration: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in toleration.items() if key != "tolerationSeconds"}
 
 
-def test_a_note_that_somebody_broke_is_dropped() -> None:
+def test_a_damaged_record_of_seconds_is_removed() -> None:
     broken = pod({"tolerations": [{"operator": "Exists"}]}, annotations={wellknown.HELD: "?"})
     assert release_patch(broken)["spec"]["tolerations"] == [{"operator": "Exists"}]
     assert release_patch(broken)["metadata"]["annotations"] == {wellknown.HELD: None}
@@ -95,55 +94,15 @@ def test_a_note_that_somebody_broke_is_dropped() -> None:
         ({wellknown.ON_LOST: "Hold"}, True, False),
     ],
 )
-def test_only_who_asks_is_held(annotations: dict[str, str], deleted: bool, wanted: bool) -> None:
+def test_only_pods_with_the_annotation_are_held(annotations: dict[str, str], deleted: bool, wanted: bool) -> None:
     deletion = "2030-01-01T00:00:00Z" if deleted else None
     assert asks(pod(annotations=annotations, deletionTimestamp=deletion)) is wanted
-
-
-NODE = Metadata(name="n1", labels={"zone": "a", "cores": "8"})
-
-
-def required(*terms: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
-    }
-
-
-def wants(key: str, operator: str, *values: str) -> dict[str, Any]:
-    return {"matchExpressions": [{"key": key, "operator": operator, "values": list(values)}]}
-
-
-@pytest.mark.parametrize(
-    ("spec", "fits"),
-    [
-        ({}, True),
-        ({"nodeSelector": {"zone": "a"}}, True),
-        ({"nodeSelector": {"zone": "b"}}, False),
-        (required(wants("zone", "In", "a", "b")), True),
-        (required(wants("zone", "NotIn", "a")), False),
-        (required(wants("zone", "Exists")), True),
-        (required(wants("gpu", "Exists")), False),
-        (required(wants("gpu", "DoesNotExist")), True),
-        (required(wants("cores", "Gt", "7")), True),
-        (required(wants("cores", "Lt", "8")), False),
-        (required(wants("zone", "Gt", "7")), False),
-        (required(wants("zone", "Like", "a")), False),
-        (required(wants("gpu", "Exists"), wants("zone", "In", "a")), True),
-        (required({}), False),
-        (required({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}), True),
-        (required({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n2"]}]}), False),
-        (required(wants("zone", "In", "a")) | {"nodeSelector": {"zone": "b"}}, False),
-    ],
-)
-def test_a_node_could_run_what_selects_it(spec: dict[str, Any], fits: bool) -> None:
-    assert could_run(pod(spec), [NODE]) is fits
-    assert could_run(pod(spec), []) is False
 
 
 @pytest.mark.parametrize(
     ("ready", "cordoned", "takes"), [("True", False, True), ("True", True, False), ("False", False, False)]
 )
-def test_a_node_takes_pods_when_it_is_ready_and_not_cordoned(ready: str, cordoned: bool, takes: bool) -> None:
+def test_a_node_accepts_pods_if_it_is_ready_and_not_cordoned(ready: str, cordoned: bool, takes: bool) -> None:
     conditions = [{"type": "Ready", "status": ready}]
     manifest = {
         "metadata": {"name": "n"},
@@ -153,7 +112,7 @@ def test_a_node_takes_pods_when_it_is_ready_and_not_cordoned(ready: str, cordone
     assert takes_pods(as_node(manifest)) is takes
 
 
-def test_the_patch_is_for_this_version_of_the_pod_only() -> None:
+def test_the_patch_applies_only_to_this_version_of_the_pod() -> None:
     found = as_pod({"metadata": {"name": "a", "uid": "u", "resourceVersion": "7"}, "spec": {}})
     assert hold_patch(found)["metadata"].items() >= {"uid": "u", "resourceVersion": "7"}.items()
     assert b'"resourceVersion":"7"' in encode(release_patch(found))

@@ -1,10 +1,11 @@
-"""What right a request of the kubelet API needs."""
+"""The permission that a request to the kubelet API needs."""
 
 from __future__ import annotations
 
 import pytest
 
-from vk_provider.kubelet.auth import Permission, permission
+from vk_provider.kubelet.auth import Permission
+from vk_provider.kubelet.routes import ROUTES, permission
 
 PROXY = ("proxy",)
 
@@ -46,5 +47,14 @@ PROXY = ("proxy",)
         ("BREW", "/nothing", "brew", PROXY),
     ],
 )
-def test_the_right_that_a_request_needs(method: str, path: str, verb: str, subresources: tuple[str, ...]) -> None:
+def test_the_permission_that_a_request_needs(method: str, path: str, verb: str, subresources: tuple[str, ...]) -> None:
     assert permission(method, path) == Permission(verb, subresources)
+
+
+def test_routes_under_one_segment_need_the_same_permission() -> None:
+    """Otherwise the permission would depend on the order of the table."""
+    for route in ROUTES:
+        method = route.methods.partition("|")[0]
+        needed = permission(method, route.path)
+        assert needed.subresources == route.subresources
+        assert not route.verb or needed.verb == route.verb

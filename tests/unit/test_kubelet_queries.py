@@ -1,4 +1,4 @@
-"""What becomes of the query of a kubelet request on its way to the member: nothing is lost, reordered or re-encoded."""
+"""The query of a kubelet request on its way to the member: no value is lost, reordered or encoded differently."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from vk_provider.kubelet.logs import member_query
 from vk_provider.kubelet.streams import exec_query, port_forward_query, run_query
 
-WORDS = st.lists(st.binary(max_size=40), max_size=8)
+ARGUMENTS = st.lists(st.binary(max_size=40), max_size=8)
 
 
 def values(query: str, key: str) -> list[bytes]:
-    """What a server reads under that key, in order, as bytes."""
+    """The values of the key as a server decodes them, in order."""
     pairs = (part.partition("=") for part in query.split("&"))
     return [unquote_to_bytes(value.replace("+", " ")) for name, _, value in pairs if name == key]
 
 
 @pytest.mark.parametrize(
-    ("asked", "sent"),
+    ("received", "sent"),
     [
         ("command=ls&output=1&error=1", "command=ls&stdout=true&stderr=true&container=app"),
         ("input=1&output=1&tty=1&command=sh", "stdin=true&stdout=true&tty=true&command=sh&container=app"),
@@ -35,25 +35,25 @@ def values(query: str, key: str) -> list[bytes]:
         ("", "container=app"),
     ],
 )
-def test_options_of_exec_take_the_names_of_the_member(asked: str, sent: str) -> None:
-    assert exec_query(asked, "app") == sent
+def test_options_of_exec_are_renamed_for_the_member(received: str, sent: str) -> None:
+    assert exec_query(received, "app") == sent
 
 
-@given(WORDS)
-def test_exec_passes_every_byte_of_a_command_in_order(words: list[bytes]) -> None:
-    asked = "&".join(f"command={quote(word)}" for word in words)
-    assert values(exec_query(asked, "app"), "command") == words
+@given(ARGUMENTS)
+def test_exec_passes_every_byte_of_a_command_in_order(arguments: list[bytes]) -> None:
+    received = "&".join(f"command={quote(argument)}" for argument in arguments)
+    assert values(exec_query(received, "app"), "command") == arguments
 
 
-@given(WORDS, st.lists(st.sampled_from(["input=1", "output=1", "error=1", "tty=1"]), unique=True), st.randoms())
-def test_exec_keeps_the_command_wherever_the_options_stand(
-    words: list[bytes], options: list[str], order: Random
+@given(ARGUMENTS, st.lists(st.sampled_from(["input=1", "output=1", "error=1", "tty=1"]), unique=True), st.randoms())
+def test_exec_keeps_the_command_at_any_position_of_the_options(
+    arguments: list[bytes], options: list[str], order: Random
 ) -> None:
-    parts = [f"command={quote(word)}" for word in words]
+    parts = [f"command={quote(argument)}" for argument in arguments]
     for option in options:
         parts.insert(order.randint(0, len(parts)), option)
     query = exec_query("&".join(parts), "app")
-    assert values(query, "command") == words
+    assert values(query, "command") == arguments
     assert [part for part in query.split("&") if part.endswith("=true")] == [
         {"input=1": "stdin=true", "output=1": "stdout=true", "error=1": "stderr=true", "tty=1": "tty=true"}[part]
         for part in parts
@@ -69,7 +69,7 @@ def test_a_container_name_cannot_add_options(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "sent"),
+    ("received", "sent"),
     [
         ("", ""),
         ("port=80", "ports=80"),
@@ -77,12 +77,12 @@ def test_a_container_name_cannot_add_options(name: str) -> None:
         ("port=80%2C81&other=1", "ports=80%2C81"),
     ],
 )
-def test_port_becomes_ports(asked: str, sent: str) -> None:
-    assert port_forward_query(asked) == sent
+def test_the_option_port_becomes_ports(received: str, sent: str) -> None:
+    assert port_forward_query(received) == sent
 
 
 @pytest.mark.parametrize(
-    ("asked", "command"),
+    ("received", "command"),
     [
         ("cmd=ls", [b"ls"]),
         ("cmd=ls+-l%20/", [b"ls", b"-l", b"/"]),
@@ -90,8 +90,8 @@ def test_port_becomes_ports(asked: str, sent: str) -> None:
         ("cmd=first&cmd=second", [b"first"]),
     ],
 )
-def test_run_splits_its_command_line_at_spaces(asked: str, command: list[bytes]) -> None:
-    query = run_query(asked, "app")
+def test_run_splits_the_command_line_at_spaces(received: str, command: list[bytes]) -> None:
+    query = run_query(received, "app")
     assert values(query, "command") == command
     assert query.endswith("&stdout=true&stderr=true&container=app")
 
@@ -102,7 +102,7 @@ def test_run_passes_every_byte_of_a_command_line(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "sent"),
+    ("received", "sent"),
     [
         ("", {}),
         ("tailLines=0", {"tailLines": "0"}),
@@ -113,5 +113,5 @@ def test_run_passes_every_byte_of_a_command_line(line: bytes) -> None:
         ("container=other&insecureSkipTLSVerifyBackend=true&frob=1", {}),
     ],
 )
-def test_options_of_logs_pass_and_nothing_else_does(asked: str, sent: dict[str, str]) -> None:
-    assert dict(parse_qsl(member_query(asked, "app"), keep_blank_values=True)) == {**sent, "container": "app"}
+def test_only_options_of_logs_pass(received: str, sent: dict[str, str]) -> None:
+    assert dict(parse_qsl(member_query(received, "app"), keep_blank_values=True)) == {**sent, "container": "app"}

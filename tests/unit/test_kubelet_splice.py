@@ -1,4 +1,4 @@
-"""Two connections joined: every byte in order, bounded memory, one end for both."""
+"""Two spliced connections: all bytes arrive in order, memory is bounded, and both end together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vk_provider.kubelet.streams import Sessions
 
 
 class End(asyncio.Transport):
-    """A transport in memory. The test plays the network: `receive`, `close_remotely`, `congest`."""
+    """A transport in memory. The test simulates the network with `receive`, `close_remotely` and `congest`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class End(asyncio.Transport):
         self.closing = self.aborted = False
         self.unsent = 0
         self.reading = True
-        self.lost: list[BaseException | None] = []  # what the first owner of the connection heard of its end
+        self.lost: list[BaseException | None] = []  # calls of connection_lost of the original protocol
         self.protocol: asyncio.Protocol | None = None
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -74,7 +74,7 @@ class End(asyncio.Transport):
         self._owner.data_received(data)
 
     def congest(self, *, on: bool) -> None:
-        """The buffer towards the network is full, or has been drained."""
+        """The write buffer is full, or has been drained."""
         if on:
             self._owner.pause_writing()
         else:
@@ -87,13 +87,13 @@ class End(asyncio.Transport):
         self._owner.connection_lost(error)
 
 
-def joined(one: End, other: End, idle_seconds: float = 100.0) -> Splice:
+def spliced(one: End, other: End, idle_seconds: float = 100.0) -> Splice:
     return Splice(one, other, one_lost=one.lost.append, other_lost=other.lost.append, idle_seconds=idle_seconds)
 
 
-async def test_bytes_of_each_side_go_to_the_other() -> None:
+async def test_bytes_of_each_side_reach_the_other() -> None:
     one, other = End(), End()
-    splice = joined(one, other)
+    splice = spliced(one, other)
     one.receive(b"a question")
     other.receive(b"an ")
     other.receive(b"answer")
@@ -101,9 +101,9 @@ async def test_bytes_of_each_side_go_to_the_other() -> None:
     splice.close()
 
 
-async def test_a_side_that_cannot_take_more_stops_the_reading_of_the_other() -> None:
+async def test_a_full_write_buffer_of_one_side_pauses_reading_from_the_other() -> None:
     one, other = End(), End()
-    splice = joined(one, other)
+    splice = spliced(one, other)
     one.congest(on=True)
     assert (one.reading, other.reading) == (True, False)
     one.congest(on=False)
@@ -111,29 +111,29 @@ async def test_a_side_that_cannot_take_more_stops_the_reading_of_the_other() -> 
     splice.close()
 
 
-async def test_reading_that_was_paused_before_goes_on() -> None:
+async def test_reading_that_was_paused_before_the_splice_resumes() -> None:
     one, other = End(), End()
     one.pause_reading()
-    splice = joined(one, other)
+    splice = spliced(one, other)
     assert one.reading
     splice.close()
 
 
-async def test_the_end_of_one_side_is_the_end_of_the_other_after_what_is_buffered() -> None:
+async def test_when_one_side_ends_the_other_ends_after_its_buffered_bytes() -> None:
     one, other = End(), End()
-    splice = joined(one, other)
-    one.receive(b"last words")
+    splice = spliced(one, other)
+    one.receive(b"final bytes")
     one.close_remotely()
     await splice.done.wait()
-    assert other.written == b"last words"
+    assert other.written == b"final bytes"
     assert (other.closing, other.aborted) == (True, False)
     assert (one.lost, other.lost) == ([None], [None])
 
 
 @pytest.mark.looptime
-async def test_a_side_stays_open_until_it_has_been_sent_what_the_other_said_last() -> None:
+async def test_a_side_stays_open_until_its_buffer_is_sent() -> None:
     one, other = End(), End()
-    splice = joined(one, other)
+    splice = spliced(one, other)
     other.unsent = 10
     one.close_remotely()
     await asyncio.sleep(30)
@@ -143,10 +143,10 @@ async def test_a_side_stays_open_until_it_has_been_sent_what_the_other_said_last
     assert (other.closing, other.aborted) == (True, False)
 
 
-async def test_an_error_of_one_side_cuts_the_other_off() -> None:
-    """A stream that broke must not look like one that ended."""
+async def test_an_error_of_one_side_aborts_the_other() -> None:
+    """A broken stream must not look like one that has ended."""
     one, other = End(), End()
-    splice = joined(one, other)
+    splice = spliced(one, other)
     broken = ConnectionResetError("reset")
     one.close_remotely(broken)
     await splice.done.wait()
@@ -154,21 +154,21 @@ async def test_an_error_of_one_side_cuts_the_other_off() -> None:
     assert one.lost == [broken]
 
 
-async def test_both_first_owners_hear_of_the_end_once() -> None:
+async def test_both_original_protocols_get_connection_lost_once() -> None:
     one, other = End(), End()
-    splice = joined(one, other)
+    splice = spliced(one, other)
     splice.close()
     splice.close()
     await splice.done.wait()
     assert (one.lost, other.lost) == ([None], [None])
 
 
-@pytest.mark.parametrize("told", [True, False])
-async def test_a_side_whose_end_its_first_owner_has_been_told_already_ends_the_other(told: bool) -> None:
+@pytest.mark.parametrize("reported", [True, False])
+async def test_a_side_that_is_already_closing_ends_the_other(reported: bool) -> None:
     one, other = End(), End()
     one.closing = True
-    splice = joined(one, other)
-    if not told:
+    splice = spliced(one, other)
+    if not reported:
         one.close_remotely()
     await splice.done.wait()
     assert (other.closing, other.aborted) == (True, False)
@@ -176,18 +176,18 @@ async def test_a_side_whose_end_its_first_owner_has_been_told_already_ends_the_o
 
 
 @pytest.mark.looptime
-async def test_a_silent_splice_is_closed() -> None:
+async def test_an_idle_splice_is_closed() -> None:
     one, other = End(), End()
-    splice = joined(one, other, idle_seconds=100)
+    splice = spliced(one, other, idle_seconds=100)
     async with asyncio.timeout(201):
         await splice.done.wait()
     assert asyncio.get_running_loop().time() >= 100
 
 
 @pytest.mark.looptime
-async def test_a_byte_now_and_then_keeps_a_splice_open() -> None:
+async def test_occasional_bytes_keep_a_splice_open() -> None:
     one, other = End(), End()
-    splice = joined(one, other, idle_seconds=100)
+    splice = spliced(one, other, idle_seconds=100)
     for side in (one, other) * 5:
         await asyncio.sleep(99)
         side.receive(b".")
@@ -197,13 +197,13 @@ async def test_a_byte_now_and_then_keeps_a_splice_open() -> None:
 
 async def test_the_timer_ends_with_the_splice() -> None:
     one, other = End(), End()
-    splice = joined(one, other)
+    splice = spliced(one, other)
     splice.close()
     await splice.done.wait()
     assert splice._timer.cancelled()
 
 
-async def test_the_tail_keeps_what_rode_in_with_the_answer() -> None:
+async def test_the_tail_keeps_bytes_that_arrive_together_with_the_answer() -> None:
     tail = Tail()
     assert [tail.feed_data(b"first "), tail.feed_data(b"second")] == [(False, b""), (False, b"")]
     tail.feed_eof()
@@ -213,7 +213,7 @@ async def test_the_tail_keeps_what_rode_in_with_the_answer() -> None:
 class TestSessions:
     async def test_are_counted_while_they_are_open(self) -> None:
         sessions, one, other = Sessions(limit=2), End(), End()
-        splice = joined(one, other)
+        splice = spliced(one, other)
         task = asyncio.create_task(sessions.follow(splice))
         await asyncio.sleep(0)
         assert len(sessions) == 1
@@ -221,18 +221,18 @@ class TestSessions:
         await task
         assert len(sessions) == 0
 
-    async def test_take_their_places_before_they_are_open(self) -> None:
+    async def test_reserve_a_slot_before_they_are_open(self) -> None:
         sessions = Sessions(limit=2)
-        with sessions.place():
-            with sessions.place(), pytest.raises(web.HTTPTooManyRequests), sessions.place():
+        with sessions.slot():
+            with sessions.slot(), pytest.raises(web.HTTPTooManyRequests), sessions.slot():
                 pass
-            with sessions.place():
+            with sessions.slot():
                 pass
         assert len(sessions) == 0
 
     async def test_end_when_their_request_is_cancelled(self) -> None:
         sessions, one, other = Sessions(limit=2), End(), End()
-        task = asyncio.create_task(sessions.follow(joined(one, other)))
+        task = asyncio.create_task(sessions.follow(spliced(one, other)))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -241,7 +241,7 @@ class TestSessions:
     @pytest.mark.looptime
     async def test_get_a_grace_period_to_end_by_themselves(self) -> None:
         sessions, ends = Sessions(limit=2), [End() for _ in range(4)]
-        tasks = [asyncio.create_task(sessions.follow(joined(ends[i], ends[i + 1]))) for i in (0, 2)]
+        tasks = [asyncio.create_task(sessions.follow(spliced(ends[i], ends[i + 1]))) for i in (0, 2)]
         await asyncio.sleep(0)
         asyncio.get_running_loop().call_later(3, ends[0].close_remotely)
         await sessions.drain(5)
@@ -250,9 +250,9 @@ class TestSessions:
         assert [end.aborted for end in ends] == [False, False, True, True]
 
     @pytest.mark.looptime
-    async def test_that_are_over_are_not_waited_for(self) -> None:
+    async def test_that_have_ended_do_not_delay_the_drain(self) -> None:
         sessions, one, other = Sessions(limit=2), End(), End()
-        task = asyncio.create_task(sessions.follow(joined(one, other)))
+        task = asyncio.create_task(sessions.follow(spliced(one, other)))
         await asyncio.sleep(0)
         asyncio.get_running_loop().call_later(1, one.close_remotely)
         await sessions.drain(5)
@@ -261,12 +261,12 @@ class TestSessions:
 
 
 class _Silent(asyncio.Protocol):
-    """The owner of a connection before the splice."""
+    """The original protocol of a connection, before the splice."""
 
 
 @contextlib.asynccontextmanager
 async def spliced_sockets() -> AsyncIterator[tuple[socket.socket, socket.socket, list[asyncio.Transport]]]:
-    """The outer ends of two socket pairs whose inner ends are joined, and the transports of those."""
+    """The outer ends of two socket pairs with spliced inner ends, and the transports of the inner ends."""
     loop = asyncio.get_running_loop()
     pairs = [socket.socketpair() for _ in range(2)]
     for pair in pairs:
@@ -284,12 +284,12 @@ async def spliced_sockets() -> AsyncIterator[tuple[socket.socket, socket.socket,
             pair[0].close()
 
 
-async def test_a_reader_that_stalls_holds_the_writer_back_and_memory_bounded() -> None:
+async def test_a_stalled_reader_pauses_the_writer_and_memory_stays_bounded() -> None:
     loop = asyncio.get_running_loop()
     payload = random.Random(1).randbytes(8 << 20)
     async with spliced_sockets() as (writer, reader, inner):
         sending = asyncio.create_task(loop.sock_sendall(writer, payload))
-        await eventually_here(lambda: not inner[0].is_reading(), "the writer is held back")
+        await eventually_here(lambda: not inner[0].is_reading(), "the writer is paused")
         assert inner[1].get_write_buffer_size() < 1 << 20
         assert not sending.done()
         received = bytearray()
@@ -300,7 +300,7 @@ async def test_a_reader_that_stalls_holds_the_writer_back_and_memory_bounded() -
         assert inner[0].is_reading()
 
 
-async def test_what_was_sent_before_the_end_arrives_before_the_end() -> None:
+async def test_bytes_sent_before_the_end_arrive_before_the_end() -> None:
     loop = asyncio.get_running_loop()
     payload = random.Random(2).randbytes(2 << 20)
     async with spliced_sockets() as (writer, reader, _):
@@ -319,18 +319,19 @@ async def test_what_was_sent_before_the_end_arrives_before_the_end() -> None:
 
 @pytest.mark.parametrize("kilobytes", [300, 600, 700, 800])
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_what_was_sent_over_tls_arrives_although_the_sender_went_while_the_reader_stalled(
+def test_bytes_sent_over_tls_arrive_although_the_sender_closes_while_the_reader_stalls(
     factory: Callable[[], asyncio.AbstractEventLoop], kilobytes: int
 ) -> None:
-    """Sizes on either side of what makes a splice stop reading."""
+    """The sizes are below and above the one at which a splice pauses reading."""
     payload = random.Random(kilobytes).randbytes(kilobytes * 1000)
     authority, presented = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("member").configure_cert(presented)
     trusted = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
     (sender, far), (reader, near) = socket.socketpair(), socket.socketpair()
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)  # room for all that the splice does not read
 
     def send() -> None:
-        """As API servers do it: all of it, and the connection is closed, with no other word."""
+        """Sends everything and closes the connection without a TLS shutdown, as API servers do."""
         with presented.wrap_socket(sender, server_side=True) as connection:
             connection.sendall(payload)
 
@@ -353,7 +354,7 @@ def test_what_was_sent_over_tls_arrives_although_the_sender_went_while_the_reade
         assert (len(found), found == payload) == (len(payload), True)
 
 
-async def test_both_directions_flow_at_once() -> None:
+async def test_both_directions_flow_at_the_same_time() -> None:
     loop = asyncio.get_running_loop()
     payloads = [random.Random(seed).randbytes(2 << 20) for seed in (3, 4)]
     async with spliced_sockets() as (one, other, _):

@@ -1,4 +1,4 @@
-"""Names on the other side: valid, and never shared by two things."""
+"""Names in the member are valid, and two objects never share a name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.pods import NAMES, PARENT
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import Metadata
-from vk_provider.translate.names import ROOT_CA, Names, said_of_parent
+from vk_provider.translate.names import ROOT_CA, Names, with_parent_names
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -26,7 +26,7 @@ def names(prefix: str = "") -> Names:
 
 
 @given(labels)
-def test_without_a_prefix_namespaces_are_the_same(namespace: str) -> None:
+def test_without_a_prefix_namespaces_keep_their_names(namespace: str) -> None:
     assert names().namespace(namespace) == namespace
 
 
@@ -40,7 +40,7 @@ def test_namespaces_of_the_member_are_valid(namespace: str, prefix: str) -> None
 
 @given(labels, labels, prefixes)
 @example("a" * 62 + "b", "a" * 62 + "c", "east-")
-def test_two_namespaces_never_meet(one: str, other: str, prefix: str) -> None:
+def test_two_namespaces_never_get_the_same_name(one: str, other: str, prefix: str) -> None:
     assume(one != other)
     assert names(prefix).namespace(one) != names(prefix).namespace(other)
 
@@ -48,7 +48,7 @@ def test_two_namespaces_never_meet(one: str, other: str, prefix: str) -> None:
 @given(st.from_regex(r"[a-z0-9][-a-z0-9]{58,61}[a-z0-9]", fullmatch=True), prefixes)
 @example("a" * 63, "e-")
 @example("a" * 60, "east-")
-def test_no_namespace_can_be_named_to_meet_a_shortened_one(victim: str, prefix: str) -> None:
+def test_no_namespace_can_get_the_name_of_a_shortened_one(victim: str, prefix: str) -> None:
     mapped = names(prefix).namespace(victim)
     assume(mapped != prefix + victim)
     assert names(prefix).namespace(mapped.removeprefix(prefix)) != mapped
@@ -57,7 +57,7 @@ def test_no_namespace_can_be_named_to_meet_a_shortened_one(victim: str, prefix: 
 @given(subdomains, subdomains)
 @example(ROOT_CA, f"{ROOT_CA}.{wellknown.DOMAIN}")
 @example(ROOT_CA, f"{ROOT_CA}.another-parent")
-def test_two_config_maps_never_meet(one: str, other: str) -> None:
+def test_two_config_maps_never_get_the_same_name(one: str, other: str) -> None:
     assume(one != other)
     assert names().config_map(one) != names().config_map(other)
 
@@ -69,11 +69,11 @@ def test_config_maps_of_the_member_have_valid_names(name: str) -> None:
     assert len(mapped) <= 253 and SUBDOMAIN.fullmatch(mapped)
 
 
-def test_the_root_cas_of_two_parents_can_live_in_one_namespace() -> None:
+def test_the_root_cas_of_two_parents_have_different_names() -> None:
     assert names().config_map(ROOT_CA) != Names("member-a", "another-parent").config_map(ROOT_CA)
 
 
-def test_the_root_ca_does_not_take_the_name_of_the_members_own() -> None:
+def test_the_root_ca_of_the_parent_has_another_name_than_the_one_of_the_member() -> None:
     assert names().config_map(ROOT_CA) != ROOT_CA
 
 
@@ -99,7 +99,7 @@ def test_two_pods_do_not_share_their_tokens(one: str, other: str, uid: object, o
 
 
 @given(labels, subdomains, prefixes)
-def test_annotations_lead_back_to_the_parent_object(namespace: str, name: str, prefix: str) -> None:
+def test_annotations_identify_the_parent_object(namespace: str, name: str, prefix: str) -> None:
     there = names(prefix)
     parent = Metadata(name=name, namespace=namespace, uid="p-1")
     member = Metadata(name=name, namespace=there.namespace(namespace), annotations=there.annotations(parent))
@@ -116,19 +116,19 @@ def test_annotations_lead_back_to_the_parent_object(namespace: str, name: str, p
         {wellknown.PARENT_LABEL: PARENT, wellknown.NODE_LABEL: "other"},
     ],
 )
-def test_what_does_not_carry_both_labels_is_not_ours(labels: dict[str, str]) -> None:
+def test_an_object_without_both_labels_is_not_ours(labels: dict[str, str]) -> None:
     assert not NAMES.owns(labels)
 
 
-def test_what_carries_both_labels_is_ours() -> None:
+def test_an_object_with_both_labels_is_ours() -> None:
     assert NAMES.owns({"app": "web", **NAMES.labels})
 
 
-def test_the_selector_selects_exactly_what_carries_our_labels() -> None:
+def test_the_selector_selects_exactly_the_objects_with_our_labels() -> None:
     assert dict(pair.split("=") for pair in NAMES.selector.split(",")) == NAMES.labels
 
 
-def test_what_a_kubelet_says_of_a_member_pod_names_the_parent_pod() -> None:
+def test_the_parent_pod_replaces_the_member_pod_in_a_message_of_a_kubelet() -> None:
     parent, member = Metadata(name="web", namespace="shop", uid="p-1"), Metadata("web", "north-shop", "m-1")
-    said = "container=main pod=web_north-shop(m-1), of m-1"
-    assert said_of_parent(said, parent, member) == "container=main pod=web_shop(p-1), of p-1"
+    message = "container=main pod=web_north-shop(m-1), of m-1"
+    assert with_parent_names(message, parent, member) == "container=main pod=web_shop(p-1), of p-1"

@@ -1,4 +1,4 @@
-"""Member pods that the parent does not know, and what has to be in order before a member is Ready again."""
+"""Member pods without a parent pod, and the conditions for a returning member to be in sync."""
 
 from __future__ import annotations
 
@@ -9,57 +9,59 @@ import pytest
 from tests.unit.pods import NAMES, pod
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import Metadata, Pod
-from vk_provider.translate.pods.orphans import behind, is_stray, too_many, unsettled
+from vk_provider.translate.pods.orphans import is_orphan, out_of_sync, outdated, too_many
 
 DELETED: dict[str, Any] = {"deletionTimestamp": "2030-01-01T00:00:00Z"}
 
 
-def copy(parent_uid: str = "p-1", *, phase: str = "Running", ours: bool = True, **metadata: Any) -> Pod:
-    """A member pod made for a parent pod."""
+def member_pod(parent_uid: str = "p-1", *, phase: str = "Running", ours: bool = True, **metadata: Any) -> Pod:
+    """A member pod that was created for the parent pod with this UID."""
     annotations = {wellknown.PARENT_UID: parent_uid, wellknown.PARENT_NAMESPACE: "shop", wellknown.PARENT_NAME: "web-1"}
     labels = NAMES.labels if ours else {}
     return pod(None, {"phase": phase}, uid="m-1", labels=labels, annotations=annotations, **metadata)
 
 
 @pytest.mark.parametrize(
-    ("parent", "member", "stray"),
+    ("parent", "member", "orphan"),
     [
-        (None, copy(), True),
-        (pod(uid="p-2"), copy(), True),
-        (pod(), copy(), False),
-        (pod(**DELETED), copy(), False),
-        (None, copy(**DELETED), False),
-        (None, copy(ours=False), False),
+        (None, member_pod(), True),
+        (pod(uid="p-2"), member_pod(), True),
+        (pod(), member_pod(), False),
+        (pod(**DELETED), member_pod(), False),
+        (None, member_pod(**DELETED), False),
+        (None, member_pod(ours=False), False),
     ],
 )
-def test_a_stray_is_ours_and_lives_without_its_parent_pod(parent: Pod | None, member: Pod, stray: bool) -> None:
-    assert is_stray(parent, member, NAMES) is stray
+def test_a_member_pod_of_ours_without_its_parent_pod_is_an_orphan(
+    parent: Pod | None, member: Pod, orphan: bool
+) -> None:
+    assert is_orphan(parent, member, NAMES) is orphan
 
 
 @pytest.mark.parametrize(
-    ("strays", "total", "many"), [(10, 10, False), (11, 11, True), (11, 21, True), (11, 22, False), (500, 5000, False)]
+    ("orphans", "total", "many"), [(10, 10, False), (11, 11, True), (11, 21, True), (11, 22, False), (500, 5000, False)]
 )
-def test_more_than_ten_and_more_than_half_are_too_many(strays: int, total: int, many: bool) -> None:
-    assert too_many(strays, total) is many
+def test_more_than_ten_and_more_than_half_are_too_many(orphans: int, total: int, many: bool) -> None:
+    assert too_many(orphans, total) is many
 
 
 @pytest.mark.parametrize(
     ("parent", "member", "what"),
     [
-        (pod(None, {"phase": "Running"}), copy(), ""),
-        (None, copy(), "has no parent pod any more"),
-        (None, copy(**DELETED), ""),
-        (pod(uid="p-2"), copy(), "has no parent pod any more"),
-        (pod(uid="p-2", status={"phase": "Pending"}), copy(phase="Succeeded", **DELETED), ""),
-        (pod(**DELETED), copy(), "is deleted, and not yet in the member"),
-        (pod(**DELETED), copy(**DELETED), ""),
-        (pod(None, {"phase": "Running"}), copy(phase="Succeeded"), "has ended"),
-        (pod(None, {"phase": "Failed"}), copy(phase="Failed"), ""),
+        (pod(None, {"phase": "Running"}), member_pod(), ""),
+        (None, member_pod(), "has no parent pod any more"),
+        (None, member_pod(**DELETED), ""),
+        (pod(uid="p-2"), member_pod(), "has no parent pod any more"),
+        (pod(uid="p-2", status={"phase": "Pending"}), member_pod(phase="Succeeded", **DELETED), ""),
+        (pod(**DELETED), member_pod(), "is deleted, and not yet in the member"),
+        (pod(**DELETED), member_pod(**DELETED), ""),
+        (pod(None, {"phase": "Running"}), member_pod(phase="Succeeded"), "has ended"),
+        (pod(None, {"phase": "Failed"}), member_pod(phase="Failed"), ""),
     ],
 )
-def test_a_member_is_in_order_when_each_of_its_pods_is(parent: Pod | None, member: Pod, what: str) -> None:
+def test_a_member_is_in_sync_when_each_of_its_pods_is(parent: Pod | None, member: Pod, what: str) -> None:
     parents = {} if parent is None else {"shop/web-1": parent}
-    found = unsettled(parents, [member], NAMES)
+    found = out_of_sync(parents, [member], NAMES)
     assert what in found
     assert bool(found) is bool(what)
 
@@ -79,6 +81,6 @@ def listed(name: str, version: str) -> Metadata:
         ({"a": "5", "b": "7", "c": "10"}, "9", ""),
     ],
 )
-def test_a_cache_is_behind_where_it_is_older_than_a_list(cached: dict[str, str], list_version: str, stale: str) -> None:
+def test_a_cache_is_outdated_if_it_is_older_than_a_list(cached: dict[str, str], list_version: str, stale: str) -> None:
     items = {f"shop/{name}": pod(name=name, resourceVersion=version) for name, version in cached.items()}
-    assert behind(items, [listed("a", "5"), listed("b", "7")], list_version) == stale
+    assert outdated(items, [listed("a", "5"), listed("b", "7")], list_version) == stale

@@ -1,13 +1,12 @@
-"""Shadows, and what is known of a pod before and after the scheduler has spoken."""
+"""Plans of a failover: shadows, and the verdicts on pods before and after the scheduler's decision."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 
-from tests.unit.pods import as_pod, pod
+from tests.unit.pods import as_pod, decoded, pod
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import encode
 from vk_provider.translate.nodes.plan import (
@@ -16,12 +15,12 @@ from vk_provider.translate.nodes.plan import (
     Planned,
     Verdict,
     answer,
-    concluded,
     eviction_seconds,
-    foregone,
-    is_at_issue,
+    final_verdict,
+    is_affected,
     reservations,
     shadow,
+    verdict_without_scheduler,
 )
 
 PLAN = Plan("1a2b3c4d", "alpha", "class-uid")
@@ -39,7 +38,7 @@ def planned(
         "spec": {"containers": [{"name": "app", "image": "app:1"}], "tolerations": [toleration(300)], **(spec or {})},
         "status": {"phase": phase},
     }
-    return msgspec.json.decode(encode(manifest), type=Planned)
+    return decoded(manifest, Planned)
 
 
 def toleration(seconds: int | None = None, **more: Any) -> dict[str, Any]:
@@ -62,13 +61,13 @@ def shadow_spec(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
         planned(labels={wellknown.PLAN: "another"}),
     ],
 )
-def test_pods_that_no_loss_would_move_are_not_at_issue(pod: Planned) -> None:
-    assert not is_at_issue(pod)
+def test_pods_that_would_not_move_are_not_affected(pod: Planned) -> None:
+    assert not is_affected(pod)
 
 
 @pytest.mark.parametrize("controller", ["ReplicaSet", "StatefulSet", "Job", ""])
-def test_all_others_are_at_issue(controller: str) -> None:
-    assert is_at_issue(planned(controller=controller))
+def test_all_other_pods_are_affected(controller: str) -> None:
+    assert is_affected(planned(controller=controller))
 
 
 @pytest.mark.parametrize(
@@ -82,8 +81,8 @@ def test_all_others_are_at_issue(controller: str) -> None:
         (planned(controller="StatefulSet"), None),
     ],
 )
-def test_what_needs_no_scheduler_is_known_at_once(pod: Planned, outcome: Outcome | None) -> None:
-    verdict = foregone(pod)
+def test_some_verdicts_need_no_scheduler(pod: Planned, outcome: Outcome | None) -> None:
+    verdict = verdict_without_scheduler(pod)
     assert (verdict.outcome if verdict else None) == outcome
 
 
@@ -103,7 +102,7 @@ def test_what_needs_no_scheduler_is_known_at_once(pod: Planned, outcome: Outcome
         ([toleration(30), {"operator": "Exists"}], 30),
     ],
 )
-def test_the_first_toleration_that_fits_says_when_the_pod_is_evicted(
+def test_the_first_matching_toleration_decides_when_the_pod_is_evicted(
     tolerations: list[dict[str, Any]], seconds: int | None
 ) -> None:
     assert eviction_seconds(planned({"tolerations": tolerations})) == seconds
@@ -137,11 +136,11 @@ class TestAShadow:
         assert "secret" not in encode(spec).decode().lower()
         assert spec["automountServiceAccountToken"] is False
 
-    def test_has_the_claims_whose_place_the_scheduler_heeds(self) -> None:
+    def test_has_the_claims_that_restrict_scheduling(self) -> None:
         claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
         assert claim in shadow_spec({"volumes": [claim, {"name": "tmp", "emptyDir": {}}]})["volumes"]
 
-    def test_asks_for_the_same_room(self) -> None:
+    def test_has_the_same_requests_and_constraints(self) -> None:
         container = {
             "name": "app",
             "image": "app:1",
@@ -156,7 +155,7 @@ class TestAShadow:
         for key in ("nodeSelector", "schedulerName", "newField"):
             assert made[key] == spec[key]
 
-    def test_makes_way_for_all_others_and_goes_at_once(self) -> None:
+    def test_has_the_lowest_priority_and_no_grace_period(self) -> None:
         made = shadow_spec({"priority": 7, "priorityClassName": "high", "preemptionPolicy": "PreemptLowerPriority"})
         assert made["priorityClassName"] == PLAN.name
         assert not {"priority", "preemptionPolicy", "nodeName"} & made.keys()
@@ -170,7 +169,7 @@ class TestAShadow:
             ([{"matchExpressions": [SSD]}, {}], [{"matchExpressions": [SSD], "matchFields": [ELSEWHERE]}, {}]),
         ],
     )
-    def test_goes_elsewhere_in_every_term(self, terms: list[Any] | None, expected: list[Any]) -> None:
+    def test_excludes_the_lost_node_in_every_term(self, terms: list[Any] | None, expected: list[Any]) -> None:
         required = "requiredDuringSchedulingIgnoredDuringExecution"
         affinity = {"podAffinity": {"x": 1}} | (
             {} if terms is None else {"nodeAffinity": {required: {"nodeSelectorTerms": terms}}}
@@ -198,11 +197,13 @@ def unscheduled(reason: str, message: str = "") -> dict[str, Any]:
         ),
     ],
 )
-def test_the_schedulers_answer_is_read(spec: dict[str, Any], status: dict[str, Any], verdict: Verdict | None) -> None:
+def test_the_verdict_follows_from_the_schedulers_decision(
+    spec: dict[str, Any], status: dict[str, Any], verdict: Verdict | None
+) -> None:
     assert answer(pod(spec, status)) == verdict
 
 
-def test_a_shadow_that_is_gated_has_no_answer_to_wait_for() -> None:
+def test_the_verdict_on_a_gated_shadow_is_unknown() -> None:
     verdict = answer(pod({}, unscheduled("SchedulingGated")))
     assert verdict and verdict.outcome is Outcome.UNKNOWN
 
@@ -215,13 +216,13 @@ def test_a_shadow_that_is_gated_has_no_answer_to_wait_for() -> None:
         ("StatefulSet", Outcome.CANNOT, Outcome.CANNOT),
     ],
 )
-def test_only_a_name_that_is_needed_again_waits_for_a_fence(controller: str, before: Outcome, after: Outcome) -> None:
-    verdict = concluded(planned(controller=controller), Verdict(before, "beta"))
+def test_only_a_pod_that_keeps_its_name_waits_for_a_fence(controller: str, before: Outcome, after: Outcome) -> None:
+    verdict = final_verdict(planned(controller=controller), Verdict(before, "beta"))
     assert (verdict.outcome, verdict.node) == (after, "beta")
 
 
 @pytest.mark.parametrize(
-    ("constraint", "said"),
+    ("constraint", "reserved"),
     [
         ({"whenUnsatisfiable": "DoNotSchedule"}, True),
         ({"whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": "Ignore"}, True),
@@ -229,23 +230,25 @@ def test_only_a_name_that_is_needed_again_waits_for_a_fence(controller: str, bef
         ({"whenUnsatisfiable": "ScheduleAnyway"}, False),
     ],
 )
-def test_spread_over_a_domain_that_is_lost_is_a_reservation(constraint: dict[str, Any], said: bool) -> None:
+def test_a_required_spread_that_counts_the_lost_domain_is_a_reservation(
+    constraint: dict[str, Any], reserved: bool
+) -> None:
     created = as_pod({"metadata": {}, "spec": {"topologySpreadConstraints": [{"topologyKey": "zone", **constraint}]}})
-    assert bool(reservations(planned(), created, Verdict(Outcome.MOVES, "beta"))) is said
+    assert bool(reservations(planned(), created, Verdict(Outcome.MOVES, "beta"))) is reserved
 
 
-@pytest.mark.parametrize(("message", "said"), [("exceeded quota: few", True), ("denied by a policy", False)])
-def test_a_quota_that_the_old_pod_fills_is_a_reservation(message: str, said: bool) -> None:
-    assert bool(reservations(planned(), None, Verdict(Outcome.REFUSED, message=message))) is said
+@pytest.mark.parametrize(("message", "reserved"), [("exceeded quota: few", True), ("denied by a policy", False)])
+def test_an_exceeded_quota_is_a_reservation(message: str, reserved: bool) -> None:
+    assert bool(reservations(planned(), None, Verdict(Outcome.REFUSED, message=message))) is reserved
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "reserved"),
     [
         ({}, False),
         ({"priority": 7}, True),
         ({"priority": 7, "preemptionPolicy": "Never"}, False),
     ],
 )
-def test_preemption_that_might_help_is_a_reservation(spec: dict[str, Any], said: bool) -> None:
-    assert bool(reservations(planned(spec), None, Verdict(Outcome.CANNOT))) is said
+def test_possible_preemption_is_a_reservation(spec: dict[str, Any], reserved: bool) -> None:
+    assert bool(reservations(planned(spec), None, Verdict(Outcome.CANNOT))) is reserved

@@ -1,4 +1,4 @@
-"""Lines of the Prometheus text format, checked against an independent parser of it."""
+"""Lines of the Prometheus text format, compared with an independent parser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ label_sets = st.dictionaries(label_names, texts, max_size=5)
 @example({"a": "\\"})
 @example({"a": '\\"', "b": '",c="'})
 @example({"a": "\n}", "b": "} 1 2"})
-def test_labels_come_back_from_a_line_as_they_were_written(labels: dict[str, str]) -> None:
+def test_labels_are_read_as_they_were_written(labels: dict[str, str]) -> None:
     escaped = {name: escape(text) for name, text in labels.items()}
     line = f"metric{written(escaped)} 1.5 1700000000000"
     assert parse_sample(line) == ("metric", escaped, 1.5, 1700000000000)
@@ -57,7 +57,7 @@ def test_any_line_is_a_sample_or_malformed(line: str) -> None:
         ('job:up:sum{a="",b="}"} 1e3', ("job:up:sum", {"a": "", "b": "}"}, 1000.0, None)),
     ],
 )
-def test_what_the_format_allows_is_read(line: str, sample: object) -> None:
+def test_every_valid_form_is_read(line: str, sample: object) -> None:
     assert parse_sample(line) == sample
 
 
@@ -72,5 +72,5 @@ def test_what_the_format_allows_is_read(line: str, sample: object) -> None:
         (float("-inf"), "-Inf"),
     ],
 )
-def test_numbers_are_written_as_gos_parsers_read_them(value: float, text: str) -> None:
+def test_numbers_are_written_in_the_format_of_go(value: float, text: str) -> None:
     assert number(value) == text

@@ -1,4 +1,4 @@
-"""Quantities: exact, ordered, and written as a server writes them."""
+"""Quantities are exact, ordered, and written in the notation of API servers."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ exact = thousandths | st.integers(0, 2**60).map(Fraction) | st.integers(0, 2**30
         (0.25, Fraction(1, 4)),
     ],
 )
-def test_parse(text: str | float, value: Fraction) -> None:
+def test_a_quantity_is_parsed_exactly(text: str | float, value: Fraction) -> None:
     assert parse(text) == value
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "1.2.3", ".", "1KB", "1K", "1 Gi", "1\n", "--1", "1mi", "e3", "1e", "0x10", "\u0661"]
 )
-def test_what_is_no_quantity_is_refused(text: str) -> None:
+def test_text_that_is_no_quantity_is_rejected(text: str) -> None:
     with pytest.raises(ValueError):
         parse(text)
 
 
-def test_an_absurd_exponent_is_refused_rather_than_computed() -> None:
+def test_a_huge_exponent_is_rejected_without_computing_it() -> None:
     with pytest.raises(ValueError):
         parse("1e999999999")
 
@@ -73,21 +73,21 @@ def test_an_absurd_exponent_is_refused_rather_than_computed() -> None:
         (Fraction(1234567), "1234567"),
     ],
 )
-def test_render(value: Fraction, text: str) -> None:
+def test_a_quantity_is_rendered_like_by_an_api_server(value: Fraction, text: str) -> None:
     assert render(value) == text
 
 
-def test_what_is_not_counted_in_bytes_has_no_binary_suffix() -> None:
+def test_only_quantities_in_bytes_have_binary_suffixes() -> None:
     assert render(Fraction(1024), binary=False) == "1024"
 
 
 @given(exact, st.booleans())
-def test_what_is_rendered_is_parsed_to_the_same(value: Fraction, binary: bool) -> None:
+def test_a_rendered_quantity_parses_to_the_same_value(value: Fraction, binary: bool) -> None:
     assert parse(render(value, binary=binary)) == value
 
 
 @given(exact, st.booleans())
-def test_what_is_canonical_stays_as_it_is(value: Fraction, binary: bool) -> None:
+def test_a_canonical_quantity_stays_the_same(value: Fraction, binary: bool) -> None:
     text = render(value, binary=binary)
     assert render(parse(text), binary=binary) == text
 
@@ -98,5 +98,5 @@ def test_rounding_adds_less_than_a_thousandth(value: Fraction) -> None:
 
 
 @given(thousandths, thousandths)
-def test_order_survives(one: Fraction, other: Fraction) -> None:
+def test_rounding_keeps_the_order(one: Fraction, other: Fraction) -> None:
     assert (one <= other) == (parse(render(one)) <= parse(render(other)))

@@ -1,7 +1,7 @@
-"""Services and EndpointSlices of the parent as a member gets them.
+"""Services and EndpointSlices of the parent, and their reflections in a member.
 
-Every folder of `golden_services/` is one rule: what the parent has, and what the member gets. `target.yaml` may say
-prefix and flat.
+Every folder of `golden_services/` is one rule: objects of the parent, and the wanted object in the member.
+`target.yaml` may set prefix and flat.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.merge import merge
-from tests.unit.pods import NAMES, Manifest, read_yaml
+from tests.unit.pods import NAMES, Manifest, decoded, read_yaml
 from vk_provider.kube.objects import Object, encode
 from vk_provider.translate.dependents.services import (
     EndpointSlice,
@@ -38,29 +38,27 @@ FOLDERS = sorted(path for path in (Path(__file__).parent / "golden_services").it
 
 
 def as_service(manifest: Manifest) -> Object:
-    """The manifest as it comes off the wire."""
-    return msgspec.json.decode(encode(manifest), type=Object)
+    return decoded(manifest, Object)
 
 
 def as_slice(manifest: Manifest) -> EndpointSlice:
-    """The manifest as it comes off the wire."""
-    return msgspec.json.decode(encode(manifest), type=EndpointSlice)
+    return decoded(manifest, EndpointSlice)
 
 
 def plain(manifest: Any) -> Any:
-    """A manifest as it goes over the wire."""
+    """A manifest as JSON types."""
     return msgspec.json.decode(encode(manifest))
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_the_member_gets_what_the_golden_pair_says(folder: Path) -> None:
+def test_the_member_gets_the_golden_manifest(folder: Path) -> None:
     parent, wanted = read_yaml(folder / "parent.yaml"), read_yaml(folder / "member.yaml")
     file = folder / "target.yaml"
     asked: dict[str, Any] = read_yaml(file) if file.exists() else {}
     names = Names(NAMES.node, NAMES.parent, asked.get("prefix", ""))
     service = parent_service(as_service(parent["service"]))
     slices = [
-        member_slice(parent_slice(as_slice(found)), service, names, flat=asked.get("flat", False))
+        member_slice(parent_slice(as_slice(found)), service, names, {names.node}, flat=asked.get("flat", False))
         for found in parent["slices"]
     ]
     assert plain(member_service(service, names)) == wanted["service"]
@@ -72,7 +70,7 @@ def service(spec: Manifest, uid: str = "s-1") -> Object:
 
 
 def served(manifest: Manifest) -> Object:
-    """A Service of the member after its API server's defaults and allocations."""
+    """A Service of the member after the defaults and allocations of its API server."""
     found = copy.deepcopy(manifest)
     found["metadata"] |= {"uid": "m-1", "resourceVersion": "7"}
     found["metadata"]["labels"] |= {"added-in-the-member": "yes"}
@@ -124,7 +122,7 @@ specs = st.just(EXTERNAL) | st.fixed_dictionaries(
 
 
 @given(specs)
-def test_a_service_that_is_as_wanted_is_left_alone(spec: Manifest) -> None:
+def test_a_service_that_is_in_sync_needs_no_patch(spec: Manifest) -> None:
     wanted = member_service(service(spec), NAMES)
     actual = served(wanted)
     assert service_patch(wanted, actual) is None
@@ -132,7 +130,7 @@ def test_a_service_that_is_as_wanted_is_left_alone(spec: Manifest) -> None:
 
 
 @given(specs, specs)
-def test_a_patch_makes_a_service_the_wanted_one(before: Manifest, after: Manifest) -> None:
+def test_a_patched_service_is_in_sync(before: Manifest, after: Manifest) -> None:
     wanted = member_service(service(after, uid="s-2"), NAMES)
     actual = served(member_service(service(before), NAMES))
     patch = service_patch(wanted, actual)
@@ -142,7 +140,7 @@ def test_a_patch_makes_a_service_the_wanted_one(before: Manifest, after: Manifes
     assert service_patch(wanted, as_service(merge(document, patch))) is None
 
 
-def test_what_somebody_in_the_member_changed_is_put_right() -> None:
+def test_changes_by_another_client_of_the_member_are_reverted() -> None:
     wanted = member_service(service(CLUSTER_IP), NAMES)
     edited = served(wanted)
     spec = msgspec.json.decode(edited.spec) | {
@@ -168,41 +166,43 @@ def test_what_somebody_in_the_member_changed_is_put_right() -> None:
         (CLUSTER_IP, CLUSTER_IP, False),
     ],
 )
-def test_only_headless_or_not_is_for_life(before: Manifest, after: Manifest, replaced: bool) -> None:
+def test_a_service_is_replaced_only_if_it_becomes_headless_or_ceases_to_be(
+    before: Manifest, after: Manifest, replaced: bool
+) -> None:
     wanted = member_service(service(after), NAMES)
     assert must_replace(wanted, served(member_service(service(before), NAMES))) == replaced
 
 
-def test_a_service_asks_for_the_parents_address_and_can_do_without_it() -> None:
+def test_a_service_requests_the_address_of_the_parent_and_can_be_created_without_it() -> None:
     manifest = member_service(service(CLUSTER_IP), NAMES)
     assert manifest["spec"]["clusterIP"] == "10.96.0.9"
     other = allocated(manifest)
     assert other is not None
     assert other["spec"] == {field: value for field, value in manifest["spec"].items() if field != "clusterIP"}
-    for needs_none in (HEADLESS, EXTERNAL):
-        assert allocated(member_service(service(needs_none), NAMES)) is None
+    for without_address in (HEADLESS, EXTERNAL):
+        assert allocated(member_service(service(without_address), NAMES)) is None
 
 
-def test_an_address_that_the_member_allocated_stays() -> None:
+def test_an_address_that_the_member_allocated_is_kept() -> None:
     wanted = member_service(service(CLUSTER_IP), NAMES)
     actual = served({**wanted, "spec": wanted["spec"] | {"clusterIP": "10.97.0.1"}})
     assert service_patch(wanted, actual) is None
     assert not must_replace(wanted, actual)
 
 
-def test_another_service_of_the_parent_has_its_own_address() -> None:
+def test_another_service_of_the_parent_with_another_address_is_a_replacement() -> None:
     wanted = member_service(service(CLUSTER_IP | {"clusterIP": "10.96.0.10"}, uid="s-2"), NAMES)
     assert must_replace(wanted, served(member_service(service(CLUSTER_IP, uid="s-1"), NAMES)))
 
 
-def test_an_external_name_that_becomes_a_service_gets_the_parents_address() -> None:
+def test_an_external_name_that_becomes_a_cluster_ip_gets_the_address_of_the_parent() -> None:
     actual = served(member_service(service(EXTERNAL), NAMES))
     patch = service_patch(member_service(service(CLUSTER_IP), NAMES), actual)
     assert patch is not None
     assert patch["spec"]["clusterIP"] == "10.96.0.9"
 
 
-def test_a_service_that_got_a_selector_is_replaced() -> None:
+def test_a_service_to_which_a_selector_was_added_is_replaced() -> None:
     wanted = member_service(service(CLUSTER_IP), NAMES)
     edited = served({**wanted, "spec": wanted["spec"] | {"selector": {"app": "other"}}})
     assert must_replace(wanted, edited)
@@ -232,12 +232,12 @@ policies = st.sampled_from(["Cluster", "Local"]).map(lambda policy: CLUSTER_IP |
 
 
 def reflected(found: ParentSlice, spec: Manifest = CLUSTER_IP, *, flat: bool = False) -> Manifest | None:
-    manifest = member_slice(found, service(spec), NAMES, flat=flat)
+    manifest = member_slice(found, service(spec), NAMES, {NAMES.node}, flat=flat)
     return plain(manifest) if manifest else None
 
 
 @given(slices, policies, st.booleans())
-def test_an_endpoint_is_listed_where_it_can_be_reached_and_only_there(
+def test_an_endpoint_is_listed_only_in_members_that_can_reach_it(
     found: EndpointSlice, spec: Manifest, flat: bool
 ) -> None:
     everywhere = flat and spec["internalTrafficPolicy"] == "Cluster"
@@ -252,11 +252,9 @@ def test_an_endpoint_is_listed_where_it_can_be_reached_and_only_there(
 
 
 @given(full_slices, full_slices)
-def test_a_slice_is_patched_where_it_differs_and_left_alone_where_not(
-    before: EndpointSlice, after: EndpointSlice
-) -> None:
+def test_a_slice_is_patched_only_if_it_differs(before: EndpointSlice, after: EndpointSlice) -> None:
     there = reflected(parent_slice(before), flat=True)
-    wanted = member_slice(parent_slice(after), service(CLUSTER_IP), NAMES, flat=True)
+    wanted = member_slice(parent_slice(after), service(CLUSTER_IP), NAMES, {NAMES.node}, flat=True)
     assert there and wanted
     actual = there | {"metadata": there["metadata"] | {"uid": "m-1"}}
     patch = slice_patch(wanted, slice_copy(as_slice(actual)))
@@ -270,16 +268,16 @@ def test_a_change_that_does_not_concern_a_member_changes_nothing_there(
     before: EndpointSlice, after: EndpointSlice, flat: bool
 ) -> None:
     old, new = parent_slice(before), parent_slice(after)
-    if not concerns(old, new, NAMES.node, flat=flat):
+    if not concerns(old, new, {NAMES.node}, flat=flat):
         assert reflected(old, flat=flat) == reflected(new, flat=flat)
 
 
-def test_a_member_hears_nothing_of_endpoints_that_come_and_go_in_others() -> None:
+def test_endpoints_in_other_members_do_not_concern_a_member_without_a_flat_network() -> None:
     def listing(*nodes: str) -> ParentSlice:
         entries = [{"addresses": ["10.0.0.1"], "nodeName": node} for node in nodes]
         return parent_slice(as_slice({"metadata": {"uid": "e-1"}, "addressType": "IPv4", "endpoints": entries}))
 
     here, there = listing(NAMES.node), listing(NAMES.node, "member-b")
-    assert not concerns(here, there, NAMES.node, flat=False)
-    assert concerns(here, there, NAMES.node, flat=True)
-    assert concerns(here, there, "member-b", flat=False)
+    assert not concerns(here, there, {NAMES.node}, flat=False)
+    assert concerns(here, there, {NAMES.node}, flat=True)
+    assert concerns(here, there, {"member-b"}, flat=False)

@@ -1,4 +1,4 @@
-"""The patch that brings a status to the parent, and the statuses that have no member pod behind them."""
+"""The patch of the parent pod's status, and the status without a member pod."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.unit.merge import apply_status
 from tests.unit.pods import NAMES, Manifest, pod
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import Pod, fields
-from vk_provider.translate.pods.status import failed, lost_patch, reflected, restarts, status_patch, waiting
+from vk_provider.translate.pods.container_statuses import restarts
+from vk_provider.translate.pods.status import failed, not_ready_patch, reflected, status_patch, waiting
 
 NOW, LATER = "2026-03-01T12:00:00Z", "2026-03-01T13:00:00Z"
 KUBELETS_CONDITIONS = ("Initialized", "Ready", "ContainersReady")
@@ -93,7 +94,7 @@ members = st.builds(
 
 
 def no_nulls(value: Any) -> Any:
-    """A field that is null is a field that is absent."""
+    """Removes null fields: null means absent."""
     if isinstance(value, dict):
         return {key: no_nulls(part) for key, part in value.items() if part is not None}
     return [no_nulls(part) for part in value] if isinstance(value, list) else value
@@ -108,7 +109,7 @@ def written(parent: Pod, wanted: Manifest) -> Manifest:
 
 
 @given(parents, members)
-def test_the_patch_gives_every_field_that_is_wanted(parent: Pod, member: Pod) -> None:
+def test_the_patch_sets_every_wanted_field(parent: Pod, member: Pod) -> None:
     wanted = reflected(parent, member, now=NOW)
     after = written(parent, wanted)
     assert {k: no_nulls(after.get(k)) for k in wanted if k != "conditions"} == {
@@ -117,14 +118,14 @@ def test_the_patch_gives_every_field_that_is_wanted(parent: Pod, member: Pod) ->
 
 
 @given(parents, members)
-def test_the_patch_gives_every_condition_that_is_wanted_and_no_more_of_it(parent: Pod, member: Pod) -> None:
+def test_the_patch_sets_exactly_the_wanted_fields_of_every_condition(parent: Pod, member: Pod) -> None:
     wanted = reflected(parent, member, now=NOW)
     after = by_type(written(parent, wanted))
     assert {kind: after.get(kind) for kind in by_type(wanted)} == by_type(wanted)
 
 
 @given(parents, members)
-def test_the_patch_leaves_what_is_the_parents(parent: Pod, member: Pod) -> None:
+def test_the_patch_keeps_fields_of_the_parent(parent: Pod, member: Pod) -> None:
     before, after = fields(parent.status), written(parent, reflected(parent, member, now=NOW))
     assert after.get("qosClass") == before.get("qosClass")
     scheduled = by_type(before).get("PodScheduled", {})
@@ -132,13 +133,13 @@ def test_the_patch_leaves_what_is_the_parents(parent: Pod, member: Pod) -> None:
 
 
 @given(parents, members)
-def test_the_patch_leaves_nothing_of_an_earlier_member_pod(parent: Pod, member: Pod) -> None:
+def test_the_patch_removes_all_fields_of_an_earlier_member_pod(parent: Pod, member: Pod) -> None:
     wanted = reflected(parent, member, now=NOW)
     assert written(parent, wanted).keys() <= wanted.keys() | {"qosClass", "observedGeneration"}
 
 
 @given(parents, members)
-def test_a_second_patch_is_none(parent: Pod, member: Pod) -> None:
+def test_a_second_patch_is_not_needed(parent: Pod, member: Pod) -> None:
     wanted = reflected(parent, member, now=NOW)
     assert status_patch(apply_status(parent, status_patch(parent, wanted)), wanted) is None
 
@@ -158,8 +159,8 @@ def test_a_terminal_phase_never_changes(parent: Pod, member: Pod) -> None:
 
 @settings(max_examples=200)
 @given(parents, members)
-def test_an_api_server_would_accept_what_happens_to_containers(parent: Pod, member: Pod) -> None:
-    """As ValidateContainerStateTransition: an end that is final cannot be taken back."""
+def test_an_api_server_accepts_the_new_states_of_containers(parent: Pod, member: Pod) -> None:
+    """The rule of ValidateContainerStateTransition: a container that must not restart stays terminated."""
     policy = fields(parent.spec)["restartPolicy"]
     before, after = fields(parent.status), written(parent, reflected(parent, member, now=NOW))
     for field in ("containerStatuses", "initContainerStatuses"):
@@ -172,19 +173,19 @@ def test_an_api_server_would_accept_what_happens_to_containers(parent: Pod, memb
 
 
 @given(parents, members)
-def test_a_patch_carries_the_parents_uid(parent: Pod, member: Pod) -> None:
+def test_a_patch_has_the_uid_of_the_parent_pod(parent: Pod, member: Pod) -> None:
     patch = status_patch(parent, reflected(parent, member, now=NOW))
     assert patch is None or patch["metadata"] == {"uid": "p-1"}
 
 
 @given(parents)
-def test_waiting_twice_is_waiting_once(parent: Pod) -> None:
+def test_setting_a_pod_to_waiting_is_idempotent(parent: Pod) -> None:
     after = apply_status(parent, status_patch(parent, waiting(parent, "NameConflict", "taken")))
     assert status_patch(after, waiting(after, "NameConflict", "taken")) is None
 
 
 @given(parents)
-def test_failing_twice_is_failing_once(parent: Pod) -> None:
+def test_setting_a_pod_to_failed_is_idempotent(parent: Pod) -> None:
     after = apply_status(parent, status_patch(parent, failed("MemberPodLost", "gone")))
     assert status_patch(after, failed("MemberPodLost", "gone")) is None
 
@@ -204,7 +205,7 @@ RUNNING: Manifest = {
 
 
 @pytest.mark.parametrize("date", [{}, {"lastTransitionTime": None}])
-def test_a_condition_that_comes_without_a_date_keeps_the_one_that_it_was_given(date: Manifest) -> None:
+def test_a_condition_without_a_date_keeps_the_date_of_its_first_patch(date: Manifest) -> None:
     member = pod(status={"phase": "Running", "conditions": [{"type": "Ready", "status": "True", **date}]})
     parent = apply_status(pod(), status_patch(pod(), reflected(pod(), member, now=NOW)))
     (ready,) = (c for c in fields(parent.status)["conditions"] if c["type"] == "Ready")
@@ -212,35 +213,35 @@ def test_a_condition_that_comes_without_a_date_keeps_the_one_that_it_was_given(d
     assert status_patch(parent, reflected(parent, member, now=LATER)) is None
 
 
-def test_a_pod_that_waits_names_the_reason_on_each_container() -> None:
+def test_each_container_of_a_waiting_pod_has_the_reason() -> None:
     two = pod({"containers": [{"name": "app", "image": "app:1"}, {"name": "side", "image": "side:1"}]})
     states = [entry["state"] for entry in waiting(two, "NameConflict", "taken")["containerStatuses"]]
     assert states == [{"waiting": {"reason": "NameConflict", "message": "taken"}}] * 2
 
 
-def test_a_pod_that_waits_has_no_address() -> None:
+def test_a_waiting_pod_has_no_address() -> None:
     assert "podIP" not in written(pod(status=RUNNING), waiting(pod(status=RUNNING), "MemberRefused"))
 
 
-def test_a_pod_that_waits_is_not_ready_any_more() -> None:
+def test_a_waiting_pod_is_not_ready() -> None:
     after = written(pod(status=RUNNING), waiting(pod(status=RUNNING), "MemberRefused"))
     assert by_type(after)["Ready"]["status"] == "False"
 
 
-def test_a_pod_that_waits_remembers_that_it_was_created() -> None:
+def test_a_waiting_pod_keeps_the_condition_that_it_was_created() -> None:
     after = written(pod(status=RUNNING), waiting(pod(status=RUNNING), "MemberRefused"))
     assert by_type(after)[wellknown.CREATED_CONDITION]["status"] == "True"
 
 
-def test_restart_counts_survive_waiting() -> None:
+def test_a_waiting_pod_keeps_its_restart_counts() -> None:
     parent = pod(status=RUNNING)
     before = restarts(parent)
     assert restarts(apply_status(parent, status_patch(parent, waiting(parent, "MemberRefused")))) == before
 
 
-def test_a_pod_of_a_lost_member_is_not_ready_and_nothing_else_is_said_of_it() -> None:
+def test_a_pod_of_a_lost_member_is_not_ready_and_nothing_else_changes() -> None:
     parent = pod(status=RUNNING)
-    after = apply_status(parent, lost_patch(parent, "no answer", now=LATER))
+    after = apply_status(parent, not_ready_patch(parent, "no answer", now=LATER))
     was, now = fields(parent.status), fields(after.status)
     assert by_type(now).pop("Ready") == {
         "type": "Ready",
@@ -250,26 +251,26 @@ def test_a_pod_of_a_lost_member_is_not_ready_and_nothing_else_is_said_of_it() ->
         "lastTransitionTime": LATER,
     }
     assert {**now, "conditions": None} == {**was, "conditions": None}
-    assert lost_patch(after, "no answer", now=LATER) is None
+    assert not_ready_patch(after, "no answer", now=LATER) is None
 
 
-def test_a_failed_pod_is_not_ready_any_more() -> None:
+def test_a_failed_pod_is_not_ready() -> None:
     after = written(pod(status=RUNNING), failed("MemberPodLost", "gone"))
     assert by_type(after)["Ready"]["status"] == "False"
 
 
-def test_a_failed_pod_runs_no_container() -> None:
+def test_the_containers_of_a_failed_pod_are_terminated() -> None:
     after = written(pod(status=RUNNING), failed("MemberPodLost", "gone"))
     assert after["containerStatuses"][0]["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
 
 
-def test_how_a_container_of_a_failed_pod_ended_stays_known() -> None:
+def test_a_terminated_container_of_a_failed_pod_keeps_its_state() -> None:
     ended = {"name": "app", "restartCount": 0, "state": {"terminated": {"exitCode": 3}}}
     after = written(pod(status={"phase": "Running", "containerStatuses": [ended]}), failed("MemberPodLost", "gone"))
     assert after["containerStatuses"] == [ended]
 
 
-def test_a_pod_that_is_refused_at_once_has_no_containers_to_tell_of() -> None:
+def test_a_pod_that_is_rejected_before_creation_has_no_container_statuses() -> None:
     assert written(pod(), failed("NotSupportedByVirtualNode", "no")).keys() == {"phase", "reason", "message"}
 
 
@@ -285,5 +286,7 @@ def test_a_pod_that_is_refused_at_once_has_no_containers_to_tell_of() -> None:
         ({}, {}),
     ],
 )
-def test_a_container_that_ran_counts_one_restart_more(status: Manifest, count: dict[str, int]) -> None:
+def test_the_next_member_pod_counts_one_more_restart_of_a_container_that_ran(
+    status: Manifest, count: dict[str, int]
+) -> None:
     assert restarts(pod(status={"containerStatuses": [{"name": "app", **status}]})) == count

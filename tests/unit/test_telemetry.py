@@ -1,4 +1,4 @@
-"""Log records as lines: fields, times, and values that do not want to be one line."""
+"""Log records as lines: fields, times, and values with quotes and line breaks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().err.splitlines()
 
 
-def test_text_quotes_only_what_needs_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_format_quotes_only_values_that_need_it(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.setup(LogFormat.TEXT, level=logging.INFO)
     log.info("member pod created", extra={"pod": "shop/web-1", "detail": 'say "hi"\nx=1', "none": None, "empty": ""})
     (line,) = _lines(capsys)
@@ -40,7 +40,7 @@ def test_text_quotes_only_what_needs_it(capsys: pytest.CaptureFixture[str]) -> N
     )
 
 
-def test_json_keeps_the_types_of_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_format_keeps_the_types_of_fields(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.setup(LogFormat.JSON, level=logging.INFO)
     log.warning("watch failed", extra={"attempt": 3, "ok": False, "error": ValueError("no"), "time": "theirs"})
     record = json.loads(_lines(capsys)[0])
@@ -51,7 +51,7 @@ def test_json_keeps_the_types_of_fields(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize("value", [object(), {1: object()}, "\ud800", float("nan"), {frozenset(): 1}, 2**80])
 @pytest.mark.parametrize("format", LogFormat)
-def test_a_log_call_never_fails_for_its_fields(
+def test_a_log_call_succeeds_with_any_fields(
     format: LogFormat, value: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     telemetry.setup(format, level=logging.INFO)
@@ -62,7 +62,7 @@ def test_a_log_call_never_fails_for_its_fields(
         assert "value" in json.loads(line)
 
 
-def test_json_has_the_traceback_in_the_same_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_format_has_the_traceback_in_the_same_line(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.setup(LogFormat.JSON, level=logging.INFO)
     try:
         raise ValueError("no")
@@ -72,14 +72,14 @@ def test_json_has_the_traceback_in_the_same_line(capsys: pytest.CaptureFixture[s
     assert json.loads(line)["exception"].endswith("ValueError: no")
 
 
-def test_setting_up_again_does_not_write_twice(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_setup_does_not_duplicate_lines(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.setup(LogFormat.TEXT, level=logging.WARNING)
     telemetry.setup(LogFormat.TEXT, level=logging.INFO)
     log.info("once")
     assert len(_lines(capsys)) == 1
 
 
-def test_details_appear_only_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_records_appear_only_at_level_debug(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.setup(LogFormat.TEXT, level=logging.INFO)
     log.debug("quiet")
     telemetry.setup(LogFormat.TEXT, level=logging.INFO, verbose=True)

@@ -1,4 +1,4 @@
-"""What holds for every pod that a parent may have."""
+"""Properties of the translation that hold for every pod of the parent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ json_values = st.recursive(
     max_leaves=6,
 )
 unknown = st.dictionaries(st.sampled_from(["futureA", "futureB"]), json_values, max_size=2)
-words_ = st.sampled_from(["app", "side", "setup", "data", "keys"])
 FIELD_PATHS = ["metadata.uid", "metadata.namespace", "metadata.name", "spec.nodeName", "spec.serviceAccountName"]
 field_ref = st.sampled_from(FIELD_PATHS).map(lambda path: {"fieldRef": {"apiVersion": "v1", "fieldPath": path}})
 config_map = st.sampled_from([ROOT_CA, "settings"]).map(lambda name: {"name": name})
@@ -131,7 +130,7 @@ targets = st.builds(
 
 
 def unknown_fields(value: Any, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], Any]:
-    """Every `future...` field, by where it is; entries of lists by their names, since lists may shrink."""
+    """All `future...` fields by path. The path contains the names of list entries, because lists may become shorter."""
     found: dict[tuple[str | int, ...], Any] = {}
     if isinstance(value, dict):
         for key, part in value.items():
@@ -151,7 +150,7 @@ def test_unknown_fields_of_pods_and_containers_survive(spec: Manifest, target: T
     kept = {key: spec[key] for key in spec if key.startswith("future") or key in ("containers", "initContainers")}
     for containers in (kept.get("containers", []), kept.get("initContainers", [])):
         for entry in containers:
-            entry.pop("env", None)  # counted by the next test: ours come before
+            entry.pop("env", None)  # the next test checks them: the provider adds entries
     after = member_spec(copy.deepcopy(spec), pod(), target)
     assert unknown_fields(kept).items() <= unknown_fields(after).items()
 
@@ -177,7 +176,7 @@ def test_unknown_fields_of_spread_constraints_survive(entry: Manifest) -> None:
 
 
 @given(specs, targets)
-def test_no_required_term_and_no_other_topology_than_hosts_is_left(spec: Manifest, target: Target) -> None:
+def test_only_preferred_terms_over_hosts_are_left(spec: Manifest, target: Target) -> None:
     after = member_spec(spec, pod(), target)
     anti = after.get("affinity", {}).get("podAntiAffinity", {})
     assert anti.keys() <= {"preferredDuringSchedulingIgnoredDuringExecution"}
@@ -208,7 +207,7 @@ def named_keys(entry: Manifest) -> set[str]:
 
 
 @given(specs, targets)
-def test_every_mount_still_has_its_volume(spec: Manifest, target: Target) -> None:
+def test_every_mount_has_its_volume(spec: Manifest, target: Target) -> None:
     names = {v["name"] for v in spec.get("volumes", [])}
     containers = [*spec["containers"], *spec.get("initContainers", [])]
     for entry in containers:
@@ -222,7 +221,7 @@ def test_every_mount_still_has_its_volume(spec: Manifest, target: Target) -> Non
 
 
 @given(specs)
-def test_no_token_of_the_member_is_asked_for_unless_wanted(spec: Manifest) -> None:
+def test_no_token_of_the_member_is_requested_unless_configured(spec: Manifest) -> None:
     for access in (ApiAccess.PARENT, ApiAccess.NONE):
         after = member_spec(copy.deepcopy(spec), pod(), Target(NAMES, access))
         sources = [s for v in after.get("volumes", []) for s in v.get("projected", {}).get("sources", [])]
@@ -230,7 +229,7 @@ def test_no_token_of_the_member_is_asked_for_unless_wanted(spec: Manifest) -> No
 
 
 @given(specs, targets)
-def test_the_parents_pod_is_not_changed(spec: Manifest, target: Target) -> None:
+def test_the_translation_does_not_change_the_parent_pod(spec: Manifest, target: Target) -> None:
     parent = pod(spec)
     before = bytes(parent.spec)
     member_pod(parent, target)
@@ -238,17 +237,17 @@ def test_the_parents_pod_is_not_changed(spec: Manifest, target: Target) -> None:
 
 
 @pytest.mark.parametrize("field", sorted(DROPPED))
-def test_dropped_fields_are_dropped(field: str) -> None:
+def test_each_field_in_the_table_of_dropped_fields_is_dropped(field: str) -> None:
     assert field not in member_spec(
         {"containers": [], field: {"x": 1} if field == "affinity" else []}, pod(), Target(NAMES)
     )
 
 
-def test_restarts_of_earlier_member_pods_are_written_down() -> None:
+def test_an_annotation_records_the_restarts_of_earlier_member_pods() -> None:
     manifest = member_pod(pod(), Target(NAMES), restarts={"side": 1, "app": 2})
     assert manifest["metadata"]["annotations"]["vk-provider.io/restarts"] == '{"app":2,"side":1}'
 
 
-def test_owners_and_finalizers_of_the_parent_stay_there() -> None:
+def test_owners_and_finalizers_of_the_parent_pod_are_not_copied() -> None:
     manifest = member_pod(pod(finalizers=["batch.kubernetes.io/job-tracking"], ownerReferences=[]), Target(NAMES))
     assert manifest["metadata"].keys() == {"name", "namespace", "labels", "annotations"}

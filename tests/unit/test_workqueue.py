@@ -1,20 +1,18 @@
-"""The work queue's promises, in virtual time."""
+"""The guarantees of the work queue, in virtual time."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 import uvloop
-from hypothesis import given
-from hypothesis import strategies as st
 
+from tests.unit.jitter import LongestJitter
 from vk_provider.errors import ApiError, UnreachableError
-from vk_provider.kube.workqueue import WorkQueue, full_jitter
+from vk_provider.kube.workqueue import WorkQueue
 
 pytestmark = pytest.mark.looptime
 
@@ -25,15 +23,8 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-class Latest(random.Random):
-    """Jitter that always waits as long as it may."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return b
-
-
 class Log:
-    """What ran when; each run takes `lasts` seconds, then does what `steps` say, the last of them for ever."""
+    """Records runs. Each takes `lasts` seconds, and then returns or raises the next of `steps`; the last repeats."""
 
     def __init__(self, *steps: float | Exception | None, lasts: float = 0.0) -> None:
         self.steps = list(steps) or [None]
@@ -63,7 +54,7 @@ class Log:
 async def working(
     reconcile: Step, *, workers: int = 4, base: float = 0.1, cap: float = 30.0
 ) -> AsyncIterator[WorkQueue[str]]:
-    queue: WorkQueue[str] = WorkQueue("test", reconcile, workers=workers, rng=Latest(), base=base, cap=cap)
+    queue: WorkQueue[str] = WorkQueue("test", reconcile, workers=workers, rng=LongestJitter(), base=base, cap=cap)
     task = asyncio.create_task(queue.run())
     try:
         yield queue
@@ -73,7 +64,7 @@ async def working(
 
 
 async def passes(seconds: float) -> None:
-    """Virtual time: nobody waits."""
+    """Lets virtual time pass."""
     await asyncio.sleep(seconds)
 
 
@@ -94,7 +85,7 @@ async def test_adds_before_a_worker_starts_are_one_run() -> None:
     assert log.times() == [0]
 
 
-async def test_at_most_one_worker_is_at_a_key() -> None:
+async def test_at_most_one_worker_runs_a_key() -> None:
     log = Log(lasts=1)
     async with working(log) as queue:
         for _ in range(20):
@@ -103,7 +94,7 @@ async def test_at_most_one_worker_is_at_a_key() -> None:
     assert log.most == 1
 
 
-async def test_different_keys_run_side_by_side() -> None:
+async def test_different_keys_run_concurrently() -> None:
     log = Log(lasts=1)
     async with working(log) as queue:
         queue.add("a")
@@ -112,7 +103,7 @@ async def test_different_keys_run_side_by_side() -> None:
         assert sorted(log.running) == ["a", "b"]
 
 
-async def test_no_more_keys_run_than_there_are_workers() -> None:
+async def test_at_most_as_many_keys_run_as_there_are_workers() -> None:
     log = Log(lasts=1)
     async with working(log, workers=2) as queue:
         for key in "abcde":
@@ -121,7 +112,7 @@ async def test_no_more_keys_run_than_there_are_workers() -> None:
         assert len(log.running) == 2
 
 
-async def test_adds_during_a_run_are_exactly_one_more_run() -> None:
+async def test_adds_during_a_run_lead_to_exactly_one_more_run() -> None:
     log = Log(lasts=1)
     async with working(log) as queue:
         queue.add("a")
@@ -132,7 +123,7 @@ async def test_adds_during_a_run_are_exactly_one_more_run() -> None:
     assert log.times() == [0, 1]
 
 
-async def test_an_add_during_a_run_that_fails_is_one_more_run_at_once() -> None:
+async def test_an_add_during_a_run_that_fails_leads_to_one_more_run_at_once() -> None:
     log = Log(UnreachableError("x"), None, lasts=1)
     async with working(log, base=100) as queue:
         queue.add("a")
@@ -142,7 +133,7 @@ async def test_an_add_during_a_run_that_fails_is_one_more_run_at_once() -> None:
     assert log.times() == [0, 1]
 
 
-async def test_a_run_that_asks_for_a_time_runs_again_then() -> None:
+async def test_a_run_that_returns_a_delay_is_repeated_after_it() -> None:
     log = Log(5.0, None)
     async with working(log) as queue:
         queue.add("a")
@@ -158,7 +149,7 @@ async def test_failures_back_off_exponentially_up_to_the_cap() -> None:
     assert log.times() == [0, 1, 3, 7, 15, 23, 31]
 
 
-async def test_a_defect_backs_off_as_other_failures_do() -> None:
+async def test_an_unexpected_exception_backs_off_like_other_failures() -> None:
     log = Log(ZeroDivisionError(), ZeroDivisionError(), None)
     async with working(log, base=1) as queue:
         queue.add("a")
@@ -166,7 +157,7 @@ async def test_a_defect_backs_off_as_other_failures_do() -> None:
     assert log.times() == [0, 1, 3]
 
 
-async def test_a_failing_key_does_not_hold_up_others() -> None:
+async def test_a_failing_key_does_not_delay_others() -> None:
     log = Log(UnreachableError("x"), None)
     async with working(log, workers=1, base=10) as queue:
         queue.add("a")
@@ -231,7 +222,7 @@ async def test_the_sooner_of_two_delays_wins(delays: tuple[float, float]) -> Non
     assert log.times() == [3]
 
 
-async def test_a_delay_that_is_sooner_than_what_the_run_asks_for_wins() -> None:
+async def test_a_delay_that_ends_before_the_one_that_the_run_returns_wins() -> None:
     log = Log(50.0, None, lasts=1)
     async with working(log) as queue:
         queue.add("a")
@@ -241,7 +232,7 @@ async def test_a_delay_that_is_sooner_than_what_the_run_asks_for_wins() -> None:
     assert log.times() == [0, 4.5]
 
 
-async def test_a_delay_that_ends_during_a_run_is_one_more_run() -> None:
+async def test_a_delay_that_ends_during_a_run_leads_to_one_more_run() -> None:
     log = Log(lasts=2)
     async with working(log) as queue:
         queue.add("a")
@@ -251,7 +242,7 @@ async def test_a_delay_that_ends_during_a_run_is_one_more_run() -> None:
     assert log.times() == [0, 2]
 
 
-async def test_a_delay_for_a_key_that_is_queued_is_not_needed() -> None:
+async def test_a_delay_for_a_queued_key_is_ignored() -> None:
     log = Log()
     async with working(log) as queue:
         queue.add("a")
@@ -260,7 +251,7 @@ async def test_a_delay_for_a_key_that_is_queued_is_not_needed() -> None:
     assert log.times() == [0]
 
 
-async def test_the_length_counts_what_is_queued_and_what_runs() -> None:
+async def test_the_length_counts_queued_and_running_keys() -> None:
     async with working(Log(lasts=5), workers=1) as queue:
         queue.add("a")
         queue.add("b")
@@ -285,7 +276,7 @@ async def test_cancelling_cleans_up_the_timers() -> None:
     assert (log.starts, len(queue)) == ([], 0)
 
 
-async def test_a_cancellation_leaked_by_a_run_does_not_end_the_worker() -> None:
+async def test_a_cancelled_error_from_a_run_does_not_end_the_worker() -> None:
     log = Log()
 
     async def reconcile(key: str) -> float | None:
@@ -302,14 +293,14 @@ async def test_a_cancellation_leaked_by_a_run_does_not_end_the_worker() -> None:
     assert log.times() == [0]
 
 
-async def test_a_defect_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unexpected_exception_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     async with working(Log(ZeroDivisionError(), None)) as queue:
         queue.add("a")
         await passes(1)
     assert [record.exc_info is not None for record in caplog.records if record.name.startswith("vk_provider")] == [True]
 
 
-async def test_troubles_of_the_world_are_logged_once_they_persist(caplog: pytest.LogCaptureFixture) -> None:
+async def test_expected_errors_are_logged_once_they_persist(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="vk_provider")
     async with working(Log(*[UnreachableError("x")] * 3, None)) as queue:
         queue.add("a")
@@ -317,7 +308,7 @@ async def test_troubles_of_the_world_are_logged_once_they_persist(caplog: pytest
     assert [record.levelname for record in caplog.records if record.name.startswith("vk_provider")] == ["WARNING"]
 
 
-async def test_troubles_that_last_are_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+async def test_expected_errors_that_persist_are_logged_at_intervals(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="vk_provider")
     log = Log(UnreachableError("x"))
     async with working(log) as queue:
@@ -327,19 +318,8 @@ async def test_troubles_that_last_are_logged_now_and_then(caplog: pytest.LogCapt
     assert [record.__dict__["attempt"] for record in caplog.records][:4] == [3, 30, 60, 90]
 
 
-@given(st.integers(1, 2000), st.randoms(use_true_random=False))
-def test_jitter_is_full_and_within_bounds(attempt: int, rng: random.Random) -> None:
-    assert 0 <= full_jitter(attempt, base=0.1, cap=30, rng=rng) <= min(30, 0.1 * 2.0 ** min(attempt - 1, 30))
-
-
-def test_jitter_spreads_over_the_whole_range() -> None:
-    rng = random.Random(7)
-    waits = [full_jitter(5, base=1, cap=30, rng=rng) for _ in range(200)]
-    assert min(waits) < 1.6 and max(waits) > 14.4
-
-
-def test_delays_too_short_for_a_timer_count_as_delays_in_uvloop_too() -> None:
-    """uvloop makes no timer of less than half a millisecond, and what it makes instead cannot say when it runs."""
+def test_delays_too_short_for_a_timer_of_uvloop_count_as_delays() -> None:
+    """For less than half a millisecond, uvloop creates a handle that is no timer and has no time."""
 
     async def scenario() -> None:
         ran = asyncio.Event()

@@ -1,1 +1,1 @@
-"""The objects and words that this project adds to Kubernetes: MemberCluster, labels, annotations, conditions."""
+"""What this project adds to the Kubernetes API: MemberCluster, labels, annotations, taints, conditions."""

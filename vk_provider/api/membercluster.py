@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from vk_provider.api import wellknown
 from vk_provider.errors import ConfigError
 from vk_provider.kube.objects import Condition, Metadata, Object
 from vk_provider.kube.resources import Resource
@@ -43,7 +44,7 @@ class Taint(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NamespaceMapping(msgspec.Struct, frozen=True):
-    """How namespaces of the parent are called in the member."""
+    """Names of the parent's namespaces in the member."""
 
     prefix: str = ""
 
@@ -55,17 +56,17 @@ class Network(msgspec.Struct, frozen=True):
 
 
 class HealthSpec(msgspec.Struct, rename="camel", frozen=True):
-    """When a member counts as suspect, lost, and back again. Counts are of probes, the rest is in seconds."""
+    """When a member becomes suspect, lost, and healthy again. Counts are of probes, all else is in seconds."""
 
     probe_seconds: Annotated[float, msgspec.Meta(ge=0.1)] = 2.0  # between probes, and the deadline of each
     suspect_after_failures: int = 3  # in a row; as many answers in a row end it
     lost_after_seconds: float = 20.0  # without any sign of life
     return_after_seconds: float = 30.0  # of answers without a failure
-    second_look_seconds: float = 60.0  # after which many orphans are deleted if they are orphans still
+    second_look_seconds: float = 60.0  # after which many orphans are deleted if they still are orphans
 
 
 class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
-    """The wish."""
+    """What users declare."""
 
     kubeconfig_secret_ref: SecretRef
     node_name: str = ""
@@ -79,7 +80,7 @@ class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
 
 
 class MemberClusterStatus(msgspec.Struct, rename="camel", omit_defaults=True):
-    """What is."""
+    """What the provider reports."""
 
     observed_generation: int = 0
     node_name: str = ""
@@ -101,8 +102,18 @@ class MemberCluster(msgspec.Struct):
 
     @property
     def node_name(self) -> str:
-        """Name of its virtual node."""
+        """The name that objects of this member carry as their node: that of its first virtual node."""
         return self.spec.node_name or self.metadata.name
+
+    @property
+    def node_names(self) -> list[str]:
+        """Names of its virtual nodes. There is one today; no caller may rely on that."""
+        return [self.node_name]
+
+    @property
+    def fenced(self) -> bool:
+        """Whether an administrator has declared that the member is down."""
+        return wellknown.FENCED in self.metadata.annotations
 
 
 def decode(raw: Object) -> MemberCluster:

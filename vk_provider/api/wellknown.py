@@ -1,4 +1,4 @@
-"""Labels, annotations, conditions and reasons of this project: the only place that spells them."""
+"""Labels, annotations, taints, conditions and reasons of this project: the only place that spells them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ DOMAIN: Final = "vk-provider.io"
 CLUSTER_LABEL: Final = f"{DOMAIN}/cluster"  # topology key of spread and anti-affinity over members
 LEAVING_TAINT: Final = f"{DOMAIN}/leaving"  # NoExecute, while a member is being unjoined
 SUSPECT_TAINT: Final = f"{DOMAIN}/suspect"  # NoSchedule, while a member is not healthy
-OUT_OF_SERVICE_TAINT: Final = "node.kubernetes.io/out-of-service"  # NoExecute: Kubernetes' own word for a fence
+OUT_OF_SERVICE_TAINT: Final = (
+    "node.kubernetes.io/out-of-service"  # NoExecute: how Kubernetes marks a node that is down for certain
+)
 MEMBER_REACHABLE: Final = f"{DOMAIN}/MemberReachable"  # condition
 
 # On every object that the provider makes in a member.
@@ -20,14 +22,16 @@ PARENT_UID: Final = f"{DOMAIN}/parent-uid"  # UID of the parent object
 PARENT_NAMESPACE: Final = f"{DOMAIN}/parent-namespace"
 PARENT_NAME: Final = f"{DOMAIN}/parent-name"
 PARENT_SERVICE_ACCOUNT: Final = f"{DOMAIN}/parent-service-account"
-PARENT_LABELS: Final = f"{DOMAIN}/parent-labels"  # as the downward API writes them into a file, where a pod asks
-PARENT_ANNOTATIONS: Final = f"{DOMAIN}/parent-annotations"  # the same of annotations
-# As the API server labels a pod when it binds it, for the pods that look at that label: label -> annotation
+PARENT_LABELS: Final = f"{DOMAIN}/parent-labels"  # as the downward API writes them into a file, if a pod asks for it
+PARENT_ANNOTATIONS: Final = f"{DOMAIN}/parent-annotations"  # the same for annotations
+# Labels that the API server gives a pod when it binds it, for pods that refer to them: label -> annotation
 PARENT_TOPOLOGY: Final = {f"topology.kubernetes.io/{part}": f"{DOMAIN}/parent-{part}" for part in ("zone", "region")}
-APPLIED: Final = f"{DOMAIN}/applied"  # images and resources that the parent pod had last
-METADATA_KEYS: Final = f"{DOMAIN}/metadata-keys"  # labels and annotations that came from the parent, for their removal
+APPLIED: Final = f"{DOMAIN}/applied"  # images and resources of the parent pod that were applied last
+METADATA_KEYS: Final = (
+    f"{DOMAIN}/metadata-keys"  # keys of labels and annotations that came from the parent, to remove them later
+)
 RESTARTS: Final = f"{DOMAIN}/restarts"  # restart counts that earlier member pods of the same parent pod had
-TRUST_QUERY: Final = f"{DOMAIN}/trust-query"  # on ConfigMaps that hold trust anchors: which of the parent's
+TRUST_QUERY: Final = f"{DOMAIN}/trust-query"  # on ConfigMaps that hold trust anchors: the query that found them
 TOKEN_EXPIRES: Final = f"{DOMAIN}/token-expires"  # RFC 3339, on Secrets that hold tokens
 TOKEN_RENEW: Final = f"{DOMAIN}/token-renew"  # RFC 3339: 80 % of the life
 CERTIFICATES_RENEW: Final = f"{DOMAIN}/certificates-renew"  # RFC 3339, on Secrets that hold pod certificates
@@ -38,9 +42,9 @@ ON_LOST: Final = f"{DOMAIN}/on-lost"  # Hold or Reschedule
 HELD: Final = f"{DOMAIN}/held"  # toleration seconds, as JSON, that a held pod gets back
 AT_MOST_ONCE: Final = f"{DOMAIN}/at-most-once"  # "true"
 
-# On what `plan-failover` makes for a moment: shadow pods, and the PriorityClass that owns them.
-PLAN: Final = f"{DOMAIN}/plan"  # label: whose plan
-PLAN_EXPIRES: Final = f"{DOMAIN}/plan-expires"  # RFC 3339, on the PriorityClass: whoever made it is gone by then
+# On what `plan-failover` creates temporarily: shadow pods, and the PriorityClass that owns them.
+PLAN: Final = f"{DOMAIN}/plan"  # label: the plan that it belongs to
+PLAN_EXPIRES: Final = f"{DOMAIN}/plan-expires"  # RFC 3339, on the PriorityClass: the plan has ended by then
 
 # On namespaces and DaemonSets of the parent, read by manifests/policies.
 TOLERATION_SECONDS: Final = f"{DOMAIN}/toleration-seconds"  # annotation of a namespace
@@ -52,8 +56,8 @@ FINALIZER: Final = f"{DOMAIN}/member"
 READY: Final = "Ready"
 REACHABLE: Final = "Reachable"
 ORPHANS_HELD: Final = "OrphansHeld"
-FENCED: Final = f"{DOMAIN}/fenced"  # annotation, RFC 3339: somebody stated that the member is down
-CONFIRM: Final = f"{DOMAIN}/confirm"  # annotation: what somebody agrees to, see below
+FENCED: Final = f"{DOMAIN}/fenced"  # annotation, RFC 3339: when an administrator declared that the member is down
+CONFIRM: Final = f"{DOMAIN}/confirm"  # annotation: what an administrator confirms, see below
 CONFIRM_ORPHANS: Final = "orphans"
 CONFIRM_NEW_CLUSTER: Final = "new-cluster"
 

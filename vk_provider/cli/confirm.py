@@ -1,4 +1,4 @@
-"""`vk-provider confirm`: agrees to what the provider does not do by itself."""
+"""`vk-provider confirm`: agrees to an action that the provider does not take by itself."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from vk_provider.cli.members import find_member
 from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.terminal import say
 from vk_provider.errors import VkError
-from vk_provider.kube.objects import Named
+from vk_provider.kube.objects import PartialObject
 
 
-@click.command(short_help="Agree to what the provider waits for.")
+@click.command(short_help="Confirm an action that the provider holds back.")
 @click.argument("name", type=options.dns_label, metavar="NAME")
-@click.option("--new-cluster", is_flag=True, help="The member was rebuilt: what ran there before is gone.")
+@click.option("--new-cluster", is_flag=True, help="The member was rebuilt: its former pods no longer exist.")
 @pass_parent
 def confirm(parent: Parent, name: str, new_cluster: bool) -> None:
-    """Agree that pods in the member that the parent does not know are deleted, although they are many.
+    """Agree that the orphans of a member are deleted: its pods that the parent does not know.
 
-    With --new-cluster: that the member is another cluster than the one that was joined. Its pods are made anew there,
-    and those that were being deleted are gone.
+    With --new-cluster, agree that the member is now another cluster. The provider recreates its pods there, and lets
+    the parent remove those that were being deleted.
     """
     execute(_confirm(parent, name, new_cluster))
-    say(f"{name}: {'the new cluster is taken up' if new_cluster else 'the orphans are deleted'}")
+    say(f"{name}: confirmed; the provider {'adopts the new cluster' if new_cluster else 'deletes the orphans'}")
 
 
 async def _confirm(parent: Parent, name: str, new_cluster: bool) -> None:
@@ -34,14 +34,16 @@ async def _confirm(parent: Parent, name: str, new_cluster: bool) -> None:
         check(cluster, new_cluster)
         value = wellknown.CONFIRM_NEW_CLUSTER if new_cluster else wellknown.CONFIRM_ORPHANS
         body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {wellknown.CONFIRM: value}}}
-        await client.patch(MEMBER_CLUSTERS, name, body, type=Named)
+        await client.patch(MEMBER_CLUSTERS, name, body, type=PartialObject)
 
 
 def check(cluster: MemberCluster, new_cluster: bool) -> None:
-    """Raises VkError where the provider does not wait for this: nobody can agree to what he has not seen."""
+    """Raises VkError if the provider does not wait for this confirmation."""
     name = cluster.metadata.name
     ready, held = cluster.status.condition(wellknown.READY), cluster.status.condition(wellknown.ORPHANS_HELD)
     if new_cluster and (ready is None or ready.reason != wellknown.CLUSTER_UID_CHANGED):
-        raise VkError(f"{name} is the cluster that was joined", reason="NothingToConfirm")
+        raise VkError(
+            f"{name} is still the cluster that was joined: there is nothing to confirm", reason="NothingToConfirm"
+        )
     if not new_cluster and (held is None or held.status != "True"):
-        raise VkError(f"{name} holds no orphans", reason="NothingToConfirm")
+        raise VkError(f"{name} holds no orphans: there is nothing to confirm", reason="NothingToConfirm")

@@ -1,8 +1,8 @@
-"""`vk-provider fence`: states that a member is down, which a timer can never know."""
+"""`vk-provider fence`: declares that a member is down, which the provider can never know by itself."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import click
 import msgspec
@@ -16,33 +16,34 @@ from vk_provider.cli.terminal import progress, say
 from vk_provider.cli.watching import until
 from vk_provider.errors import ConfigError, ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Condition, Named, Node, Object, fields
+from vk_provider.kube.objects import Condition, Node, Object, PartialObject
 from vk_provider.kube.resources import NODES
+from vk_provider.sync.node_edit import NodeEdit, Taint, edit_node
 
-_ATTEMPTS: Final = 10  # at a Node that others write at the same time
+_TAINT: Final = {"key": wellknown.OUT_OF_SERVICE_TAINT, "value": "nodeshutdown", "effect": "NoExecute"}
 
 
 class _Status(msgspec.Struct):
     conditions: list[Condition] = []
 
 
-@click.command(short_help="State that a lost member is down.")
+@click.command(short_help="Declare that a lost member is down.")
 @click.argument("name", type=options.dns_label, metavar="NAME")
-@click.option("--confirmed-down", is_flag=True, help="None of its containers runs: you have seen to it.")
-@options.timeout(60, "How long to wait for its node to be not Ready.")
+@click.option("--confirmed-down", is_flag=True, help="None of its containers runs: you have made sure.")
+@options.timeout(60, "How long to wait until its node is not Ready.")
 @pass_parent
 def fence(parent: Parent, name: str, confirmed_down: bool, timeout: float) -> None:
-    """State that a lost member is down: none of its containers runs, nor will before it answers again.
+    """Declare that a lost member is down: none of its containers runs, or will run before it answers again.
 
-    Its node gets taint node.kubernetes.io/out-of-service, and Kubernetes removes its pods without waiting for it, so
-    that pods that must run at most once (StatefulSets) start elsewhere. If they run after all, there are two of each.
-    It is taken back when the member answers.
+    Its node gets the taint node.kubernetes.io/out-of-service. Kubernetes then removes its pods without waiting for the
+    member, so that pods that must run at most once (StatefulSets) start elsewhere. If a container still runs in the
+    member, it runs twice. The provider withdraws the fence when the member answers.
     """
     if not confirmed_down:
         raise ConfigError(
-            f"{name}: pods would start elsewhere that may still run there",
+            f"{name}: its pods would start elsewhere, and may still run there",
             reason="NotConfirmed",
-            remedy="power it off or cut it from its storage and clients, then pass --confirmed-down",
+            remedy="power the member off, or cut it off from its storage and clients; then pass --confirmed-down",
         )
     execute(_fence(parent, name, timeout))
     say(f"{name} is fenced: Kubernetes removes its pods")
@@ -52,21 +53,19 @@ async def _fence(parent: Parent, name: str, seconds: float) -> None:
     async with parent.connect() as client:
         cluster = await find_member(client, name)
         _check(cluster, await _ready(client, cluster.node_name))
-        stated = client.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
-        body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {wellknown.FENCED: stated}}}
-        await client.patch(MEMBER_CLUSTERS, name, body, type=Named)
+        await _annotate(client, cluster, client.timestamp())
         if cluster.metadata.deletion_timestamp is not None:
-            return  # the provider waits for the statement to let it go, with its node and pods
+            return  # the provider was waiting for the fence, and now deletes the node and its pods
         with progress(f"waiting for node {cluster.node_name} to be not Ready"):
             await _until_not_ready(client, cluster, seconds)
         await _taint(client, cluster, present=True)
         if wellknown.FENCED not in (await find_member(client, name)).metadata.annotations:
             await _taint(client, cluster, present=False)
-            raise VkError(f"{name} answers again: the fence was taken back", reason="MemberAnswers")
+            raise VkError(f"{name} answers again: the fence is withdrawn", reason="MemberAnswers")
 
 
 def _check(cluster: MemberCluster, ready: str) -> None:
-    """Raises where the member answers, as far as anybody knows."""
+    """Raises VkError if the member answers, according to its node and its conditions."""
     name, reachable = cluster.metadata.name, cluster.status.condition(wellknown.REACHABLE)
     if ready == "True" and (reachable is None or reachable.status == "True"):
         raise VkError(f"{name} answers: its node {cluster.node_name} is Ready", reason="MemberAnswers")
@@ -75,47 +74,54 @@ def _check(cluster: MemberCluster, ready: str) -> None:
 
 
 async def _ready(client: Client, node: str) -> str:
-    """Status of the Ready condition of a Node. Raises VkError where there is no such Node."""
+    """The status of the Ready condition of a Node. Raises VkError if the Node does not exist."""
     try:
         return ready_status(await client.get(NODES, node, type=Node))
     except NotFoundError as error:
-        raise VkError(f"there is no node {node}", reason="NotFound") from error
+        raise VkError(f"the parent has no node {node}", reason="NotFound") from error
 
 
 def ready_status(node: Node | Object | None) -> str:
-    """Unknown where there is no node, or nothing was ever said of it."""
+    """Unknown if there is no node, or no Ready condition yet."""
     conditions = msgspec.json.decode(node.status, type=_Status).conditions if node else []
     return next((condition.status for condition in conditions if condition.type == "Ready"), "Unknown")
 
 
 async def _until_not_ready(client: Client, cluster: MemberCluster, seconds: float) -> None:
-    """A frozen member is declared lost by the provider because of the statement; or the parent gave its node up."""
+    """Waits for the node to be not Ready: the provider declares a fenced member lost, also during a freeze.
+
+    Withdraws the fence, and raises VkError, if that takes too long.
+    """
     try:
         await until(client, NODES, cluster.node_name, lambda node: ready_status(node) != "True", seconds)
     except TimeoutError as error:
         name = cluster.metadata.name
-        body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {wellknown.FENCED: None}}}
-        await client.patch(MEMBER_CLUSTERS, name, body, type=Named)
+        await _annotate(client, cluster, None)
         raise VkError(
             f"node {cluster.node_name} is still Ready after {seconds:g} s: {name} may have answered",
             reason="Timeout",
-            remedy=f"look: vk-provider status {name}",
+            remedy=f"see vk-provider status {name}",
         ) from error
 
 
+async def _annotate(client: Client, cluster: MemberCluster, declared_at: str | None) -> None:
+    """Declares the fence in the MemberCluster, or withdraws it (None)."""
+    body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {wellknown.FENCED: declared_at}}}
+    await client.patch(MEMBER_CLUSTERS, cluster.metadata.name, body, type=PartialObject)
+
+
 async def _taint(client: Client, cluster: MemberCluster, *, present: bool) -> None:
-    """Puts the taint of a fence on the node, or takes it off."""
-    wanted = {"key": wellknown.OUT_OF_SERVICE_TAINT, "value": "nodeshutdown", "effect": "NoExecute"}
-    for _ in range(_ATTEMPTS):
-        node = await client.get(NODES, cluster.node_name, type=Node)
-        others: list[dict[str, Any]] = [
-            taint for taint in fields(node.spec).get("taints") or () if taint["key"] != wellknown.OUT_OF_SERVICE_TAINT
-        ]
-        metadata = {"uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version}
-        body = {"metadata": metadata, "spec": {"taints": [*others, wanted] if present else others}}
-        try:
-            await client.patch(NODES, cluster.node_name, body, type=Named)
-            return
-        except ConflictError:
-            continue  # somebody wrote the Node in between: read it again
-    raise VkError(f"node {cluster.node_name} is written by others all the time", reason="Conflict", remedy="try again")
+    """Adds the taint of a fence to the node, or removes it."""
+
+    def edit(_node: Node, taints: list[Taint]) -> NodeEdit:
+        others = [taint for taint in taints if taint["key"] != wellknown.OUT_OF_SERVICE_TAINT]
+        return NodeEdit([*others, _TAINT] if present else others)
+
+    try:
+        await edit_node(client, cluster.node_name, edit)
+    except ConflictError as error:
+        raise VkError(
+            f"the taints of node {cluster.node_name} were not written: other clients change the node all the time",
+            reason="Conflict",
+            remedy="try again",
+        ) from error

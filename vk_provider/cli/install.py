@@ -1,4 +1,4 @@
-"""What the parent needs before a member can be joined: the CustomResourceDefinition and the system namespace."""
+"""What the parent needs before a member can join: the CustomResourceDefinition and the system namespace."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vk_provider.api.wellknown import SYSTEM_NAMESPACE
 from vk_provider.cli.members import list_members
 from vk_provider.cli.watching import until
 from vk_provider.errors import NotFoundError, VkError
+from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition, Object, encode, fields
 from vk_provider.kube.resources import CRDS, NAMESPACES, Resource
@@ -27,7 +28,7 @@ class _Conditions(msgspec.Struct):
 
 
 def definition() -> dict[str, Any]:
-    """The CustomResourceDefinition of MemberClusters, from the installed package or from the checkout."""
+    """The CustomResourceDefinition of MemberClusters, from the installed package or the source tree."""
     package = Path(vk_provider.__file__).parent
     for root in (package, package.parent):
         if (root / _FILE).exists():
@@ -37,7 +38,7 @@ def definition() -> dict[str, Any]:
 
 
 async def install(client: Client) -> None:
-    """Makes the parent ready for MemberClusters. Writes only what is missing or different."""
+    """Prepares the parent for MemberClusters. Writes only what is missing or different."""
     wanted = definition()
     name = wanted["metadata"]["name"]
     present = await _get(client, CRDS, name)
@@ -51,12 +52,12 @@ async def install(client: Client) -> None:
 
 
 def is_current(present: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether the spec of the definition in the parent is ours; fields that the server adds at the top do not count."""
+    """Whether the parent's definition has the wanted spec. The server may have added fields at the top of it."""
     return all(present.get(key) == value for key, value in wanted.items())
 
 
 async def apply(client: Client, resource: Resource, body: dict[str, Any]) -> None:
-    """Creates the object or makes it have what `body` says (server-side apply); what others set beside it stays."""
+    """Creates the object or sets the fields of `body` in it (server-side apply). Other fields stay."""
     whole = {"apiVersion": resource.api_version, "kind": resource.kind, **body}
     path = resource.path(body["metadata"]["name"], body["metadata"].get("namespace", ""))
     query = {"fieldManager": "vk-provider-cli", "force": "true"}
@@ -81,14 +82,15 @@ async def _until_served(client: Client, name: str) -> None:
     try:
         await until(client, CRDS, name, _is_established, _ESTABLISHED_WITHIN)
         async with asyncio.timeout(_ESTABLISHED_WITHIN):
-            # The server that says Established starts to serve a moment later, and there is nothing to watch for that.
+            # The server starts to serve the resource a moment after it reports Established.
+            backoff = Backoff(base=0.2, cap=2.0)
             while True:
                 if await list_members(client) is not None:
                     return
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(backoff.failed())
     except TimeoutError as error:
         raise VkError(
             f"CustomResourceDefinition {name} is not established after {_ESTABLISHED_WITHIN:.0f} s",
             reason="NotEstablished",
-            remedy=f"see its conditions: kubectl describe crd {name}",
+            remedy=f"see its conditions with kubectl describe crd {name}",
         ) from error

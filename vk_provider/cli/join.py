@@ -1,4 +1,4 @@
-"""`vk-provider join`: makes a cluster a member. Joining the same cluster again renews its kubeconfig and its spec."""
+"""`vk-provider join`: makes a cluster a member, or updates the kubeconfig and the spec of an existing member."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vk_provider.cli.watching import until_member
 from vk_provider.errors import ConfigError, NotFoundError, UnreachableError, VkError
 from vk_provider.kube.auth import Kubeconfig
 from vk_provider.kube.client import Client, PatchType
-from vk_provider.kube.objects import Named, Object, encode, fields
+from vk_provider.kube.objects import Object, PartialObject, encode, fields
 from vk_provider.kube.resources import NAMESPACES, NODES, SECRETS
 from vk_provider.sync.membership.access import Facts, examine
 
@@ -34,7 +34,7 @@ Example:
 
 @dataclass(frozen=True)
 class _Request:
-    """What is asked for. `spec` has only the fields that options were given for."""
+    """The arguments of the command. `spec` has only the fields whose options were given."""
 
     name: str
     kubeconfig: bytes
@@ -45,7 +45,7 @@ class _Request:
         return f"member-{self.name}"
 
     def merged(self, present: dict[str, Any]) -> dict[str, Any]:
-        """The spec to write: a field that no option was given for stays as it is."""
+        """The spec to write: a field whose option was not given stays as it is."""
         reference = {"name": self.secret, "namespace": SYSTEM_NAMESPACE, "key": _KEY}
         return {**present, **self.spec, "kubeconfigSecretRef": reference}
 
@@ -81,7 +81,7 @@ class _Request:
 @click.option(
     "--wait/--no-wait",
     default=None,
-    help="Fail if it is not ready in time; do not wait. Default: wait, and only say how it stands.",
+    help="Fail if it is not ready in time; do not wait. Default: wait, and only print the state.",
 )
 @options.timeout(10, "How long to wait.")
 @pass_parent
@@ -101,10 +101,10 @@ def join(
 ) -> None:
     """Make a cluster a member: a virtual node NAME of the parent that runs its pods there.
 
-    --kubeconfig and --context are those of the member; the parent's stand before `join`, or are found as kubectl finds
-    them. The kubeconfig is kept in a Secret of the parent.
+    --kubeconfig and --context after `join` are those of the member. Those of the parent come before `join`; by default
+    they are found as kubectl finds them. The kubeconfig of the member is stored in a Secret of the parent.
 
-    Joining the same cluster again renews its kubeconfig; options that are not given keep their values.
+    If you join the same cluster again, its kubeconfig is renewed, and omitted options keep their values.
     """
     given = {
         "nodeName": node_name,
@@ -142,17 +142,17 @@ async def _examine(name: str, member: Kubeconfig) -> Facts:
             try:
                 return await examine(client)
             except UnreachableError as error:
-                remedy = error.remedy or "check that it runs and can be reached from here"
+                remedy = error.remedy or "check that it runs, and that this machine can reach it"
                 raise UnreachableError(f"member {name}: {error.message}", reason=error.reason, remedy=remedy) from error
 
 
 async def _check(client: Client, request: _Request, facts: Facts) -> MemberCluster | None:
-    """The member of that name as it is now. Raises ConfigError where the join would collide with something."""
+    """The present member of that name. Raises ConfigError if the join would conflict with an existing object."""
     name = request.name
-    system = await client.get(NAMESPACES, "kube-system", type=Named)
+    system = await client.get(NAMESPACES, "kube-system", type=PartialObject)
     if system.metadata.uid == facts.cluster_uid:
         raise ConfigError(
-            f"{name}: this kubeconfig leads to the parent itself",
+            f"{name}: this kubeconfig is for the parent itself",
             reason="MemberIsParent",
             remedy="pass the kubeconfig of another cluster",
         )
@@ -161,19 +161,19 @@ async def _check(client: Client, request: _Request, facts: Facts) -> MemberClust
     for other in members.values():
         if other.status.cluster_uid == facts.cluster_uid:
             raise ConfigError(
-                f"{name}: this cluster is joined already, as {other.metadata.name}",
+                f"{name}: this cluster is a member already, as {other.metadata.name}",
                 reason="AlreadyJoined",
-                remedy=f"update that one (vk-provider join {other.metadata.name} ...), or unjoin it first",
+                remedy=f"update that member with vk-provider join {other.metadata.name}, or unjoin it first",
             )
     if present is not None and present.metadata.deletion_timestamp is not None:
         raise ConfigError(
-            f"{name} is leaving", reason="Leaving", remedy=f"wait until it is gone: vk-provider unjoin {name}"
+            f"{name} is leaving", reason="Leaving", remedy=f"wait until it has left: vk-provider unjoin {name}"
         )
     if present is not None and present.status.cluster_uid not in ("", facts.cluster_uid):
         raise ConfigError(
-            f"{name} stands for another cluster (UID {present.status.cluster_uid}, not {facts.cluster_uid})",
+            f"{name} is another cluster (UID {present.status.cluster_uid}, not {facts.cluster_uid})",
             reason="NameConflict",
-            remedy=f"choose another name, or first: vk-provider unjoin {name}",
+            remedy=f"choose another name, or run vk-provider unjoin {name} first",
         )
     await _check_node(
         client, request.spec.get("nodeName") or (present.node_name if present else name), request, members
@@ -191,12 +191,12 @@ async def _check_node(client: Client, node: str, request: _Request, others: dict
                 remedy="pass another --node-name",
             )
     try:
-        present = await client.get(NODES, node, type=Named)
+        present = await client.get(NODES, node, type=PartialObject)
     except NotFoundError:
         return
     if present.metadata.labels.get(CLUSTER_LABEL) != request.name:
         raise ConfigError(
-            f"the parent has a node {node} already, and it is not {request.name}'s virtual node",
+            f"the parent already has a node {node} that is not the virtual node of {request.name}",
             reason="NameConflict",
             remedy="pass another --node-name",
         )
@@ -204,19 +204,20 @@ async def _check_node(client: Client, node: str, request: _Request, others: dict
 
 async def _check_secret(client: Client, request: _Request) -> None:
     try:
-        present = await client.get(SECRETS, request.secret, SYSTEM_NAMESPACE, type=Named)
+        present = await client.get(SECRETS, request.secret, SYSTEM_NAMESPACE, type=PartialObject)
     except NotFoundError:
         return
     if present.metadata.labels.get(CLUSTER_LABEL) != request.name:
         raise ConfigError(
-            f"secret {SYSTEM_NAMESPACE}/{request.secret} exists, without label {CLUSTER_LABEL}={request.name}",
+            f"the parent already has a Secret {SYSTEM_NAMESPACE}/{request.secret} without the label "
+            f"{CLUSTER_LABEL}={request.name}",
             reason="NameConflict",
-            remedy="delete it, or choose another name",
+            remedy="delete it, or choose another name for the member",
         )
 
 
 async def _write(client: Client, request: _Request, facts: Facts, present: MemberCluster | None) -> MemberCluster:
-    """The Secret, then the MemberCluster, which the server has looked at before: it may not take it as it is."""
+    """Writes the Secret, then the MemberCluster. A dry run of the latter comes first: the server may reject it."""
     path = MEMBER_CLUSTERS.path(request.name)
     query = {"fieldManager": "vk-provider-cli"}
     if present is None:
@@ -242,27 +243,27 @@ async def _write(client: Client, request: _Request, facts: Facts, present: Membe
     }
     await apply(client, SECRETS, secret)
     await client.request(method, path, query=query, body=encode(body), content_type=content_type)
-    # Known from now on, and not only when a provider has met the member: a second join must notice.
-    learned = {"status": {"clusterUid": facts.cluster_uid}}
-    return await client.patch(MEMBER_CLUSTERS, request.name, learned, type=MemberCluster, subresource="status")
+    # Recorded now, before any provider has connected to the member, so that a second join of the cluster is refused.
+    identity = {"status": {"clusterUid": facts.cluster_uid}}
+    return await client.patch(MEMBER_CLUSTERS, request.name, identity, type=MemberCluster, subresource="status")
 
 
 async def _until_ready(client: Client, cluster: MemberCluster, seconds: float) -> VkError | None:
-    """None once a provider serves the member and it is ready; what is in the way, after `seconds`."""
+    """None once a provider serves the member and it is ready; else, after `seconds`, the reason why not."""
     name, seen = cluster.metadata.name, cluster
 
     def ready(state: MemberCluster | None) -> bool:
         nonlocal seen
         seen = state or seen
         condition = seen.status.condition(READY)
-        # Written for the spec as it is now, and not before the update.
+        # The condition must be about the current spec, and not about the one before this update.
         current = seen.status.observed_generation >= seen.metadata.generation
         return condition is not None and condition.status == "True" and current
 
     try:
         async with asyncio.timeout(seconds):
             await until_member(client, name, ready, seconds)
-            # What a provider wrote before it was stopped says nothing: somebody has to renew the Lease now.
+            # The condition may be from a provider that has stopped since: a provider has to renew the Lease now.
             while True:
                 if is_fresh((await renew_times(client)).get(seen.node_name), client.server_time()):
                     return None

@@ -1,4 +1,4 @@
-"""Questions about the members that several commands ask the parent."""
+"""What several commands ask the parent about the members."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vk_provider.kube.resources import LEASES
 
 LEASE_NAMESPACE: Final = "kube-node-lease"
 _LEASE_LIFE: Final = timedelta(seconds=40)  # as long as Kubernetes itself waits for a node
-_CLOCKS_DIFFER: Final = timedelta(minutes=10)  # at most, the parent's and the provider's
-_RENEWED_WITHIN: Final = 15.0  # seconds, by a provider that is alive (it does so every 10)
-_LOOK: Final = 2.0  # seconds between looks at a Lease
+_CLOCK_SKEW: Final = timedelta(minutes=10)  # maximum difference between the clocks of the parent and the provider
+_RENEWED_WITHIN: Final = 15.0  # seconds; a running provider renews a Lease every 10 s
+_POLL: Final = 2.0  # seconds between two GETs of a Lease
 HOW_TO_JOIN: Final = "join one: vk-provider join NAME --kubeconfig FILE"
 
 
 async def list_members(client: Client) -> list[MemberCluster] | None:
-    """All members by name, or None where the parent does not know MemberClusters (nothing was ever joined)."""
+    """All members, sorted by name; None if the parent has no MemberCluster resource, because no cluster ever joined."""
     try:
         found = await client.list(MEMBER_CLUSTERS, type=Object)
     except NotFoundError:
@@ -34,7 +34,7 @@ async def list_members(client: Client) -> list[MemberCluster] | None:
 
 
 async def find_member(client: Client, name: str) -> MemberCluster:
-    """The member of that name. Raises VkError with the names that there are."""
+    """The member of that name. Raises VkError, which lists the existing names."""
     members = await list_members(client) or []
     for member in members:
         if member.metadata.name == name:
@@ -43,9 +43,9 @@ async def find_member(client: Client, name: str) -> MemberCluster:
 
 
 def unknown(name: str, members: list[MemberCluster]) -> VkError:
-    """The error for a name that no member has."""
+    """The error if no member has that name."""
     if not members:
-        return VkError(f"no member {name}: nothing is joined", reason="NotFound", remedy=HOW_TO_JOIN)
+        return VkError(f"no member {name}: the parent has no members", reason="NotFound", remedy=HOW_TO_JOIN)
     known = listed(member.metadata.name for member in members)
     return VkError(f"no member {name}; the members are: {known}", reason="NotFound")
 
@@ -60,18 +60,18 @@ class _Lease(msgspec.Struct):
 
 
 async def renew_times(client: Client) -> Mapping[str, datetime]:
-    """When the Lease of each node was renewed last."""
+    """When the Lease of each node was last renewed."""
     leases = await client.list(LEASES, LEASE_NAMESPACE, type=_Lease)
     return {lease.metadata.name: lease.spec.renew_time for lease in leases if lease.spec.renew_time}
 
 
 def is_fresh(renewed: datetime | None, now: datetime) -> bool:
-    """Whether somebody serves the node, as far as the clocks of parent and provider agree."""
+    """Whether a provider serves the node, if the clocks of the parent and the provider agree."""
     return renewed is not None and now - renewed <= _LEASE_LIFE
 
 
 async def last_renewal(client: Client, node: str) -> datetime | None:
-    """When the Lease of one node was renewed; None where it is missing."""
+    """When the Lease of one node was last renewed; None if there is no Lease."""
     try:
         return (await client.get(LEASES, node, LEASE_NAMESPACE, type=_Lease)).spec.renew_time
     except NotFoundError:
@@ -79,26 +79,26 @@ async def last_renewal(client: Client, node: str) -> datetime | None:
 
 
 def may_be_served(renewed: datetime | None, now: datetime) -> bool:
-    """False where it is certain that no provider serves the node: no Lease, or one that was left long ago."""
-    return renewed is not None and now - renewed <= _CLOCKS_DIFFER
+    """False if certainly no provider serves the node: it has no Lease, or an abandoned one."""
+    return renewed is not None and now - renewed <= _CLOCK_SKEW
 
 
 async def until_expired(client: Client, node: str, now: Callable[[], datetime]) -> None:
-    """Returns once nobody has renewed the Lease of the node for as long as it holds.
+    """Returns once the Lease of the node has not been renewed for its whole lifetime.
 
-    A Lease that goes means that a provider is at work (it deletes the Node): then this never returns.
+    If the Lease is deleted, a provider is working (it deletes the Node): then this never returns.
     """
     loop = asyncio.get_running_loop()
     renewed, seen_at = await last_renewal(client, node), loop.time()
-    patience = _patience(renewed, now())
-    while renewed is None or loop.time() - seen_at < patience:
-        await asyncio.sleep(_LOOK)
+    lifetime = _lifetime(renewed, now())
+    while renewed is None or loop.time() - seen_at < lifetime:
+        await asyncio.sleep(_POLL)
         latest = await last_renewal(client, node)
         if latest != renewed:
-            renewed, seen_at, patience = latest, loop.time(), _patience(latest, now())
+            renewed, seen_at, lifetime = latest, loop.time(), _lifetime(latest, now())
 
 
-def _patience(renewed: datetime | None, now: datetime) -> float:
-    """Seconds to watch a Lease for a renewal: clocks differ, so that it looks expired is not enough."""
+def _lifetime(renewed: datetime | None, now: datetime) -> float:
+    """Seconds to wait for a renewal of a Lease: as clocks differ, it may only look expired."""
     age = now - renewed if renewed else timedelta(0)
     return max(_RENEWED_WITHIN, (_LEASE_LIFE - age).total_seconds())

@@ -1,7 +1,7 @@
-"""Values that people write on the command line, checked before anything is asked of a cluster.
+"""Values of command-line options, validated before a command contacts any cluster.
 
-Each function is a click parameter type, but for `unique`, and for `timeout` and `translation`, which are options that
-several commands have; BadParameter says what is wrong, and click adds the option.
+Each function is a click parameter type and raises BadParameter, to which click adds the name of the option. Exceptions:
+`unique`, and `timeout` and `translation`, which are options of several commands.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 def dns_label(text: str) -> str:
     """The name of a member."""
-    return _matching(_DNS_LABEL, text, "up to 63 of a-z, 0-9 and '-', a letter or digit at both ends")
+    return _matching(_DNS_LABEL, text, "up to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit")
 
 
 def node_name(text: str) -> str:
     """The name of a virtual node, as the CRD allows it."""
-    return _matching(_NODE_NAME, text, "up to 63 of a-z, 0-9, '-' and '.', a letter or digit at both ends")
+    return _matching(_NODE_NAME, text, "up to 63 of a-z, 0-9, '-' and '.', beginning and ending with a letter or digit")
 
 
 def namespace_prefix(text: str) -> str:
-    """What stands before the names of namespaces in the member."""
-    return _matching(_PREFIX, text, "up to 40 of a-z, 0-9 and '-', a letter or digit first")
+    """The prefix of the names of namespaces in the member."""
+    return _matching(_PREFIX, text, "up to 40 of a-z, 0-9 and '-', beginning with a letter or digit")
 
 
 def label(text: str) -> tuple[str, str]:
     """key=value."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise click.BadParameter(f"{text!r}: a label is written key=value")
+        raise click.BadParameter(f"{text!r}: a label has the form key=value")
     return _key(key), _value(value)
 
 
 def taint(text: str) -> dict[str, str]:
-    """key=value:Effect or key:Effect, as the CRD has it."""
+    """key=value:Effect or key:Effect, as a taint of the CRD."""
     head, colon, effect = text.rpartition(":")
     if not colon or effect not in _EFFECTS:
         raise click.BadParameter(
-            f"{text!r}: a taint is written key=value:Effect or key:Effect, the effect one of {', '.join(_EFFECTS)}"
+            f"{text!r}: a taint has the form key=value:Effect or key:Effect; effects are {', '.join(_EFFECTS)}"
         )
     key, _, value = head.partition("=")
     return {"key": _key(key), "effect": effect} | ({"value": _value(value)} if value else {})
@@ -67,7 +67,7 @@ def capacity(text: str) -> tuple[str, str]:
     except ValueError:
         valid = False
     if not valid:
-        raise click.BadParameter(f"{text!r}: a capacity is written resource=quantity, as cpu=64 or memory=256Gi")
+        raise click.BadParameter(f"{text!r}: a capacity has the form resource=quantity, such as cpu=64 or memory=256Gi")
     return _key(key), value
 
 
@@ -81,18 +81,18 @@ def _key(text: str) -> str:
     """A qualified name: NAME or DOMAIN/NAME."""
     domain, slash, name = text.rpartition("/")
     if not _WORD.fullmatch(name) or (slash and not _DOMAIN.fullmatch(domain)):
-        raise click.BadParameter(f"the key {text!r} is not of the form NAME or DOMAIN/NAME")
+        raise click.BadParameter(f"the key {text!r} does not have the form NAME or DOMAIN/NAME")
     return text
 
 
 def _value(text: str) -> str:
     if text and not _WORD.fullmatch(text):
-        raise click.BadParameter(f"the value {text!r} may have at most 63 of letters, digits, '-', '_' and '.'")
+        raise click.BadParameter(f"the value {text!r} must be up to 63 letters, digits, '-', '_' and '.'")
     return text
 
 
 def unique(pairs: Iterable[tuple[str, str]], option: str) -> dict[str, str]:
-    """A dict of pairs; a key that is given twice is a mistake."""
+    """A dict of pairs. Raises BadParameter if a key occurs twice."""
     found: dict[str, str] = {}
     for key, value in pairs:
         if key in found:
@@ -113,19 +113,21 @@ def timeout(seconds: int, what: str) -> Callable[[CommandT], CommandT]:
 
 
 def translation(command: CommandT) -> CommandT:
-    """The options for what a MemberCluster says of its pods' translation: `node_name`, `namespace_prefix` and
-    `api_access`, each None where it is not given."""
+    """The options for the fields of a MemberCluster that translation depends on.
+
+    They are `node_name`, `namespace_prefix` and `api_access`, each None if it is not given.
+    """
     for option in (
         click.option(
             "--api-access",
             type=click.Choice([access.value for access in ApiAccess]),
-            help=f"Whose API the pods' service accounts are for (default: {ApiAccess.PARENT.value}).",
+            help=f"The API server that the pods' service accounts are for (default: {ApiAccess.PARENT.value}).",
         ),
         click.option(
             "--namespace-prefix",
             metavar="PREFIX",
             type=namespace_prefix,
-            help="Put before the names of namespaces in the member.",
+            help="Prefix for the names of namespaces in the member.",
         ),
         click.option(
             "--node-name",

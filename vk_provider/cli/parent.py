@@ -1,4 +1,4 @@
-"""The parent cluster as the group's options name it, and the event loop in which commands talk to it."""
+"""The parent cluster, as the options of the group name it, and the event loop in which commands talk to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Parent:
-    """The options of the group; None is found as kubectl finds it."""
+    """The options of the group. None: as kubectl finds it."""
 
     kubeconfig: str | None
     context: str | None
@@ -32,7 +32,7 @@ class Parent:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Client]:
-        """A client for the parent; errors that leave the block are `explained`."""
+        """A client of the parent. Errors that leave the block are `explained`."""
         credentials = self.credentials()
         async with Client(credentials) as client:
             with explained(credentials):
@@ -41,7 +41,7 @@ class Parent:
 
 @contextmanager
 def explained(credentials: Credentials) -> Iterator[None]:
-    """Errors that leave the block and mean that the parent cannot be used say that it is the parent."""
+    """Adds to errors that leave the block that they are about the parent, if the parent cannot be used."""
     try:
         yield
     except UnreachableError as error:
@@ -55,7 +55,7 @@ def explained(credentials: Credentials) -> Iterator[None]:
             f"the parent cluster {credentials.server} does not accept the credential of {credentials.name}:"
             f" {error.message}",
             reason="Unauthorized",
-            remedy="renew it",
+            remedy="renew the credential",
         ) from error
 
 
@@ -63,7 +63,7 @@ pass_parent = click.make_pass_decorator(Parent)
 
 
 def execute(coroutine: Coroutine[Any, Any, T], *, long_running: bool = False) -> T:
-    """Runs a command's coroutine. What runs for long gets the faster event loop where it is installed."""
+    """Runs the coroutine of a command; if it is long-running, with uvloop if that is installed."""
     loop_factory = None
     if long_running:
         try:

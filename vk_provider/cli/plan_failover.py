@@ -1,4 +1,4 @@
-"""`vk-provider plan-failover`: what would become of the pods of a member if it were lost."""
+"""`vk-provider plan-failover`: what would happen to the pods of a member if it were lost."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.terminal import bar, count, note, say
 from vk_provider.kube.client import Client
 from vk_provider.kube.resources import PODS
-from vk_provider.sync.nodes.plan import Question
+from vk_provider.sync.nodes.plan import SchedulerQuery
 from vk_provider.translate.nodes.plan import (
     Outcome,
     Plan,
     Planned,
     Verdict,
-    concluded,
     eviction_seconds,
-    foregone,
-    is_at_issue,
+    final_verdict,
+    is_affected,
     reservations,
+    verdict_without_scheduler,
 )
 
-SOMETHING_STAYS_BEHIND: Final = 3  # exit code
+NOT_ALL_REPLACED: Final = 3  # exit code
 _FINE: Final = (Outcome.MOVES, Outcome.STAYS)
 _STYLES: Final[dict[Outcome, str]] = {
     Outcome.MOVES: "green",
@@ -46,7 +46,7 @@ _STYLES: Final[dict[Outcome, str]] = {
 
 
 class Row(msgspec.Struct, rename="camel"):
-    """One pod, as `-o json` shows it. `evicted_after` is in seconds; null: never."""
+    """One pod, as `-o json` shows it. `evicted_after` is in seconds; None: never."""
 
     namespace: str
     name: str
@@ -72,10 +72,10 @@ class Result(msgspec.Struct):
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Default: table.")
 @pass_parent
 def plan_failover(parent: Parent, name: str, timeout: float, output: str) -> None:
-    """Show where a member's pods would go if it were lost now, and which could not go anywhere.
+    """Show where the pods of a member would go if it were lost now, and which pods no node has room for.
 
-    The parent's own scheduler is asked, with a shadow of each pod that never runs; the shadows hold room for some
-    seconds and are gone when this ends. Exit code 3: some pod would not be replaced by itself.
+    The command asks the parent's own scheduler, with a shadow of each pod that never runs. The shadows reserve room for
+    some seconds, and are deleted before the command ends. Exit code 3: some pods would not be replaced automatically.
     """
     try:
         result = execute(_plan(parent, name, timeout))
@@ -87,36 +87,36 @@ def plan_failover(parent: Parent, name: str, timeout: float, output: str) -> Non
         terminal.stdout().print(table(result.pods))
         say(summary(result.pods))
     else:
-        note(f"no pods on {result.node} that its loss would move")
+        note(f"no pods on {result.node} that its loss would affect")
     if any(row.outcome not in _FINE for row in result.pods):
-        raise click.exceptions.Exit(SOMETHING_STAYS_BEHIND)
+        raise click.exceptions.Exit(NOT_ALL_REPLACED)
 
 
 async def _plan(parent: Parent, name: str, seconds: float) -> Result:
     task = asyncio.current_task()
     assert task is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as SIGINT: what was made is to be removed
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as SIGINT: the shadows have to be deleted
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     async with parent.connect() as client:
         node = (await find_member(client, name)).node_name
         found = await client.list(PODS, type=Planned, query={"fieldSelector": f"spec.nodeName={node}"})
-        pods = sorted(filter(is_at_issue, found), key=lambda pod: (pod.metadata.namespace, pod.metadata.name))
+        pods = sorted(filter(is_affected, found), key=lambda pod: (pod.metadata.namespace, pod.metadata.name))
         return Result(name, node, await _rows(client, Plan(secrets.token_hex(4), node), pods, seconds))
 
 
 async def _rows(client: Client, plan: Plan, pods: Sequence[Planned], seconds: float) -> list[Row]:
-    verdicts = {pod.metadata.uid: verdict for pod in pods if (verdict := foregone(pod)) is not None}
+    verdicts = {pod.metadata.uid: verdict for pod in pods if (verdict := verdict_without_scheduler(pod)) is not None}
     open_ = [pod for pod in pods if pod.metadata.uid not in verdicts]
     if not open_:
         return [_row(pod, verdicts[pod.metadata.uid], []) for pod in pods]
-    with bar(f"asking the parent's scheduler about {count(len(open_), 'pod')}", len(open_)) as heard:
-        question = Question(client, plan, open_, heard=heard)
-        await question.ask(seconds)
+    with bar(f"asking the parent's scheduler about {count(len(open_), 'pod')}", len(open_)) as show:
+        query = SchedulerQuery(client, plan, open_, progress=show)
+        await query.ask(seconds)
     rows = []
     for pod in pods:
         uid = pod.metadata.uid
-        verdict = verdicts.get(uid) or concluded(pod, question.verdicts[uid])
-        rows.append(_row(pod, verdict, reservations(pod, question.shadows.get(uid), verdict)))
+        verdict = verdicts.get(uid) or final_verdict(pod, query.verdicts[uid])
+        rows.append(_row(pod, verdict, reservations(pod, query.shadows.get(uid), verdict)))
     return rows
 
 
@@ -135,7 +135,7 @@ def _row(pod: Planned, verdict: Verdict, reservations: list[str]) -> Row:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """AFTER is how long a pod stays once the node is not ready. What needs attention comes last, beside the summary."""
+    """AFTER is how long a pod stays once its node is not ready. Pods that need attention are last, near the summary."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     shown.add_column("POD", overflow="fold")
     shown.add_column("AFTER", no_wrap=True, justify="right")
@@ -154,7 +154,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """How many of each, and where to."""
+    """The number of pods by outcome, and of those that move by node."""
     places = Counter(row.node for row in rows if row.outcome is Outcome.MOVES)
     where = ", ".join(f"{number} to {node}" for node, number in sorted(places.items()))
     parts = [f"{sum(places.values())} of {count(len(rows), 'pod')} would move" + (f" ({where})" if where else "")]

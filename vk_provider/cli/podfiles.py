@@ -1,4 +1,4 @@
-"""Pods out of YAML files, as the parent's admission would leave them."""
+"""Pods from YAML files, as they are after the parent's admission."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ _ACCOUNT_DIR: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
 def read(text: str, source: str, *, namespace: str, uid: str) -> list[dict[str, Any]]:
-    """The pods of a YAML stream: pods, those within Lists, and one for each pod template.
+    """The pods of a YAML stream: pods, pods within Lists, and one for each pod template.
 
-    `namespace` and `uid` are of those that have none. Raises ConfigError, which names `source`.
+    `namespace` and `uid` are defaults. Raises ConfigError, which names `source`.
     """
     try:
         found = [pod for document in yaml.load_all(text, Loader=_Loader) for pod in _pods(document)]
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not YAML: {error}", reason="InvalidYaml") from error
     if not found:
-        raise ConfigError(f"{source} has no pod, and nothing with a pod template", reason="NoPod")
+        raise ConfigError(f"{source} has no pod and no object with a pod template", reason="NoPod")
     for pod in found:
         containers = pod["spec"].get("containers")
         if not isinstance(containers, list) or not all(isinstance(one, dict) and "name" in one for one in containers):
             name = pod["metadata"]["name"]
-            raise ConfigError(f"{source}: pod {name} has no list of containers with names", reason="InvalidPod")
+            raise ConfigError(
+                f"{source}: spec.containers of pod {name} is not a list of containers with names", reason="InvalidPod"
+            )
         pod["metadata"] = {"namespace": namespace, "uid": uid} | pod["metadata"]
         _admit(pod["spec"])
     return found
@@ -62,7 +64,7 @@ def _pod(item: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _admit(spec: dict[str, Any]) -> None:
-    """Adds the volume of the service account, as the parent's admission does to a pod that is created."""
+    """Adds the volume of the service account, as the parent's admission does when a pod is created."""
     if spec.get("automountServiceAccountToken") is False:
         return
     name = "kube-api-access-xxxxx"
@@ -86,7 +88,7 @@ def _admit(spec: dict[str, Any]) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Leaves times alone: JSON has none."""
+    """Keeps times as text: JSON has no type for them."""
 
 
 _Loader.yaml_implicit_resolvers = {

@@ -1,4 +1,4 @@
-"""`vk-provider render`: what a pod would become in a member, and why. Asks no cluster."""
+"""`vk-provider render`: what a pod would become in a member, and why. Contacts no cluster."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from vk_provider.translate.dependents.certificates import certificate_sources
 from vk_provider.translate.dependents.needs import needs
 from vk_provider.translate.names import Names
 from vk_provider.translate.pods.decide import refusal
-from vk_provider.translate.pods.differences import Deed, deeds
+from vk_provider.translate.pods.differences import Difference, differences
 from vk_provider.translate.pods.pod import Target, member_pod
 
-# What only clusters know, in a form that an API server would take.
+# Placeholders for values that only clusters know, in a form that an API server accepts.
 _UNKNOWN_UID: Final = "00000000-0000-0000-0000-000000000000"
 _PARENT_HOST: Final = "parent.example"
 _PARENT_PORT: Final = "443"
@@ -32,12 +32,12 @@ _PARENT_PORT: Final = "443"
 
 @dataclass(frozen=True)
 class Dependent:
-    """An object that would be made in the member for the pod."""
+    """An object that the provider would create in the member for the pod."""
 
     kind: str
     namespace: str
     name: str
-    of: str  # what it is a copy of, or holds
+    of: str  # its original, or its contents
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Rendered:
     """One pod of the input."""
 
     pod: dict[str, Any]
-    refused: str  # why it would be Failed instead; empty where it would not
+    refused: str  # why the pod would be Failed instead; empty if it would run
     dependents: list[Dependent]
-    changes: list[Deed]
+    changes: list[Difference]
 
 
 @click.command(short_help="Show what a pod would become in a member.")
@@ -57,11 +57,11 @@ class Rendered:
     "file",
     type=click.File(),
     required=True,
-    help="YAML or JSON of a pod, or of what has a pod template; - is stdin.",
+    help="YAML or JSON of pods, or of objects with a pod template; - is stdin.",
 )
 @click.option("--member", required=True, metavar="NAME", type=options.dns_label, help="The member.")
 @options.translation
-@click.option("-n", "--namespace", default="default", metavar="NAME", help="Namespace of a pod that names none.")
+@click.option("-n", "--namespace", default="default", metavar="NAME", help="Namespace of a pod that does not name one.")
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="Default: yaml.")
 def render(
     file: TextIO,
@@ -72,7 +72,7 @@ def render(
     namespace: str,
     output: str,
 ) -> None:
-    """Show the pod that the member would get, and why each field that differs does. No cluster is asked.
+    """Show the pod that the member would get, and each field that differs, with the reason. Contacts no cluster.
 
     \b
     vk-provider render -f pod.yaml --member west
@@ -93,15 +93,17 @@ def render(
 
 
 def rendered(pod: dict[str, Any], target: Target) -> Rendered:
-    """Translates one manifest. Raises ConfigError where it is not a pod."""
+    """Translates one manifest. Raises ConfigError if it is not a valid pod."""
     try:
         parent: Pod = msgspec.json.decode(encode(pod), type=Pod)
         manifest = member_pod(parent, target)
-        beside = list(_dependents(parent, target))
+        dependents = list(_dependents(parent, target))
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"pod {pod['metadata']['name']}: not a valid pod: {error!r}", reason="InvalidPod") from error
+        raise ConfigError(
+            f"pod {pod['metadata']['name']} is not a valid pod: {error!r}", reason="InvalidPod"
+        ) from error
     refused = refusal(parent)
-    return Rendered(manifest, refused.message if refused else "", beside, deeds(pod, manifest, target))
+    return Rendered(manifest, refused.message if refused else "", dependents, differences(pod, manifest, target))
 
 
 def _dependents(parent: Pod, target: Target) -> Iterator[Dependent]:
@@ -110,7 +112,7 @@ def _dependents(parent: Pod, target: Target) -> Iterator[Dependent]:
     for reference in sorted(named.references):
         name = names.config_map(reference.name) if reference.kind == "ConfigMap" else reference.name
         yield Dependent(reference.kind, place, name, f"copy of {about.namespace}/{reference.name}")
-    for query in sorted(named.trust, key=lambda query: query.text):
+    for query in sorted(named.bundles, key=lambda query: query.text):
         yield Dependent("ConfigMap", place, names.trust_bundle(query.text), "ClusterTrustBundles of the parent")
     if named.tokens and target.api_access is ApiAccess.PARENT:
         held = f"tokens of the parent for service account {named.service_account}: {len(named.tokens)}"
@@ -121,25 +123,25 @@ def _dependents(parent: Pod, target: Target) -> Iterator[Dependent]:
 
 
 def as_yaml(one: Rendered) -> str:
-    """The manifest, below comments that say the rest: still YAML, for pipes."""
+    """The manifest below comments with everything else: the output is YAML, so that it can be piped."""
     text = io.StringIO()
     metadata = one.pod["metadata"]
     text.write(f"# pod {metadata['namespace']}/{metadata['name']}\n")
     if one.refused:
-        text.write(f"#\n# It would be Failed instead: {one.refused}\n")
+        text.write(f"#\n# The pod would be Failed instead: {one.refused}\n")
     if one.dependents:
-        text.write("#\n# beside it:\n")
+        text.write("#\n# dependents:\n")
         for dependent in one.dependents:
             text.write(f"#   {dependent.kind} {dependent.namespace}/{dependent.name}: {dependent.of}\n")
-    text.write("#\n# what differs from the parent pod (! what a user may miss):\n")
-    for deed in one.changes:
-        text.write(f"# {'!' if deed.missed else ' '} {deed.what:10} {deed}\n")
+    text.write("#\n# differences from the parent pod (!: a user may miss it):\n")
+    for change in one.changes:
+        text.write(f"# {'!' if change.missed else ' '} {change.what:10} {change}\n")
     yaml.dump(one.pod, text, Dumper=_Dumper, sort_keys=False, width=120)
     return text.getvalue()
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes out what occurs twice: no anchors."""
+    """Writes repeated values in full, without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

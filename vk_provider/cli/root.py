@@ -1,4 +1,4 @@
-"""The group `vk-provider`: options that all commands share, and how errors end."""
+"""The group `vk-provider`: options that all commands share, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from vk_provider.cli.parent import Parent
 from vk_provider.errors import VkError
 from vk_provider.telemetry import LogFormat
 
-# Each is a module of its name. Loaded when it is asked for: what tables take has no place in the memory of `run`.
+# Each is the name of a module, which is imported when it is needed: `run` must not spend memory on tables.
 _COMMANDS: Final = ("confirm", "fence", "join", "plan-failover", "render", "run", "status", "unjoin")
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class _Failure(click.ClickException):
-    """An error that the user can act on: one line, exit code 1."""
+    """An error that the user can act on: one line, and exit code 1."""
 
     def show(self, file: Any = None) -> None:
         click.echo(click.style("error: ", fg="red", bold=True) + self.format_message(), err=True)
 
 
 class _Group(click.Group):
-    """Errors that are meant for a user end as one line; anything else is a bug of ours and shows its traceback."""
+    """Shows errors that are meant for users as one line. Any other error is a bug, and shows its traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*_COMMANDS, *super().list_commands(ctx)})
@@ -51,7 +51,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--kubeconfig", metavar="FILE", help="Kubeconfig of the parent (default: $KUBECONFIG, ~/.kube/config).")
 @click.option("--context", metavar="NAME", help="Context of the parent's kubeconfig.")
-@click.option("-v", "--verbose", is_flag=True, help="Log what is done, in detail.")
+@click.option("-v", "--verbose", is_flag=True, help="Log in detail.")
 @click.version_option(package_name="vk-provider", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose: bool) -> None:
@@ -60,10 +60,11 @@ def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose
     \b
     vk-provider join west --kubeconfig west.yaml    make a cluster a member
     vk-provider run                                 serve the members
-    vk-provider status                              see them
-    vk-provider fence west --confirmed-down         state that it is down
-    vk-provider unjoin west                         let it go
-    vk-provider render -f pod.yaml --member west    see what becomes of a pod
+    vk-provider status                              show the members
+    vk-provider plan-failover west                  show where its pods would go
+    vk-provider fence west --confirmed-down         declare that it is down
+    vk-provider unjoin west                         end its membership
+    vk-provider render -f pod.yaml --member west    show what a pod becomes there
     """
     ctx.obj = Parent(kubeconfig, context, verbose)
     telemetry.setup(LogFormat.TEXT, level=logging.WARNING, verbose=verbose)

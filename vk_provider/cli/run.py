@@ -34,11 +34,11 @@ def _address(_context: click.Context, _parameter: click.Parameter, value: str) -
     default="",
     metavar="IP",
     callback=_address,
-    help="Where logs and exec are served; the parent's API server must reach it. Default: the address that reaches it.",
+    help="Address of the kubelet API; the parent's API server must reach it. Default: that which reaches the parent.",
 )
 @pass_parent
 def run(parent: Parent, log_format: str, kubelet_address: str) -> None:
-    """Serve the members: be the kubelet of every virtual node, until SIGTERM or Ctrl-C."""
+    """Serve the members: act as the kubelet of every virtual node, until SIGTERM or Ctrl-C."""
     telemetry.setup(LogFormat(log_format), level=logging.INFO, verbose=parent.verbose)
     credentials = parent.credentials()
     with explained(credentials):

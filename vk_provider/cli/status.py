@@ -1,4 +1,4 @@
-"""`vk-provider status`: the members, and how they are."""
+"""`vk-provider status`: the members and their health."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from vk_provider.kube.objects import Condition, Metadata
 from vk_provider.kube.resources import NODES, PODS
 from vk_provider.translate import quantity
 
-_EVERY: Final = 2.0  # seconds; ages and pod counts change all the time, so --watch looks again, as `top` does
+_EVERY: Final = 2.0  # seconds; ages and pod counts change all the time, so --watch refreshes periodically, as `top`
 
 
-# What follows from a reason, for people who wonder what comes next.
+# Reason of a condition -> what happens next, and what an administrator can do.
 _ADVICE: Final = {
-    "Suspect": "next: no new pods are sent there; if it stays silent it is lost, and its pods move as they tolerate it",
-    "Frozen": "next: nothing moves until enough members answer; if it is down for certain:"
+    "Suspect": "next: it gets no new pods; if it stays silent, it is lost, and its pods move as their tolerations say",
+    "Frozen": "next: no pods move until enough members answer; if it is down for certain:"
     " vk-provider fence {name} --confirmed-down",
-    "Lost": "next: pods move as their tolerationSeconds say; StatefulSet pods wait for it, or for:"
+    "Lost": "next: its pods move as their tolerations say; pods of StatefulSets wait for it, or for:"
     " vk-provider fence {name} --confirmed-down",
-    "Returning": "next: what was replaced meanwhile is deleted there, then its node is Ready",
-    "TooManyOrphans": "next: look at what would be deleted there; then: vk-provider confirm {name}",
+    "Returning": "next: pods that were replaced meanwhile are deleted there; then its node is Ready",
+    "TooManyOrphans": "next: check what would be deleted there; then: vk-provider confirm {name}",
     "ClusterUidChanged": "next: if it was rebuilt: vk-provider confirm {name} --new-cluster",
 }
 
 
 class Pods(msgspec.Struct):
-    """Pods of a virtual node that have not ended."""
+    """The number of pods of a virtual node that have not ended."""
 
     running: int
     total: int
@@ -84,12 +84,12 @@ class _Pod(msgspec.Struct):
 @click.command(short_help="Show the members.")
 @click.argument("name", required=False, type=options.dns_label, metavar="[NAME]")
 @click.option("-o", "--output", type=click.Choice(["table", "wide", "json"]), default="table", help="Default: table.")
-@click.option("-w", "--watch", is_flag=True, help="Show it again whenever it changes, until Ctrl-C.")
+@click.option("-w", "--watch", is_flag=True, help="Show it again after each change, until Ctrl-C.")
 @pass_parent
 def status(parent: Parent, name: str | None, output: str, watch: bool) -> None:
     """Show the members: whether they are ready, their pods (running/all) and what they offer.
 
-    With a NAME it also explains what is believed of that member.
+    With a NAME, also explain the conditions of that member, and what you can do.
     """
     execute(_watch(parent, name, output) if watch else _once(parent, name, output))
 
@@ -118,7 +118,7 @@ async def _watch(parent: Parent, name: str | None, output: str) -> None:
 
 
 async def look(client: Client, name: str | None) -> list[Row]:
-    """The facts of all members, or of one. Raises VkError where there is none of that name."""
+    """The rows of all members, or of one. Raises VkError if no member has that name."""
     members = await list_members(client) or []
     if name is not None:
         chosen = [member for member in members if member.metadata.name == name]
@@ -141,7 +141,7 @@ async def look(client: Client, name: str | None) -> list[Row]:
 
 
 def row(member: MemberCluster, node: _Node | None, pods: Pods, renewed: datetime | None, now: datetime) -> Row:
-    """What there is to say of one member. A Ready condition counts for as long as somebody serves the node."""
+    """The row of one member. Its Ready condition is valid while a provider renews the Lease of its node."""
     condition = member.status.condition(READY)
     ready = condition is not None and condition.status == "True"
     reason, message = (condition.reason, condition.message) if condition else ("", "")
@@ -173,7 +173,7 @@ async def _count_pods(client: Client, node: str) -> Pods:
 
 
 def explanation(one: Row, now: datetime) -> list[str]:
-    """What is believed of one member and since when, and what somebody may do about it."""
+    """The conditions of one member, how long they have been true, and what an administrator can do."""
     shown = [
         f"{condition.type}={condition.status} {condition.reason}, for {age(condition.last_transition_time, now)}: "
         f"{condition.message}"
@@ -202,7 +202,7 @@ def _nothing() -> str:
 
 
 def table(rows: list[Row], wide: bool) -> Table:
-    """Fits 80 columns with names of 8 letters; longer ones fold on a terminal."""
+    """Fits 80 columns if names have 8 letters; longer names are folded on a terminal."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for header in ("NAME", "NODE"):
         shown.add_column(header, overflow="fold")

@@ -1,4 +1,4 @@
-"""What a person sees: colour and progress on a terminal, plain and whole lines where output is piped."""
+"""Output: colour and progress on a terminal, plain and whole lines if it is piped."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from rich.progress import Progress as RichProgress
 from rich.status import Status
 from rich.text import Text
 
-_PATIENCE: Final = 1.0  # seconds before a wait is worth a word
-_UNLIMITED: Final = 10_000  # columns: what is piped is not wrapped
+_SPINNER_AFTER: Final = 1.0  # seconds
+_UNLIMITED: Final = 10_000  # columns: piped output is not wrapped
 
 
 def stdout() -> Console:
-    """For tables; as wide as it takes where it is not a terminal."""
+    """For tables. If stdout is not a terminal, lines have any length."""
     console = Console(highlight=False, markup=False, emoji=False)
     return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_UNLIMITED)
 
 
 def say(text: str) -> None:
-    """A line of the command's result."""
+    """Writes a line of the command's result to stdout."""
     click.echo(text)
 
 
 def note(text: str) -> None:
-    """A line for the person who waits, beside the result."""
+    """Writes a line that is not part of the result to stderr."""
     click.echo(text, err=True)
 
 
 class Progress:
-    """What is being waited for now: a spinner on a terminal, and else one line per change."""
+    """What the command is waiting for: a spinner on a terminal, else one line per change."""
 
     def __init__(self, status: Status | None) -> None:
         self._status, self._shown = status, ""
 
     def update(self, text: str) -> None:
-        """Changes what is shown."""
+        """Replaces the text."""
         if self._status is not None:
             self._status.update(Text(text))
         elif text != self._shown:
@@ -53,13 +53,13 @@ class Progress:
 
 @contextmanager
 def progress(text: str) -> Iterator[Progress]:
-    """Shows on stderr that something is under way, once it takes more than a second. Needs a running event loop."""
+    """Shows a text on stderr if the block takes more than a second. Needs a running event loop."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         yield Progress(None)
         return
     status = Status(Text(text), console=console)
-    timer = asyncio.get_running_loop().call_later(_PATIENCE, status.start)
+    timer = asyncio.get_running_loop().call_later(_SPINNER_AFTER, status.start)
     try:
         yield Progress(status)
     finally:
@@ -69,7 +69,10 @@ def progress(text: str) -> Iterator[Progress]:
 
 @contextmanager
 def bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Shows on stderr how many of `total` are done, as the yielded function is told; one line where it is piped."""
+    """Shows on stderr how many of `total` are done: call the yielded function with each new number.
+
+    If stderr is not a terminal, the text is written once.
+    """
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         note(text)
@@ -93,14 +96,14 @@ def age(since: str | None, now: datetime) -> str:
 
 
 def amount(value: Fraction) -> str:
-    """A number with at most one decimal, and none from a hundred on; rounded down, as free room should be."""
+    """A number with at most one decimal, from 100 on with none. Rounded down: it must not promise room."""
     if value >= 100 or value.denominator == 1:
         return str(int(value))
     return f"{int(value * 10) / 10:g}"
 
 
 def memory(value: Fraction) -> str:
-    """Bytes in the largest binary unit that leaves at least 1."""
+    """Bytes in the largest binary unit in which the number is at least 1."""
     for suffix, size in (("Ti", 1024**4), ("Gi", 1024**3), ("Mi", 1024**2), ("Ki", 1024)):
         if value >= size:
             return amount(value / size) + suffix
@@ -113,5 +116,5 @@ def count(number: int, noun: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message, in order."""
+    """Names for a message, sorted."""
     return ", ".join(sorted(names)) or "none"

@@ -1,4 +1,4 @@
-"""`vk-provider unjoin`: ends a membership, and says what became of the pods."""
+"""`vk-provider unjoin`: ends a membership, and reports what happened to the pods."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
@@ -20,31 +20,20 @@ from vk_provider.cli.terminal import count, note, progress, say
 from vk_provider.cli.watching import until_member
 from vk_provider.errors import ConfigError, NotFoundError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Condition
+from vk_provider.kube.objects import Condition, OwnedMetadata
 from vk_provider.kube.resources import PODS
-from vk_provider.sync.membership.leave import Left, abandon
+from vk_provider.sync.membership.abandon import Left, abandon
 
-_SHOWN = 10  # groups of pods
-
-
-class _Owner(msgspec.Struct):
-    kind: str
-    name: str
-    controller: bool = False
-
-
-class _PodMetadata(msgspec.Struct, rename="camel"):
-    namespace: str
-    owner_references: list[_Owner] = []
+_SHOWN: Final = 10  # groups of pods
 
 
 class _Pod(msgspec.Struct):
-    metadata: _PodMetadata
+    metadata: OwnedMetadata
 
     @property
     def group(self) -> tuple[str, str]:
-        """Namespace and whose pod it is."""
-        owner = next((o for o in self.metadata.owner_references if o.controller), None)
+        """Namespace and controller."""
+        owner = self.metadata.controller
         return self.metadata.namespace, f"{owner.kind} {owner.name}" if owner else ""
 
 
@@ -55,17 +44,19 @@ class _Pod(msgspec.Struct):
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
 @pass_parent
 def unjoin(parent: Parent, name: str, yes: bool, timeout: float, output: str) -> None:
-    """End the membership of a cluster: its pods leave, then its virtual node goes.
+    """End the membership of a cluster: its pods are evicted, then its virtual node is deleted.
 
-    Controllers make their pods anew on other nodes. Where no provider runs, the parent is cleaned up from here, and
+    Controllers recreate their pods on other nodes. If no provider runs, this command cleans up the parent itself, and
     pods may keep running in the member.
     """
     if not yes and not sys.stdin.isatty():
-        raise ConfigError(f"{name}: nobody is there to confirm", reason="NotConfirmed", remedy="pass --yes")
+        raise ConfigError(
+            f"{name}: stdin is not a terminal, so you cannot confirm", reason="NotConfirmed", remedy="pass --yes"
+        )
     cluster, pods = execute(_look(parent, name))
     _describe(cluster, pods)
     if not yes and not click.confirm(f"Unjoin {name}?", err=True):
-        note("nothing was changed")
+        note("no changes were made")
         raise click.exceptions.Exit(1)
     total = sum(pods.values())
     left = execute(_unjoin(parent, cluster, total, timeout))
@@ -91,13 +82,13 @@ def _describe(cluster: MemberCluster, pods: Counter[tuple[str, str]]) -> None:
     note(f"{count(total, 'pod')} {verb} on {cluster.node_name}:" if total else f"no pods run on {cluster.node_name}")
     groups = sorted(pods.items(), key=lambda group: (-group[1], group[0]))
     for (namespace, owner), number in groups[:_SHOWN]:
-        note(f"  {number:4} in {namespace}: {owner or 'without a controller, so not made anew elsewhere'}")
+        note(f"  {number:4} in {namespace}: {owner or 'without a controller, so not recreated elsewhere'}")
     if len(groups) > _SHOWN:
         note(f"  {sum(number for _, number in groups[_SHOWN:]):4} in {len(groups) - _SHOWN} more groups")
 
 
 async def _unjoin(parent: Parent, cluster: MemberCluster, pods: int, seconds: float) -> Left | None:
-    """What was left behind in the member, or None where a provider has seen to it that nothing was."""
+    """What may be left behind in the member; None if a provider has removed everything."""
     name = cluster.metadata.name
     async with parent.connect() as client:
         with progress(f"{name} is leaving") as shown:
@@ -105,31 +96,42 @@ async def _unjoin(parent: Parent, cluster: MemberCluster, pods: int, seconds: fl
                 await client.delete(MEMBER_CLUSTERS, name, uid=cluster.metadata.uid)
             except NotFoundError:
                 pass
-            last = cluster.status.condition(READY)
-            served = may_be_served(await last_renewal(client, cluster.node_name), client.server_time())
-            if served:
-                follow = asyncio.create_task(_follow(client, cluster, seconds, shown.update))
-                expired = asyncio.create_task(until_expired(client, cluster.node_name, client.server_time))
-                try:
-                    await asyncio.wait((follow, expired), return_when=asyncio.FIRST_COMPLETED)
-                    served = follow.done()
-                finally:
-                    follow.cancel()
-                    expired.cancel()
-                    await asyncio.gather(follow, expired, return_exceptions=True)
-                last = (follow if served else expired).result()  # raises what went wrong
+            served, last = False, cluster.status.condition(READY)
+            if may_be_served(await last_renewal(client, cluster.node_name), client.server_time()):
+                served, last = await _follow_while_served(client, cluster, seconds, shown.update)
             if not served:
                 shown.update(f"no provider serves {name}: cleaning up the parent")
                 return await abandon(client, cluster)
     if last is not None and last.status == "False" and last.reason not in ("Leaving", "Left"):
-        return Left(pods, f"the provider gave the member up ({last.reason}: {last.message}): pods may still run there")
+        return Left(
+            pods,
+            f"the provider could not clean up the member ({last.reason}: {last.message}): pods may still run there",
+        )
     return None
+
+
+async def _follow_while_served(
+    client: Client, cluster: MemberCluster, seconds: float, show: Callable[[str], None]
+) -> tuple[bool, Condition | None]:
+    """`_follow`, until no provider renews the Lease. Whether a provider did, and the last Ready condition."""
+    follow = asyncio.create_task(_follow(client, cluster, seconds, show))
+    expired = asyncio.create_task(until_expired(client, cluster.node_name, client.server_time))
+    try:
+        await asyncio.wait((follow, expired), return_when=asyncio.FIRST_COMPLETED)
+        if follow.done():
+            return True, follow.result()
+        expired.result()  # raises the error of the parent, if there was one
+        return False, None
+    finally:
+        follow.cancel()
+        expired.cancel()
+        await asyncio.gather(follow, expired, return_exceptions=True)
 
 
 async def _follow(
     client: Client, cluster: MemberCluster, seconds: float, show: Callable[[str], None]
 ) -> Condition | None:
-    """The last Ready condition that was seen before the MemberCluster was gone."""
+    """Waits until the MemberCluster is gone. Returns its last Ready condition."""
     name, last = cluster.metadata.name, cluster.status.condition(READY)
 
     def gone(state: MemberCluster | None) -> bool:
@@ -148,7 +150,7 @@ async def _follow(
         raise VkError(
             f"{name} is still leaving after {seconds:g} s{detail}",
             reason="Timeout",
-            remedy=f"the provider goes on; follow it again with: vk-provider unjoin {name}",
+            remedy=f"the provider continues; follow its progress with vk-provider unjoin {name}",
         ) from error
     return last
 

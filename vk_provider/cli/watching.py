@@ -1,4 +1,4 @@
-"""Waiting for one object of the parent to become what a command waits for."""
+"""Waits for a state of one object of the parent."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vk_provider.kube.resources import Resource
 async def until(
     client: Client, resource: Resource, name: str, done: Callable[[Object | None], bool], seconds: float
 ) -> None:
-    """Returns as soon as `done` is true of the object (cluster-scoped); None stands for absent.
+    """Returns as soon as `done` is true of a cluster-scoped object; its argument is None if the object does not exist.
 
-    `done` sees the present state first, and the newest one after each change. Raises TimeoutError after `seconds`; a
-    parent that does not answer is asked again until then.
+    `done` gets the present state first, then the newest state after each change. Raises TimeoutError after `seconds`.
+    Until then, failed requests are repeated.
     """
     informer: Informer[Object] = Informer(client, resource, Object, fields=f"metadata.name={name}")
     changed = asyncio.Event()
@@ -33,5 +33,5 @@ async def until(
 
 
 async def until_member(client: Client, name: str, done: Callable[[MemberCluster | None], bool], seconds: float) -> None:
-    """`until` of a MemberCluster."""
+    """`until` for a MemberCluster."""
     await until(client, MEMBER_CLUSTERS, name, lambda raw: done(decode(raw) if raw else None), seconds)

@@ -1,15 +1,14 @@
 """Where credentials come from: kubeconfig files, kubeconfigs in Secrets, and the pod that this process runs in.
 
-The official client parses kubeconfigs and finds in-cluster credentials; nothing else of it is used. It is not asked
-to run exec plugins (it only logs when one fails, and is then unauthenticated), nor to refresh OIDC tokens (it does so
-without verifying TLS). Private keys reach the ssl module through files of mode 0600 that vanish at exit: Python has no
-other way. No credential is ever logged.
+The official client parses kubeconfigs and finds in-cluster credentials; nothing else of it is used. It does not run
+exec plugins (it only logs when one fails, and is then unauthenticated), does not refresh OIDC tokens (it does so
+without verifying TLS), and never gets a private key (it leaves keys in files until the process exits). No credential is
+ever logged.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import copy
 import os
 import ssl
@@ -24,10 +23,12 @@ from kubernetes.client import Configuration
 from kubernetes.config import kube_config
 
 from vk_provider.errors import ConfigError
+from vk_provider.kube import keys
 from vk_provider.kube.credentials import Credentials, ExecPlugin, Fixed, Source, TokenFile
 
 IN_CLUSTER: Final = "in-cluster"  # name of the credentials of the pod that this process runs in
-_INLINE: Final = (  # kubeconfig fields that name a file -> the field that holds the same as base64
+_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_INLINE: Final = (  # part of a kubeconfig, its field that names a file, and the field with the content as base64
     ("cluster", "certificate-authority", "certificate-authority-data"),
     ("user", "client-certificate", "client-certificate-data"),
     ("user", "client-key", "client-key-data"),
@@ -36,7 +37,7 @@ _INLINE: Final = (  # kubeconfig fields that name a file -> the field that holds
 
 @dataclass(frozen=True)
 class Kubeconfig:
-    """One context of a kubeconfig, certificates inline. `source` names where it came from, for messages."""
+    """One context of a kubeconfig, with inline certificates. `source` says where it comes from, for messages."""
 
     cluster: Mapping[str, Any] = field(repr=False)
     user: Mapping[str, Any] = field(repr=False)  # holds secrets
@@ -45,9 +46,9 @@ class Kubeconfig:
 
     @classmethod
     def from_files(cls, path: str | None = None, context: str | None = None) -> Kubeconfig:
-        """Reads as kubectl does: `path`, else $KUBECONFIG (several files merge), else ~/.kube/config.
+        """Reads as kubectl does: `path`, else $KUBECONFIG (several files are merged), else ~/.kube/config.
 
-        Raises ConfigError: nothing there, not a kubeconfig, no such context, or a file it names cannot be read.
+        Raises ConfigError: no file, not a kubeconfig, no such context, or a file that it names cannot be read.
         """
         source = path or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
         files = [Path(part).expanduser() for part in ([path] if path else source.split(os.pathsep)) if part]
@@ -63,14 +64,14 @@ class Kubeconfig:
 
     @classmethod
     def from_secret(cls, data: bytes, source: str) -> Kubeconfig:
-        """Reads the kubeconfig of a member, which is data of somebody else: it may not name files or programs here.
+        """Reads the kubeconfig of a member. It is not trusted: it must not name files or programs of this machine.
 
         Raises ConfigError: not a kubeconfig, or one that needs a file or a plugin of this machine.
         """
         try:
             document = yaml.safe_load(data)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            # The parser quotes the line that it trips over, which may be the one with the token.
+            # The parser's message quotes the line with the error, which may be the one with the token.
             mark = getattr(error, "problem_mark", None)
             where = f" (line {mark.line + 1})" if mark else ""
             raise ConfigError(f"{source}: not YAML{where}", reason="KubeconfigInvalid") from None
@@ -99,7 +100,7 @@ class Kubeconfig:
             raise ConfigError(
                 f"kubeconfig {source}: impersonation ({', '.join(impersonation)}) is not supported",
                 reason="KubeconfigInvalid",
-                remedy="use a credential that is what it is meant to be",
+                remedy="use a credential of that user itself",
             )
         if "auth-provider" in user:
             raise ConfigError(
@@ -130,7 +131,7 @@ class Kubeconfig:
     def self_contained(self) -> bytes:
         """The kubeconfig as YAML that works on any machine, for a Secret.
 
-        Raises ConfigError where the credential is an exec plugin or a file that changes.
+        Raises ConfigError if the credential is an exec plugin or a token file.
         """
         for key, what in (("exec", "an exec plugin"), ("tokenFile", "a token file")):
             if key in self.user:
@@ -152,39 +153,61 @@ class Kubeconfig:
         }
 
     def credentials(self) -> Credentials:
-        """Credentials that keep themselves fresh. Raises ConfigError where a certificate or key is not one."""
+        """Credentials that keep themselves fresh. Raises ConfigError if a certificate or key is not valid."""
         document = self._document()
-        user = document["users"][0]["user"]
+        cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+        tls = _Tls(
+            ca=self._decoded(cluster, "certificate-authority-data"),
+            certificate=self._decoded(user, "client-certificate-data"),
+            key=self._decoded(user, "client-key-data"),
+        )
         plugin = user.pop("exec", None)
         user.pop("tokenFile", None)
         settings = Configuration()
         try:
             kubernetes_config.load_kube_config_from_dict(document, client_configuration=settings, persist_config=False)
-        except (kubernetes_config.ConfigException, binascii.Error, ValueError, TypeError) as error:
+        except (kubernetes_config.ConfigException, ValueError, TypeError) as error:
             raise ConfigError(f"kubeconfig {self.source}: {_one_line(error)}", reason="KubeconfigInvalid") from error
         source: Source = Fixed(settings.api_key.get("BearerToken"))
         if plugin is not None:
             source = ExecPlugin(plugin, self.cluster, self.source)
         elif "tokenFile" in self.user:
             source = TokenFile(Path(self.user["tokenFile"]))
-        return _credentials(settings, source, self.source)
+        return _credentials(settings, tls, source, self.source)
+
+    def _decoded(self, part: dict[str, Any], field: str) -> bytes:
+        """Takes a field out of a part of the kubeconfig; empty if it is absent."""
+        text = "".join(str(part.pop(field, None) or "").split())
+        try:
+            return base64.b64decode(text, validate=True)
+        except ValueError as error:
+            raise ConfigError(f"kubeconfig {self.source}: {field} is not base64", reason="KubeconfigInvalid") from error
+
+
+@dataclass(frozen=True)
+class _Tls:
+    """Certificates and key of a kubeconfig, PEM; empty if it has none."""
+
+    ca: bytes
+    certificate: bytes = b""
+    key: bytes = field(default=b"", repr=False)
 
 
 def in_cluster() -> Credentials | None:
-    """The service account of the pod that this process runs in; None outside of a pod."""
+    """The credentials of the pod that this process runs in; None outside of a pod."""
     settings = Configuration()
     try:
         kubernetes_config.load_incluster_config(client_configuration=settings)
     except kubernetes_config.ConfigException:
         return None
-    token = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-    return _credentials(settings, TokenFile(token), IN_CLUSTER)
+    tls = _Tls((_ACCOUNT / "ca.crt").read_bytes())
+    return _credentials(settings, tls, TokenFile(_ACCOUNT / "token"), IN_CLUSTER)
 
 
 def find_credentials(path: str | None = None, context: str | None = None) -> Credentials:
-    """As kubectl finds them: the kubeconfig named, $KUBECONFIG, ~/.kube/config, and inside a pod its service account.
+    """As kubectl finds them: `path`, $KUBECONFIG, ~/.kube/config, and within a pod its service account.
 
-    Raises ConfigError with what to set when there is none.
+    Raises ConfigError.
     """
     explicit = path or context or os.environ.get("KUBECONFIG")
     if not explicit and not (Path.home() / ".kube" / "config").exists():
@@ -194,28 +217,32 @@ def find_credentials(path: str | None = None, context: str | None = None) -> Cre
     return Kubeconfig.from_files(path, context).credentials()
 
 
-def _credentials(settings: Configuration, source: Source, name: str) -> Credentials:
+def _credentials(settings: Configuration, tls: _Tls, source: Source, name: str) -> Credentials:
     return Credentials(
         name,
         settings.host.rstrip("/"),
-        _ssl_context(settings, name),
+        _ssl_context(tls, name, verify=settings.verify_ssl),
         source,
         tls_server_name=settings.tls_server_name or None,
         proxy=settings.proxy or None,
     )
 
 
-def _ssl_context(settings: Configuration, name: str) -> ssl.SSLContext:
+def _ssl_context(tls: _Tls, name: str, *, verify: bool) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
-        if settings.cert_file:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except (ssl.SSLError, OSError) as error:
-        what = "certificate or key cannot be used" if isinstance(error, ssl.SSLError) else _one_line(error)
-        raise ConfigError(f"kubeconfig {name}: {what}", reason="KubeconfigInvalid") from error
+        with keys.as_file(tls.ca) as path:
+            context = ssl.create_default_context(cafile=path if tls.ca else None)
+        if tls.certificate:
+            keys.load_cert_chain(context, tls.certificate, tls.key)
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"kubeconfig {name}: certificate or key cannot be used",
+            reason="KubeconfigInvalid",
+            remedy="check that they are PEM and belong together, and that the key is not encrypted",
+        ) from error
     # Python 3.13 made RFC 5280 strictness the default; the CAs of real clusters are often not that strict.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if not settings.verify_ssl:
+    if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
@@ -229,7 +256,7 @@ def _resolve(file: str, origin: str | None) -> Path:
 def _read(file: str, origin: str | None, source: str, field: str, *, allowed: bool) -> bytes:
     if not allowed:
         raise ConfigError(
-            f"{source}: {field} names a file",  # not which one: somebody may have put the token itself there
+            f"{source}: {field} names a file",  # without its name: it may be a token by mistake
             reason="KubeconfigInvalid",
             remedy="a kubeconfig in a Secret must hold its data inline (kubectl config view --flatten)",
         )

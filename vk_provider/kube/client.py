@@ -1,17 +1,15 @@
 """Requests to one API server: bytes out, lean structs or bytes in, typed errors.
 
-There is no client-side rate limit: API Priority and Fairness on the server governs, and a 429 is waited for as long as
-its Retry-After says. Every request has a deadline; a watch has an inactivity deadline instead.
+There is no client-side rate limit: the server governs by API Priority and Fairness, and after a 429 the client waits
+for as long as Retry-After demands. Every request has a deadline; a watch has an inactivity deadline instead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
@@ -26,16 +24,17 @@ from vk_provider.kube import transport
 from vk_provider.kube.credentials import Credentials
 from vk_provider.kube.objects import encode
 from vk_provider.kube.resources import Resource
+from vk_provider.kube.timestamps import ServerClock, rfc3339
 
 T = TypeVar("T")
 
 JSON: Final = "application/json"
 DEADLINE: Final = 30.0  # seconds for one request, answer included
-_PATIENCE: Final = 2.0  # deadlines of a request that it goes on waiting where the server answers 429
+_PATIENCE: Final = 2.0  # a request is repeated after a 429 for at most this many of its deadlines
 
 
 class PatchType(StrEnum):
-    """How the server reads a patch body."""
+    """How the server interprets the body of a patch."""
 
     MERGE = "application/merge-patch+json"
     STRATEGIC = "application/strategic-merge-patch+json"
@@ -59,10 +58,9 @@ class Client:
 
     def __init__(self, credentials: Credentials, *, connections: int = 100) -> None:
         self.credentials = credentials
-        self._date, self._date_at = "", 0.0  # Date header of the last answer, and when it came (monotonic)
-        self._parsed = "", datetime.min
-        self.heard_at = 0.0  # loop time of the last sign of life: a good answer, or bytes of a watch
-        self.restores = 0  # how often the server was found to have gone back in time
+        self.last_sign_of_life = 0.0  # loop time of the last successful answer, or bytes of a watch
+        self.restores = 0  # how often the server was found to have been restored from a backup
+        self._clock = ServerClock()
         self._watches: dict[aiohttp.ClientResponse, float] = {}  # loop time of its last bytes
         self._requests = transport.for_requests(credentials.ssl, connections)
         self._streams = transport.for_streams(credentials.ssl)
@@ -73,15 +71,12 @@ class Client:
         return self.credentials.server
 
     def server_time(self) -> datetime:
-        """The wall clock of the server, as of its last answer: times in its objects are compared with this one.
+        """The wall clock of the server. Compare times in its objects with this one (see ServerClock)."""
+        return self._clock.now()
 
-        A clock of ours that is wrong would shorten grace periods and lengthen the life of tokens.
-        """
-        if not self._date:
-            return datetime.now(UTC)
-        if self._parsed[0] != self._date:
-            self._parsed = self._date, parsedate_to_datetime(self._date)
-        return self._parsed[1] + timedelta(seconds=time.monotonic() - self._date_at)
+    def timestamp(self) -> str:
+        """`server_time` as the API writes it: RFC 3339, whole seconds."""
+        return rfc3339(self.server_time())
 
     async def __aenter__(self) -> Client:
         return self
@@ -103,7 +98,7 @@ class Client:
     async def list(
         self, resource: Resource, namespace: str = "", *, type: type[T], query: Mapping[str, str] | None = None
     ) -> list[T]:
-        """All pages of a list."""
+        """The objects of all pages of a list."""
         items: list[T] = []
         async for page in self.pages(resource, namespace, type=type, query=query):
             items += page.items
@@ -115,8 +110,8 @@ class Client:
         """The pages of one consistent list, 500 objects each."""
         token = ""
         while True:
-            asked = {**(query or {}), "limit": "500"} | ({"continue": token} if token else {})
-            body = await self.request("GET", resource.path(namespace=namespace), query=asked)
+            of_page = {**(query or {}), "limit": "500"} | ({"continue": token} if token else {})
+            body = await self.request("GET", resource.path(namespace=namespace), query=of_page)
             page = _decode(body, ListPage[type])  # type: ignore[valid-type]  # a generic made at run time
             yield page
             token = page.metadata.continue_
@@ -126,7 +121,7 @@ class Client:
     async def newest_version(
         self, resource: Resource, namespace: str = "", *, query: Mapping[str, str] | None = None
     ) -> str:
-        """The resourceVersion at which the server is now, as of a consistent read of at most one object."""
+        """The current resourceVersion of the server, by a consistent read of at most one object."""
         path = resource.path(namespace=namespace)
         body = await self.request("GET", path, query={**(query or {}), "limit": "1"})
         return _decode(body, ListPage[msgspec.Raw]).metadata.resource_version
@@ -141,7 +136,7 @@ class Client:
         name: str = "",
         subresource: str = "",
     ) -> T:
-        """Creates an object (or POSTs to a subresource). Raises ConflictError where the name is taken."""
+        """Creates an object (or POSTs to a subresource). Raises ConflictError if the name is taken."""
         path = resource.path(name, namespace, subresource)
         return _decode(await self.request("POST", path, body=encode(body)), type)
 
@@ -156,14 +151,14 @@ class Client:
         patch_type: PatchType = PatchType.MERGE,
         subresource: str = "",
     ) -> T:
-        """Patches an object. With `metadata.uid` in the body a ConflictError tells of another incarnation."""
+        """Patches an object. With `metadata.uid` in the body, raises ConflictError if the object has another UID."""
         path = resource.path(name, namespace, subresource)
         return _decode(await self.request("PATCH", path, body=encode(body), content_type=patch_type), type)
 
     async def delete(
         self, resource: Resource, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
     ) -> None:
-        """Deletes an object; with `uid` only that incarnation (ConflictError for another). Raises NotFoundError."""
+        """Deletes an object. With `uid`, raises ConflictError if the object has another UID. Raises NotFoundError."""
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if uid:
             options["preconditions"] = {"uid": uid}
@@ -181,7 +176,7 @@ class Client:
         content_type: str = JSON,
         deadline: float = DEADLINE,
     ) -> bytes:
-        """One request and its answer. Raises ApiError, or UnreachableError where none came in time."""
+        """One request and its answer. Raises ApiError, or UnreachableError if there is no answer in time."""
         timeout = aiohttp.ClientTimeout(total=deadline)
         waited = 0.0
         renewed = False
@@ -192,11 +187,11 @@ class Client:
                     method, self._url(path, query), data=body, headers=headers, timeout=timeout, **self._connect()
                 ) as response:
                     answer = await response.read()
-                    self._date, self._date_at = response.headers.get("Date", ""), time.monotonic()
+                    self._clock.set(response.headers.get("Date", ""))
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise transport.unreachable(self.server, error) from error
             if response.status < 300:
-                self.heard_at = asyncio.get_running_loop().time()
+                self.last_sign_of_life = asyncio.get_running_loop().time()
                 return answer
             failure = transport.failure(response, answer)
             if isinstance(failure, UnauthorizedError) and not renewed and self.credentials.renew():
@@ -207,17 +202,17 @@ class Client:
             else:
                 raise failure
 
-    async def stream(self, path: str, query: Mapping[str, str], *, inactivity: float) -> AsyncIterator[bytes]:
-        """Lines of a watch, as they come, until the server ends it.
+    async def stream(self, path: str, query: Mapping[str, str], *, inactivity: float) -> AsyncGenerator[bytes, None]:
+        """Yields the lines of a watch as they come, until the server ends it. Close it with `aclosing`.
 
-        Raises UnreachableError also where no answer begins within DEADLINE, and after `inactivity` seconds without a
-        byte: a half-open connection is silent.
+        Raises ApiError, and UnreachableError also if no answer begins within DEADLINE, and after `inactivity` seconds
+        without a byte: a half-open connection is silent.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=inactivity)
         url, loop = self._url(path, query), asyncio.get_running_loop()
         try:
             headers = await self._headers(None)
-            async with asyncio.timeout(DEADLINE):  # servers begin their answer before they know of an event
+            async with asyncio.timeout(DEADLINE):  # servers begin their answer before the first event
                 response = await self._streams.get(url, headers=headers, timeout=timeout, **self._connect())
             async with response:
                 if response.status != 200:
@@ -227,32 +222,35 @@ class Client:
                     raise failure
                 self._watches[response] = loop.time()
                 try:
-                    async for line in _lines(response.content):
-                        self.heard_at = self._watches[response] = loop.time()
+                    async for line in transport.lines(response.content):
+                        self.last_sign_of_life = self._watches[response] = loop.time()
                         yield line
                 finally:
                     del self._watches[response]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise transport.unreachable(self.server, error) from error
 
-    def went_back(self) -> None:
-        """The server was found to have gone back in time. Who watches it must list anew: the versions of the server may
-        have caught up with theirs before they look.
+    def note_restore(self) -> None:
+        """Counts a restore of the server from a backup, and ends all watches, so that each of them lists again.
+
+        They cannot notice it by themselves if the server's versions catch up with theirs first.
         """
         self.restores += 1
         self.end_watches()
 
     def end_watches(self, *, silent_since: float = math.inf) -> None:
-        """Ends the watches that brought nothing since that loop time (default: all), as if the server had: some may
-        have been dead for a while without a sign.
+        """Ends the watches without a byte since that loop time (default: all), as if the server had ended them.
+
+        Their connections may be dead without a sign.
         """
-        for response, heard_at in list(self._watches.items()):
-            if heard_at <= silent_since:
+        for response, last_bytes in list(self._watches.items()):
+            if last_bytes <= silent_since:
                 response.close()
 
     async def open(self, method: str, path: str, *, headers: Sequence[tuple[str, str]] = ()) -> aiohttp.ClientResponse:
-        """An answer as it comes, for streams: status and headers are there, the body or the upgraded connection is not
-        read. `path` has its query, encoded; a header may come several times. The caller closes the response. Raises
+        """Opens a stream. The response has its status and headers; its body, or the upgraded connection, is not read.
+
+        `path` contains the encoded query; a header may occur several times. The caller closes the response. Raises
         UnreachableError.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
@@ -287,20 +285,6 @@ class Client:
 
     def _connect(self) -> dict[str, Any]:
         return {"server_hostname": self.credentials.tls_server_name, "proxy": self.credentials.proxy}
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Splits at newlines; a line may be of any length (an object may be larger than any buffer)."""
-    parts: list[bytes] = []
-    async for chunk in content.iter_any():
-        if b"\n" not in chunk:
-            parts.append(chunk)
-            continue
-        head, *lines = chunk.split(b"\n")
-        yield b"".join([*parts, head])
-        parts = [lines.pop()]
-        for line in lines:
-            yield line
 
 
 def _decode(body: bytes, type: type[T]) -> T:

@@ -1,4 +1,4 @@
-"""Credentials of one API server that keep themselves fresh, wherever they came from (see auth).
+"""Credentials of one API server that keep themselves fresh, wherever they come from (see `auth`).
 
 Each Source owns the credential that it caches. No credential is ever logged.
 """
@@ -9,7 +9,6 @@ import asyncio
 import math
 import os
 import ssl
-import tempfile
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,13 +18,14 @@ from typing import Any, Final
 import msgspec
 
 from vk_provider.errors import ConfigError
+from vk_provider.kube import keys
 
-_TOKEN_FILE_READ_EVERY: Final = 60.0  # seconds; bound service account tokens rotate within their file
-_EXEC_DEADLINE: Final = 60.0  # seconds; a plugin may ask a cloud, and a person may have to touch a key
+_TOKEN_FILE_VALID: Final = 60.0  # seconds; the kubelet replaces bound service account tokens in their file
+_EXEC_DEADLINE: Final = 60.0  # seconds; a plugin may call a cloud, and a user may have to touch a security key
 
 
 class Credentials:
-    """How to reach and convince one API server. `ssl` is updated in place when a client certificate is renewed."""
+    """How to reach one API server and authenticate. `ssl` is updated in place when a client certificate is renewed."""
 
     def __init__(
         self,
@@ -37,25 +37,25 @@ class Credentials:
         tls_server_name: str | None = None,
         proxy: str | None = None,
     ) -> None:
-        """`name` says where they come from, for messages; `server` is the base URL."""
+        """`name` says where the credentials come from, for messages. `server` is the base URL."""
         self.name, self.server, self.ssl = name, server, context
         self.tls_server_name, self.proxy = tls_server_name, proxy
         self._source = source
 
     async def authorization(self) -> str | None:
-        """The Authorization header, or None where the client certificate is the credential.
+        """The Authorization header, or None if the client certificate is the credential.
 
-        Raises ConfigError when an exec plugin or a token file fails.
+        Raises ConfigError if an exec plugin or a token file fails.
         """
         return await self._source.authorization(self.ssl)
 
     def renew(self) -> bool:
-        """Called after a 401. True where the next `authorization` may be another one."""
+        """To be called after a 401. Whether the next `authorization` may be a different one."""
         return self._source.renew()
 
 
 class Source:
-    """Gives the Authorization header. Owner of the cached credential."""
+    """Provides the Authorization header. Owns the cached credential."""
 
     async def authorization(self, context: ssl.SSLContext) -> str | None:
         raise NotImplementedError
@@ -65,7 +65,7 @@ class Source:
 
 
 class Fixed(Source):
-    """A token or password that never changes, or a client certificate alone (None)."""
+    """A token or password that never changes, or only a client certificate (None)."""
 
     def __init__(self, value: str | None) -> None:
         self._value = value
@@ -75,12 +75,12 @@ class Fixed(Source):
 
 
 class TokenFile(Source):
-    """A token in a file that somebody else renews, such as that of a pod's service account."""
+    """A token in a file that another program renews, such as the token of a pod's service account."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._token = ""
-        self._stale_at = -math.inf  # monotonic seconds: a wall clock that is set back would keep an old token
+        self._stale_at = -math.inf  # monotonic seconds: if the wall clock were set back, an old token would stay
 
     async def authorization(self, context: ssl.SSLContext) -> str | None:
         now = time.monotonic()
@@ -89,7 +89,7 @@ class TokenFile(Source):
                 self._token = self._path.read_text().strip()
             except OSError as error:
                 raise ConfigError(f"token file {self._path}: {error.strerror}", reason="KubeconfigInvalid") from error
-            self._stale_at = now + _TOKEN_FILE_READ_EVERY
+            self._stale_at = now + _TOKEN_FILE_VALID
         return f"Bearer {self._token}"
 
     def renew(self) -> bool:
@@ -127,7 +127,7 @@ class ExecPlugin(Source):
             if status is None or (expiry and expiry <= datetime.now(UTC) + timedelta(seconds=10)):
                 status = self._status = await self._run()
                 if status.client_certificate_data:
-                    _load_pair(context, status.client_certificate_data, status.client_key_data, self._name)
+                    self._load_pair(context, status)
         return f"Bearer {status.token}" if status.token else None
 
     def renew(self) -> bool:
@@ -161,7 +161,7 @@ class ExecPlugin(Source):
             raise ConfigError(f"{self._name} is not installed", reason="Unauthorized", remedy=hint) from error
         except OSError as error:
             cause = f"{self._name} cannot be run: {error.strerror}"
-            raise ConfigError(cause, reason="Unauthorized", remedy="make it executable") from error
+            raise ConfigError(cause, reason="Unauthorized", remedy="check that it is an executable file") from error
         except TimeoutError as error:
             process.kill()
             raise ConfigError(
@@ -174,12 +174,9 @@ class ExecPlugin(Source):
         except msgspec.DecodeError as error:
             raise ConfigError(f"{self._name} printed no ExecCredential: {error}", reason="Unauthorized") from error
 
-
-def _load_pair(context: ssl.SSLContext, certificate: str, key: str, name: str) -> None:
-    try:
-        with tempfile.NamedTemporaryFile("w") as file:  # mode 0600; the ssl module reads from files only
-            file.write(f"{certificate}\n{key}")
-            file.flush()
-            context.load_cert_chain(file.name)
-    except ssl.SSLError as error:
-        raise ConfigError(f"{name} printed a certificate that cannot be used", reason="Unauthorized") from error
+    def _load_pair(self, context: ssl.SSLContext, status: _ExecStatus) -> None:
+        try:
+            keys.load_cert_chain(context, status.client_certificate_data.encode(), status.client_key_data.encode())
+        except ssl.SSLError as error:
+            cause = f"{self._name} printed a certificate that cannot be used"
+            raise ConfigError(cause, reason="Unauthorized") from error

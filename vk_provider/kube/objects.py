@@ -1,22 +1,23 @@
-"""What this program decodes of Kubernetes objects: typed metadata, the rest kept as the bytes that came.
+"""What this program decodes of Kubernetes objects: typed metadata; everything else stays as the received bytes.
 
-A Raw field costs nothing until somebody decodes it, survives with fields that this code has never heard of, and is
-invisible to the garbage collector. Structs are decoded once and then shared: nobody changes them.
+A Raw field costs nothing until it is decoded, keeps fields that this code does not know, and is invisible to the
+garbage collector. Structs are decoded once and then shared: they must not be changed.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 EMPTY = msgspec.Raw(b"{}")
+TERMINAL: Final = frozenset({"Succeeded", "Failed"})  # phases of a pod that has ended; they never change
 
 _encoder = msgspec.json.Encoder()
 
 
 class Metadata(msgspec.Struct, rename="camel", gc=False):
-    """ObjectMeta without managedFields. Times are RFC 3339 strings as sent by the server."""
+    """ObjectMeta without managedFields. Times are RFC 3339 strings, as the server sends them."""
 
     name: str = ""
     namespace: str = ""
@@ -36,17 +37,36 @@ class Metadata(msgspec.Struct, rename="camel", gc=False):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-class Described(Protocol):
-    """Anything with metadata."""
+class OwnerReference(msgspec.Struct, gc=False):
+    """The owner of an object, in the same namespace."""
+
+    kind: str = ""
+    name: str = ""
+    controller: bool = False
+
+
+class OwnedMetadata(Metadata, rename="camel", gc=False):
+    """Metadata with the owners, which most caches do not need."""
+
+    owner_references: list[OwnerReference] = []
+
+    @property
+    def controller(self) -> OwnerReference | None:
+        """The owner that manages the object."""
+        return next((owner for owner in self.owner_references if owner.controller), None)
+
+
+class HasMetadata(Protocol):
+    """Any object with metadata."""
 
     metadata: Metadata
 
 
-ObjectT = TypeVar("ObjectT", bound=Described)
+ObjectT = TypeVar("ObjectT", bound=HasMetadata)
 
 
 class Object(msgspec.Struct, gc=False):
-    """Any object with the usual three parts; spec and status own their bytes."""
+    """Any object with metadata, spec and status. Spec and status own their bytes."""
 
     metadata: Metadata
     spec: msgspec.Raw = EMPTY
@@ -66,14 +86,14 @@ class Node(Object, gc=False):
     """A Node."""
 
 
-class Named(msgspec.Struct, gc=False):
-    """An object of which only the metadata matters."""
+class PartialObject(msgspec.Struct, gc=False):
+    """The metadata of any object."""
 
     metadata: Metadata
 
 
 class Payload(msgspec.Struct, rename="camel", gc=False):
-    """A ConfigMap or a Secret. `data` values of a Secret are base64; `kind` tells which (absent within lists)."""
+    """A ConfigMap or a Secret. The `data` values of a Secret are base64."""
 
     metadata: Metadata
     data: dict[str, str] = {}
@@ -83,25 +103,29 @@ class Payload(msgspec.Struct, rename="camel", gc=False):
 
 
 class Condition(msgspec.Struct, rename="camel", gc=False, omit_defaults=True):
-    """A condition of a pod, a node or an object of ours."""
+    """A condition of a pod, a node or a MemberCluster."""
 
     type: str
     status: str = ""
     reason: str = ""
     message: str = ""
     last_transition_time: str | None = None
-    last_heartbeat_time: str | None = None
     observed_generation: int = 0
 
 
 class PodPhase(msgspec.Struct, gc=False):
-    """The part of a pod's status that decisions rest on."""
+    """The part of a pod's status on which most decisions depend."""
 
     phase: str = ""
     conditions: list[Condition] = []
 
+    @property
+    def ended(self) -> bool:
+        """Whether all containers have ended for good."""
+        return self.phase in TERMINAL
+
     def has(self, condition: str) -> bool:
-        """Whether a condition is there with status True."""
+        """Whether the condition exists with status True."""
         return any(c.type == condition and c.status == "True" for c in self.conditions)
 
 
@@ -114,7 +138,7 @@ def pod_phase(pod: Pod) -> PodPhase:
 
 
 def fields(raw: msgspec.Raw) -> dict[str, Any]:
-    """A fresh dict of a Raw part, the caller's to change: decoding again is the cheap deep copy."""
+    """A new dict of a Raw part, which the caller may change: decoding again is the cheap deep copy."""
     decoded: dict[str, Any] = msgspec.json.decode(raw)
     return decoded
 
@@ -125,9 +149,14 @@ def encode(body: Any) -> bytes:
 
 
 def newer(version: str, than: str) -> bool:
-    """Whether a resourceVersion comes after another of the same server; both are decimal numbers.
+    """Whether a resourceVersion is newer than another one of the same server. Both are decimal numbers.
 
     (https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions: ordered since 1.35, and in every
     etcd-backed server before.)
     """
     return len(version) > len(than) or (len(version) == len(than) and version > than)
+
+
+def newest_of(version: str, other: str) -> str:
+    """The newer one of two resourceVersions of the same server."""
+    return version if newer(version, other) else other

@@ -1,9 +1,9 @@
-"""Events about objects of an API server: best effort, off the caller's path, not repeated.
+"""Writes Events about objects of an API server: best effort, off the caller's path.
 
-Our own are not written again while they are fresh. Those that somebody else told elsewhere are told again under a name
-that follows from theirs, so that one that happens n times is one Event with a count of n here too, as there.
+An Event of this program is not repeated within five minutes. An Event forwarded from another API server gets a name
+that follows from the original's, so an original that happens n times is one Event with a count of n here, too.
 
-The recorder owns a bounded queue; a full queue drops (an Event is a hint, never state).
+The recorder owns a bounded queue. A full queue drops new Events: an Event is a hint, never state.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from vk_provider.errors import ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client, PatchType
-from vk_provider.kube.objects import Metadata, Named
+from vk_provider.kube.objects import Metadata, PartialObject
 from vk_provider.kube.resources import EVENTS, Resource
 
 log = logging.getLogger(__name__)
@@ -27,10 +27,10 @@ _COMPONENT: Final = "vk-provider"
 
 
 @dataclass(frozen=True)
-class Told:
-    """An Event that somebody else told. Times are RFC 3339."""
+class ForwardedEvent:
+    """What an Event of another API server keeps here. Times are RFC 3339."""
 
-    name: str  # the same whenever this Event is told again, and no other's
+    name: str  # of the Event here: always the same for one original, and different for different ones
     component: str
     host: str
     field_path: str
@@ -46,7 +46,7 @@ class _Entry:
     type: str
     reason: str
     message: str
-    told: Told | None = None
+    original: ForwardedEvent | None = None
 
     @property
     def namespace(self) -> str:
@@ -60,10 +60,10 @@ class Recorder:
         self._client = client
         self._queue: asyncio.Queue[_Entry] = asyncio.Queue(maxsize=1000)
         self._recent: dict[tuple[str, str, str], float] = {}
-        self._written: dict[tuple[str, str], None] = {}  # namespace and name of Events told again, oldest first
+        self._forwarded: dict[tuple[str, str], None] = {}  # namespace and name of forwarded Events, oldest first
 
     def event(self, resource: Resource, about: Metadata, type: str, reason: str, message: str) -> None:
-        """Queues an Event of our own; `type` is Normal or Warning. Never blocks, never raises."""
+        """Queues an Event of this program; `type` is Normal or Warning. Never blocks, never raises."""
         now = time.monotonic()
         key = (about.uid, reason, message)
         if now - self._recent.get(key, -_QUIET) < _QUIET:
@@ -73,19 +73,21 @@ class Recorder:
         self._recent[key] = now
         self._put(_Entry(resource, about, type, reason, message))
 
-    def tell_again(self, resource: Resource, about: Metadata, type: str, reason: str, message: str, told: Told) -> None:
-        """Queues somebody else's Event, the first time or with a new count. Never blocks, never raises."""
-        self._put(_Entry(resource, about, type, reason, message, told))
+    def forward(
+        self, resource: Resource, about: Metadata, type: str, reason: str, message: str, original: ForwardedEvent
+    ) -> None:
+        """Queues an Event of another API server, new or with a new count. Never blocks, never raises."""
+        self._put(_Entry(resource, about, type, reason, message, original))
 
     async def run(self) -> None:
         """Sends what is queued, one at a time."""
         while True:
             entry = await self._queue.get()
             try:
-                if entry.told is None:
+                if entry.original is None:
                     await self._create(entry)
                 else:
-                    await self._write(entry, entry.told)
+                    await self._create_or_count(entry, entry.original)
             except VkError as error:
                 log.debug("event not written", extra={"reason": entry.reason, "error": str(error)})
 
@@ -95,39 +97,40 @@ class Recorder:
         except asyncio.QueueFull:
             log.debug("event dropped", extra={"reason": entry.reason, "object": entry.metadata.key})
 
-    async def _write(self, entry: _Entry, told: Told) -> None:
-        key = (entry.namespace, told.name)
-        if key not in self._written:
+    async def _create_or_count(self, entry: _Entry, original: ForwardedEvent) -> None:
+        key = (entry.namespace, original.name)
+        if key not in self._forwarded:
             try:
                 await self._create(entry)
             except ConflictError:  # written before this process started
-                await self._count(entry, told)
+                await self._count(entry, original)
         else:
             try:
-                await self._count(entry, told)
+                await self._count(entry, original)
             except NotFoundError:  # it has expired here
                 await self._create(entry)
-        self._written[key] = None
-        if len(self._written) > _REMEMBERED:
-            del self._written[next(iter(self._written))]
+        self._forwarded[key] = None
+        if len(self._forwarded) > _REMEMBERED:
+            del self._forwarded[next(iter(self._forwarded))]
 
     async def _create(self, entry: _Entry) -> None:
-        now = self._client.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
-        await self._client.create(EVENTS, _event(entry, now), entry.namespace, type=Named)
+        await self._client.create(EVENTS, _event(entry, self._client.timestamp()), entry.namespace, type=PartialObject)
 
-    async def _count(self, entry: _Entry, told: Told) -> None:
-        body = {"count": told.count, "lastTimestamp": told.last, "message": _shortened(entry.message)}
-        await self._client.patch(EVENTS, told.name, body, entry.namespace, type=Named, patch_type=PatchType.MERGE)
+    async def _count(self, entry: _Entry, original: ForwardedEvent) -> None:
+        body = {"count": original.count, "lastTimestamp": original.last, "message": _shortened(entry.message)}
+        await self._client.patch(
+            EVENTS, original.name, body, entry.namespace, type=PartialObject, patch_type=PatchType.MERGE
+        )
 
 
 def _event(entry: _Entry, now: str) -> dict[str, Any]:
-    about, told = entry.metadata, entry.told
-    component = told.component if told else _COMPONENT
+    about, original = entry.metadata, entry.original
+    component = original.component if original else _COMPONENT
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"namespace": entry.namespace}
-        | ({"name": told.name} if told else {"generateName": f"{about.name[:200]}."}),
+        | ({"name": original.name} if original else {"generateName": f"{about.name[:200]}."}),
         "involvedObject": {
             "apiVersion": entry.resource.api_version,
             "kind": entry.resource.kind,
@@ -136,16 +139,16 @@ def _event(entry: _Entry, now: str) -> dict[str, Any]:
             "uid": about.uid,
             "resourceVersion": about.resource_version,
         }
-        | ({"fieldPath": told.field_path} if told and told.field_path else {}),
+        | ({"fieldPath": original.field_path} if original and original.field_path else {}),
         "type": entry.type,
         "reason": entry.reason,
         "message": _shortened(entry.message),
-        "source": {"component": component} | ({"host": told.host} if told else {}),
+        "source": {"component": component} | ({"host": original.host} if original else {}),
         "reportingComponent": component,
-        "reportingInstance": told.host if told else "",
-        "firstTimestamp": told.first if told else now,
-        "lastTimestamp": told.last if told else now,
-        "count": told.count if told else 1,
+        "reportingInstance": original.host if original else "",
+        "firstTimestamp": original.first if original else now,
+        "lastTimestamp": original.last if original else now,
+        "count": original.count if original else 1,
     }
 
 

@@ -17,11 +17,11 @@ class Resource:
 
     @property
     def api_version(self) -> str:
-        """As it stands in `apiVersion`."""
+        """The value of `apiVersion`."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, name: str = "", namespace: str = "", subresource: str = "") -> str:
-        """URL path of one object, or without a name of the collection (over all namespaces without a namespace)."""
+        """URL path of one object, or without `name` of the collection (without `namespace`: of all namespaces)."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
         tail = (f"/{name}" if name else "") + (f"/{subresource}" if subresource else "")
@@ -44,6 +44,6 @@ CLUSTER_TRUST_BUNDLES = Resource(
 )
 POD_CERTIFICATE_REQUESTS = Resource("certificates.k8s.io", "v1", "podcertificaterequests", "PodCertificateRequest")
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
-ACCESS_REVIEWS = Resource(
+SELF_SUBJECT_ACCESS_REVIEWS = Resource(
     "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
 )

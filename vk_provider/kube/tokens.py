@@ -1,4 +1,4 @@
-"""Tokens of service accounts, bound to a pod: they are worth nothing once it is gone.
+"""Tokens of service accounts that are bound to a pod: they are invalid once the pod is gone.
 
 (https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/)
 """
@@ -15,7 +15,7 @@ from vk_provider.kube.resources import SERVICE_ACCOUNTS
 
 
 class Token(msgspec.Struct, rename="camel"):
-    """A token, and when it ends."""
+    """A token, and when it expires."""
 
     token: str
     expiration_timestamp: datetime
@@ -26,8 +26,9 @@ class _Answer(msgspec.Struct):
 
 
 async def request_token(client: Client, account: str, pod: Metadata, *, audience: str, seconds: int) -> Token:
-    """A token of the pod's namespace's `account`; an empty audience is the API server's own. Raises NotFoundError where
-    there is no such account.
+    """A token of service account `account` in the pod's namespace. An empty audience means that of the API server.
+
+    Raises NotFoundError if the account does not exist.
     """
     body = {
         "apiVersion": "authentication.k8s.io/v1",

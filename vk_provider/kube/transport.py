@@ -1,6 +1,6 @@
-"""Connections to one API server, and what their failures mean.
+"""Connections to one API server, and the typed errors that their failures become.
 
-A peer that falls silent is noticed by the kernel; an answer that is no success becomes a typed error.
+The kernel notices a peer that has fallen silent.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import aiohttp
@@ -16,30 +17,30 @@ from aiohttp import AddrInfoType
 
 from vk_provider.errors import ApiError, UnreachableError, api_error
 
-_SILENCE: Final = 30  # seconds without a packet of the peer's after which a connection is dead
-_SIGNS_OF_LIFE: Final = tuple(
+_SILENCE: Final = 30  # seconds without a packet from the peer after which a connection is dead
+_KEEP_ALIVE: Final = tuple(
     (getattr(socket, name), value)
     for name, value in (
         ("TCP_KEEPIDLE", _SILENCE // 2),
         ("TCP_KEEPINTVL", _SILENCE // 6),
         ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", _SILENCE * 1000),  # milliseconds; where something was sent, and is not acknowledged
+        ("TCP_USER_TIMEOUT", _SILENCE * 1000),  # milliseconds; for data that the peer has not acknowledged
     )
-    if hasattr(socket, name)  # of Linux; others have some of them
+    if hasattr(socket, name)  # Linux has all of them, other systems have some
 )
-LEAKY_TLS: Final = sys.version_info < (3, 12, 7)  # asyncio leaves a TLS transport open whose task is cancelled
-_NOT_SENT: Final = ("Accept-Encoding", "User-Agent", "Accept")  # what aiohttp would add by itself
+LEAKY_TLS: Final = sys.version_info < (3, 12, 7)  # asyncio leaves the TLS transport of a cancelled task open
+_NOT_SENT: Final = ("Accept-Encoding", "User-Agent", "Accept")  # aiohttp would add them
 _NAME_MISMATCH: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _OUT_OF_DATE: Final = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
 def for_requests(tls: ssl.SSLContext, connections: int) -> aiohttp.ClientSession:
-    """For requests with an answer, at most so many at a time."""
+    """For requests, with at most that many connections."""
     return _session(tls, limit=connections, keepalive_timeout=60)
 
 
 def for_streams(tls: ssl.SSLContext) -> aiohttp.ClientSession:
-    """For watches and streams, without a limit: many of them must never starve the requests."""
+    """For watches and streams, without a limit, so that they never starve the requests."""
     return _session(tls, read_bufsize=2**18, limit=0, force_close=True)
 
 
@@ -54,7 +55,7 @@ def _session(tls: ssl.SSLContext, *, read_bufsize: int = 2**16, **connector: Any
 
 
 def unreachable(server: str, error: BaseException) -> UnreachableError:
-    """What a connection failed for, in words; with a remedy where the certificate is not trusted."""
+    """The error of a failed connection; with a remedy if the server's certificate is not trusted."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
         cause: BaseException = getattr(error, "certificate_error", error)
         code, text = getattr(cause, "verify_code", 0), getattr(cause, "verify_message", cause)
@@ -72,16 +73,30 @@ def unreachable(server: str, error: BaseException) -> UnreachableError:
 
 
 def _socket(address: AddrInfoType) -> socket.socket:
-    """One whose kernel asks a silent peer for a sign of life: a link that drops packets is noticed within `_SILENCE`.
+    """A socket whose kernel probes a silent peer, so that a link which drops packets is noticed within `_SILENCE`.
 
-    (client-go does so with pings of HTTP/2, for the same reason.)
+    (client-go sends HTTP/2 pings for the same reason.)
     """
     family, kind, protocol, _, _ = address
     found = socket.socket(family, kind, protocol)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _SIGNS_OF_LIFE:
+    for option, value in _KEEP_ALIVE:
         found.setsockopt(socket.IPPROTO_TCP, option, value)
     return found
+
+
+async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Splits at newlines. A line may be of any length: an object may be larger than any buffer."""
+    parts: list[bytes] = []
+    async for chunk in content.iter_any():
+        if b"\n" not in chunk:
+            parts.append(chunk)
+            continue
+        head, *lines = chunk.split(b"\n")
+        yield b"".join([*parts, head])
+        parts = [lines.pop()]
+        for line in lines:
+            yield line
 
 
 class _Cause(msgspec.Struct):
@@ -99,14 +114,14 @@ class _Status(msgspec.Struct):
     details: _Details | None = None
 
     @property
-    def of_another_incarnation(self) -> bool:
-        """Whether a patch with `metadata.uid` met another UID, which servers call a change of an immutable field."""
+    def uid_differs(self) -> bool:
+        """Whether a patch with `metadata.uid` met another UID; servers report a change of an immutable field."""
         causes = self.details.causes if self.details else None
         return any(cause.field == "metadata.uid" for cause in causes or ())
 
 
 def failure(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
-    """What the server refused a request for, with its own message and its Retry-After."""
+    """The error of a refused request, with the server's message and its Retry-After."""
     try:
         status = msgspec.json.decode(body, type=_Status)
     except msgspec.DecodeError:
@@ -114,6 +129,6 @@ def failure(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
     message = status.message or f"HTTP {response.status} {response.reason}"
     retry_after = response.headers.get("Retry-After", "")
     seconds = float(retry_after) if retry_after.isdigit() else None
-    if status.of_another_incarnation:
+    if status.uid_differs:
         return api_error(409, "Conflict", message)
     return api_error(response.status, status.reason or str(response.reason), message, seconds)

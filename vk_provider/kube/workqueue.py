@@ -1,8 +1,8 @@
-"""A level-triggered work queue: *that* something changed is queued, never *what*.
+"""A level-triggered work queue: it queues *that* something changed, never *what*.
 
-Guarantees: at most one worker is at a key at any time; any number of `add`s before a worker starts are one run; an
-`add` during a run causes one more run after it; a key that fails comes back after an exponential back-off with full
-jitter, for ever. Ends when `run` is cancelled. The queue owns when a key runs; `reconcile` owns what happens then.
+Guarantees: at most one worker is at a key at any time. Any number of `add`s before a worker starts cause one run. An
+`add` during a run causes one more run after it. A key that fails is retried for ever, with exponential backoff and full
+jitter. `run` ends when it is cancelled. The queue owns when a key runs; `reconcile` owns what happens then.
 """
 
 from __future__ import annotations
@@ -14,18 +14,14 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 from vk_provider.errors import ApiError, VkError
+from vk_provider.kube.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 
-# Returns None when the key is settled, or the seconds after which to look at it again.
+# Returns None when the key is done, or the seconds after which to reconcile it again.
 Reconcile = Callable[[K], Awaitable[float | None]]
-
-
-def full_jitter(attempt: int, *, base: float, cap: float, rng: random.Random) -> float:
-    """Seconds to wait before attempt number `attempt` (from 1): uniform in (0, min(cap, base * 2^(attempt-1)))."""
-    return rng.uniform(0, min(cap, base * 2.0 ** min(attempt - 1, 30)))
 
 
 class WorkQueue(Generic[K]):
@@ -41,6 +37,7 @@ class WorkQueue(Generic[K]):
         base: float = 0.1,
         cap: float = 30.0,
     ) -> None:
+        """`base` and `cap` bound the pauses after failures, in seconds (see Backoff)."""
         self.name = name
         self._reconcile = reconcile
         self._workers = workers
@@ -50,14 +47,14 @@ class WorkQueue(Generic[K]):
         self._queued: set[K] = set()
         self._running: set[K] = set()
         self._again: set[K] = set()
-        self._failures: dict[K, int] = {}
+        self._backoffs: dict[K, Backoff] = {}  # of the keys whose last run failed
         self._timers: dict[K, tuple[float, asyncio.Handle]] = {}  # loop time: uvloop's handles do not all have one
 
     def __len__(self) -> int:
         return len(self._queued) + len(self._running)
 
     def add(self, key: K) -> None:
-        """Runs the key as soon as a worker is free; a pending delay is overtaken."""
+        """Runs the key as soon as a worker is free, even if a delay of it is pending."""
         if timer := self._timers.pop(key, None):
             timer[1].cancel()
         if key in self._running:
@@ -67,7 +64,7 @@ class WorkQueue(Generic[K]):
             self._ready.put_nowait(key)
 
     def add_after(self, key: K, seconds: float) -> None:
-        """Runs the key in that time, unless it runs before; of two delays the sooner counts."""
+        """Runs the key after that time, unless it runs before. Of two delays the shorter one counts."""
         if key in self._queued:
             return
         loop = asyncio.get_running_loop()
@@ -97,14 +94,14 @@ class WorkQueue(Generic[K]):
             delay: float | None
             try:
                 delay = await self._reconcile(key)
-                self._failures.pop(key, None)
+                self._backoffs.pop(key, None)
             except asyncio.CancelledError as error:
-                # Somebody else's cancellation, leaked from a task that was awaited, must not end this worker.
+                # The cancellation of another task, leaked from an await of it, must not end this worker.
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
-                delay = self._back_off(key, error)
+                delay = self._failed(key, error)
             except Exception as error:
-                delay = self._back_off(key, error)
+                delay = self._failed(key, error)
             finally:
                 self._running.discard(key)
             if key in self._again:
@@ -113,19 +110,17 @@ class WorkQueue(Generic[K]):
             elif delay is not None:
                 self.add_after(key, delay)
 
-    def _back_off(self, key: K, error: BaseException) -> float:
-        attempt = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = full_jitter(attempt, base=self._base, cap=self._cap, rng=self._rng)
+    def _failed(self, key: K, error: BaseException) -> float:
+        """Logs a failure. Returns the seconds until the next run of the key."""
+        backoff = self._backoffs.get(key)
+        if backoff is None:
+            backoff = self._backoffs[key] = Backoff(base=self._base, cap=self._cap, warn_at=3, rng=self._rng)
+        delay = backoff.failed()
+        fields = {"queue": self.name, "key": key, "attempt": backoff.failures}
+        if isinstance(error, VkError):
+            log.log(backoff.level, "reconcile failed", extra={**fields, "error": str(error)})
+        else:  # a defect in this program: the traceback helps
+            log.exception("reconcile failed", extra=fields)
         if isinstance(error, ApiError) and error.retry_after is not None:
             delay = max(delay, error.retry_after)
-        # A defect of ours deserves its traceback; the world's troubles one line once they persist, and now and then.
-        if not isinstance(error, VkError):
-            log.exception("reconcile failed", extra={"queue": self.name, "key": key, "attempt": attempt})
-        else:
-            level = logging.WARNING if attempt == 3 or attempt % 30 == 0 else logging.DEBUG
-            log.log(
-                level,
-                "reconcile failed",
-                extra={"queue": self.name, "key": key, "attempt": attempt, "error": str(error)},
-            )
         return delay

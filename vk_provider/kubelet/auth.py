@@ -1,7 +1,8 @@
-"""Who may use the kubelet API of a virtual node: as a kubelet with webhook authentication and authorization.
+"""Who may use the kubelet API of a virtual node: as on a kubelet with webhook authentication and authorization.
 
 Authentication: a client certificate of the parent's client CA (verified in the handshake), or else a bearer token by
-TokenReview. Authorization: SubjectAccessReview on `nodes/<subresource>`. Never anonymous; no answer is a no.
+TokenReview. Authorization: SubjectAccessReview on `nodes/<subresource>` (see `routes` for the subresource). Anonymous
+requests are refused, and so is every request if the parent does not answer.
 (https://kubernetes.io/docs/reference/access-authn-authz/kubelet-authn-authz/)
 """
 
@@ -21,31 +22,17 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.resources import Resource
 
 TOKEN_REVIEWS: Final = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
-ACCESS_REVIEWS: Final = Resource(
+SUBJECT_ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
 )
 
 _TOKEN_SECONDS: Final = 120.0
 _ALLOWED_SECONDS: Final = 300.0
 _DENIED_SECONDS: Final = 30.0
-_VERBS: Final = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-# First segment of the path -> subresources of `nodes`, any of which suffices. Everything else: proxy.
-_SUBRESOURCES: Final = {
-    "stats": ("stats",),
-    "metrics": ("metrics",),
-    "logs": ("log",),
-    "checkpoint": ("checkpoint",),
-    "pods": ("pods", "proxy"),
-    "runningpods": ("pods", "proxy"),
-    "healthz": ("healthz", "proxy"),
-    "configz": ("configz", "proxy"),
-}
-# What opens a stream counts as create, whatever the method: stricter than a kubelet, on purpose.
-_STREAMS: Final = frozenset({"exec", "attach", "portForward", "run"})
 
 
 class User(msgspec.Struct, frozen=True):
-    """Who asks, as the parent's authorizers know them."""
+    """The user of a request, as the parent's authorizers know it."""
 
     username: str = ""
     uid: str = ""
@@ -73,24 +60,17 @@ class _AccessReview(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Permission:
-    """`verb` on one of these subresources of the node."""
+    """`verb` on any one of these subresources of the node."""
 
     verb: str
     subresources: tuple[str, ...]
-
-
-def permission(method: str, path: str) -> Permission:
-    """What a request needs."""
-    first = path.split("/", 2)[1] if path.startswith("/") else ""
-    verb = "create" if first in _STREAMS else _VERBS.get(method, method.lower())
-    return Permission(verb, _SUBRESOURCES.get(first, ("proxy",)))
 
 
 V = TypeVar("V")
 
 
 class _Cache(Generic[V]):
-    """Answers that hold for a time; the same question asked twice at once is asked once."""
+    """Answers that are valid for a time. Concurrent requests for the same key share one answer."""
 
     def __init__(self, size: int = 4096) -> None:
         self._size = size
@@ -98,7 +78,7 @@ class _Cache(Generic[V]):
         self._asking: dict[bytes, asyncio.Lock] = {}
 
     async def get(self, key: bytes, ask: Callable[[], Awaitable[tuple[V, float]]]) -> V:
-        """The cached answer, or that of `ask`, which also gives for how many seconds it holds."""
+        """The cached answer, or that of `ask`, which also returns for how many seconds it is valid."""
         async with self._asking.setdefault(key, asyncio.Lock()):
             try:
                 now = asyncio.get_running_loop().time()
@@ -117,24 +97,26 @@ class _Cache(Generic[V]):
 
 
 class Gate:
-    """Lets requests through, or raises 401 or 403. One per virtual node."""
+    """Authenticates and authorizes requests. One per virtual node."""
 
     def __init__(self, parent: Client, node: str) -> None:
         self._parent, self._node = parent, node
         self._tokens: _Cache[User | None] = _Cache()
         self._decisions: _Cache[tuple[bool, str]] = _Cache()
 
-    async def check(self, request: web.Request) -> User:
-        """The user, if that one may do what the request asks."""
+    async def check(self, request: web.Request, needed: Permission) -> None:
+        """Returns if the user of the request has that permission.
+
+        Raises the HTTP error 401 or 403, or 503 if the parent does not answer.
+        """
         user = await self._user(request)
         if user is None:
             raise web.HTTPUnauthorized(text="Unauthorized")
-        needed = permission(request.method, request.path)
         reason = ""
         for subresource in needed.subresources:
             allowed, reason = await self._allowed(user, needed.verb, subresource)
             if allowed:
-                return user
+                return
         what = f"verb={needed.verb}, resource=nodes, subresource(s)={list(needed.subresources)}"
         raise web.HTTPForbidden(text=f"Forbidden (user={user.username}, {what})" + (f": {reason}" if reason else ""))
 
@@ -170,8 +152,8 @@ class Gate:
             "version": "v1",
         }
         body: dict[str, Any] = {
-            "apiVersion": ACCESS_REVIEWS.api_version,
-            "kind": ACCESS_REVIEWS.kind,
+            "apiVersion": SUBJECT_ACCESS_REVIEWS.api_version,
+            "kind": SUBJECT_ACCESS_REVIEWS.kind,
             "spec": {
                 "resourceAttributes": attributes,
                 "user": user.username,
@@ -181,14 +163,14 @@ class Gate:
             },
         }
         try:
-            status = (await self._parent.create(ACCESS_REVIEWS, body, type=_AccessReview)).status
+            status = (await self._parent.create(SUBJECT_ACCESS_REVIEWS, body, type=_AccessReview)).status
         except VkError as error:
             raise web.HTTPServiceUnavailable(text="the parent cannot authorize the request now") from error
         return (status.allowed, status.reason), (_ALLOWED_SECONDS if status.allowed else _DENIED_SECONDS)
 
 
 def _certified(certificate: dict[str, Any]) -> User | None:
-    """Common name and organizations are user and groups."""
+    """The common name is the user, and the organizations are its groups."""
     subject = [pair for attributes in certificate.get("subject", ()) for pair in attributes]
     name = next((value for key, value in subject if key == "commonName"), "")
     groups = tuple(value for key, value in subject if key == "organizationName")

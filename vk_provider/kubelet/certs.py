@@ -1,7 +1,5 @@
-"""The serving certificate of a virtual node: asked for by CSR, approved, loaded, and renewed in place.
+"""Certificates from the parent: the serving certificate of a virtual node, by CSR, and the CA of client certificates.
 
-The key never leaves this process but for the moment in which the ssl module reads it from a file of mode 0600 in
-memory-backed /dev/shm (or the temporary directory), which is then removed.
 (https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/: signer
 kubernetes.io/kubelet-serving)
 """
@@ -11,42 +9,35 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
-import logging
-import os
 import random
-import ssl
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
 from vk_provider.errors import ConfigError, UnreachableError
+from vk_provider.kube import keys
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Condition, Metadata, Named, Payload
+from vk_provider.kube.objects import Condition, Metadata, PartialObject, Payload
 from vk_provider.kube.resources import CONFIG_MAPS, Resource
-
-log = logging.getLogger(__name__)
 
 CSRS: Final = Resource(
     "certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False
 )
 _SIGNER: Final = "kubernetes.io/kubelet-serving"
-_LIFE: Final = 30 * 24 * 3600  # seconds asked for; the signer may give less
+_LIFE: Final = 30 * 24 * 3600  # seconds requested; the signer may grant less
 _SIGNED_WITHIN: Final = 60.0  # seconds
-_LOOK: Final = 0.25  # seconds between looks at a CSR
+_POLL: Final = 0.25  # seconds between two GETs of a CSR
 _CLIENT_CA: Final = ("kube-system", "extension-apiserver-authentication", "client-ca-file")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A key with its certificate, PEM."""
+    """A key and its certificate, PEM."""
 
     key: bytes
     certificate: bytes
@@ -54,7 +45,7 @@ class Identity:
     starts: datetime
 
     def renew_at(self, rng: random.Random) -> datetime:
-        """Between 70 and 90 % of its life, so that many nodes do not renew together."""
+        """Between 70 and 90 % of its lifetime, so that many nodes do not renew together."""
         return self.starts + (self.expires - self.starts) * rng.uniform(0.7, 0.9)
 
 
@@ -69,7 +60,7 @@ class _Csr(msgspec.Struct):
 
 
 async def client_ca(parent: Client) -> str:
-    """The CA, PEM, that signs client certificates of the parent. Raises ConfigError where it is not published."""
+    """The CA, PEM, of the parent's client certificates. Raises ConfigError if the parent does not publish it."""
     namespace, name, key = _CLIENT_CA
     published = await parent.get(CONFIG_MAPS, name, namespace, type=Payload)
     if key not in published.data:
@@ -80,10 +71,10 @@ async def client_ca(parent: Client) -> str:
 async def request_identity(parent: Client, node: str, address: str) -> Identity:
     """A new key and a certificate for it, signed by the parent.
 
-    Raises ForbiddenError where the parent's credential may not create or approve the CSR, and UnreachableError where
-    nobody signs it in a minute.
+    Raises ForbiddenError if the provider may not create or approve the CSR, ConfigError if it is denied, and
+    UnreachableError if it is not signed within a minute.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = keys.generate()
     csr = await parent.create(CSRS, _request(key, node, address), type=_Csr)
     approval = {
         "apiVersion": CSRS.api_version,
@@ -100,14 +91,13 @@ async def request_identity(parent: Client, node: str, address: str) -> Identity:
             ]
         },
     }
-    await parent.patch(CSRS, csr.metadata.name, approval, type=Named, subresource="approval")
+    await parent.patch(CSRS, csr.metadata.name, approval, type=PartialObject, subresource="approval")
     certificate = await _signed(parent, csr.metadata.name)
     parsed = x509.load_pem_x509_certificate(certificate)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Identity(pem, certificate, parsed.not_valid_after_utc, parsed.not_valid_before_utc)
+    return Identity(keys.pem(key), certificate, parsed.not_valid_after_utc, parsed.not_valid_before_utc)
 
 
-def _request(key: ec.EllipticCurvePrivateKey, node: str, address: str) -> dict[str, Any]:
+def _request(key: keys.PrivateKey, node: str, address: str) -> dict[str, Any]:
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
@@ -115,12 +105,12 @@ def _request(key: ec.EllipticCurvePrivateKey, node: str, address: str) -> dict[s
         ]
     )
     names: list[x509.GeneralName] = [x509.DNSName(node), x509.IPAddress(ipaddress.ip_address(address))]
-    csr = (
+    unsigned = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(subject)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(key, hashes.SHA256())
     )
+    csr = keys.sign(unsigned, key)
     return {
         "apiVersion": CSRS.api_version,
         "kind": CSRS.kind,
@@ -139,42 +129,14 @@ async def _signed(parent: Client, name: str) -> bytes:
         async with asyncio.timeout(_SIGNED_WITHIN):
             while not (status := (await parent.get(CSRS, name, type=_Csr)).status).certificate:
                 if refused := next((c for c in status.conditions if c.type in ("Denied", "Failed")), None):
-                    raise ConfigError(f"certificate request {name}: {refused.type}: {refused.message}")
-                await asyncio.sleep(_LOOK)
+                    raise ConfigError(
+                        f"CertificateSigningRequest {name} of the parent: {refused.type}: {refused.message}",
+                        remedy=f"see kubectl describe csr {name}",
+                    )
+                await asyncio.sleep(_POLL)
             return base64.b64decode(status.certificate)
     except TimeoutError as error:
         raise UnreachableError(
-            f"certificate request {name} was not signed in {_SIGNED_WITHIN:.0f} s",
-            remedy="does the parent's controller-manager run its signers?",
+            f"CertificateSigningRequest {name} of the parent was not signed within {_SIGNED_WITHIN:.0f} s",
+            remedy="check that the parent's controller-manager signs kubernetes.io/kubelet-serving",
         ) from error
-
-
-def front_context(choose: Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]) -> ssl.SSLContext:
-    """The context that a listening socket keeps. `choose` puts the current one in its place in every handshake.
-
-    What a handshake is asked for is fixed before `choose` is called, so it stands here as in `server_context`.
-    There are no tickets: a resumed session brings in a client certificate that nobody verifies again, although it may
-    have expired, or its CA be no longer the parent's. (The session cache of TLS 1.2 cannot be switched off: see Gate.)
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.options |= ssl.OP_NO_TICKET
-    context.num_tickets = 0
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.sni_callback = choose
-    return context
-
-
-def server_context(identity: Identity, ca: str) -> ssl.SSLContext:
-    """TLS for the server: 1.2 or newer; a client certificate is asked for, and must be the parent's if it comes."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.load_verify_locations(cadata=ca)
-    directory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.NamedTemporaryFile(dir=directory) as file:  # mode 0600
-        file.write(identity.certificate + b"\n" + identity.key)
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context

@@ -1,7 +1,7 @@
 """GET /containerLogs/{namespace}/{pod}/{container}: the member's log, streamed.
 
-One chunk is in flight at a time: where the reader stalls, reading from the member stops as well, and memory does not
-grow. The reader's going away cancels the handler, which closes the member's connection at once.
+One chunk is in flight at a time: if the reader stalls, reading from the member stops as well, and memory does not grow.
+If the reader disconnects, aiohttp cancels the handler, which closes the member's connection at once.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _OPTIONS: Final = frozenset(
     {"follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream"}
 )
 
-# A member that closes its connection after the last byte takes from a reader who is slow what has not been parsed yet:
-# over TLS, asyncio and aiohttp see the end of the connection before the end of what is buffered.
-_STAY: Final = (("Connection", "keep-alive"),)
+# Keeps the member from closing its connection after the last byte: over TLS, asyncio and aiohttp see the end of a
+# connection before they have parsed all that is buffered, and a slow reader would lose the rest.
+_KEEP_ALIVE: Final = (("Connection", "keep-alive"),)
 
 
 def member_query(query: str, container: str) -> str:
@@ -33,11 +33,11 @@ def member_query(query: str, container: str) -> str:
     return urlencode([*chosen, ("container", container)])
 
 
-async def container_logs(request: web.Request, backend: Backend) -> web.StreamResponse:
-    """Streams until the member's log ends or the reader goes."""
+async def stream_log(request: web.Request, backend: Backend) -> web.StreamResponse:
+    """Streams until the member's log ends or the reader disconnects."""
     path = backend.path(request, "log")
     query = member_query(request.rel_url.raw_query_string, request.match_info["container"])
-    async with await backend.member.open("GET", f"{path}?{query}", headers=_STAY) as response:
+    async with await backend.member.open("GET", f"{path}?{query}", headers=_KEEP_ALIVE) as response:
         if response.status != 200:
             return await backend.refusal(response)
         answer = web.StreamResponse(headers={"Content-Type": "text/plain"})
@@ -47,7 +47,7 @@ async def container_logs(request: web.Request, backend: Backend) -> web.StreamRe
             async for chunk in response.content.iter_any():
                 await answer.write(chunk)
         except aiohttp.ClientPayloadError as error:
-            # Without its last chunk the answer is seen to be broken off; the reader must not take it for the whole.
+            # Without its last chunk the answer is visibly incomplete: the reader must not take it for the whole log.
             log.info("member log broke off", extra={"node": backend.names.node, "error": str(error)})
             if request.transport is not None:
                 request.transport.close()

@@ -1,13 +1,13 @@
-"""Figures of the member's nodes, fetched through the node proxy of the member's API server.
+"""Metrics of the member's nodes, through the node proxy of the member's API server.
 
-    scrape -> ask all nodes at once -> read each answer -> one answer for the virtual node
+    scrape -> GET from all nodes in parallel -> read each answer -> one answer for the virtual node
 
-A node that cannot be asked or understood is skipped and counted; only when no node answers at all the scrape fails.
-Scrapes that come while another of the same kind runs share its answer. Nothing is cached beyond that: a scraper
-computes rates, and an old answer under a new time would falsify them.
+A node without a usable answer is skipped and counted; the scrape fails only if no node has a usable answer. A scrape
+that arrives while another one of the same path runs shares its answer. Nothing is cached beyond that: scrapers compute
+rates, and an old answer with a new time would falsify them.
 
 Nodes answer in parallel, but their answers are read one at a time and in short steps, so that other members' loops
-run in between however large the answers are.
+run in between, however large the answers are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final, Protocol, TypeVar
 from urllib.parse import quote
 
 from vk_provider.errors import UnreachableError, VkError
-from vk_provider.kube.objects import Pod
+from vk_provider.kubelet.backend import Pods
 from vk_provider.translate.kubelet.metrics import Find, Scrape, Series, find_ours, merged
 from vk_provider.translate.kubelet.prometheus import MalformedError
 from vk_provider.translate.kubelet.stats import NodeStats, Path, summed
@@ -29,8 +29,8 @@ from vk_provider.translate.names import Names
 log = logging.getLogger(__name__)
 
 DEADLINE: Final = 8.0  # seconds for all nodes together: metrics-server waits 10 s for an answer
-_PATIENCE: Final = 4.0  # seconds for one node, once it is its turn
-_AT_ONCE: Final = 16  # nodes asked at a time, which bounds the memory that unread answers take
+_NODE_DEADLINE: Final = 4.0  # seconds for one node, once it is its turn
+_CONCURRENT: Final = 16  # nodes asked at a time: bounds the memory of answers that are not read yet
 
 
 class Api(Protocol):
@@ -39,11 +39,11 @@ class Api(Protocol):
     async def request(self, method: str, path: str, *, deadline: float) -> bytes: ...
 
 
-class Pods(Protocol):
-    """Port: a kept list of member pods; an Informer of them."""
+class Nodes(Protocol):
+    """Port: the member's nodes, by name; an Informer of them."""
 
     @property
-    def items(self) -> Mapping[str, Pod]: ...
+    def items(self) -> Mapping[str, object]: ...
 
 
 class _Reader(Protocol):
@@ -54,27 +54,27 @@ ReaderT = TypeVar("ReaderT", bound=_Reader)
 
 
 class MemberMetrics:
-    """See the module's text. `node_names` gives the member's nodes of now.
+    """See the module's text.
 
-    The methods raise UnreachableError where the member has nodes and none of them gave an answer that could be used.
+    The methods raise UnreachableError if the member has nodes, and none of them has a usable answer.
     """
 
     def __init__(
         self,
         member: Api,
         names: Names,
-        node_names: Callable[[], list[str]],
+        member_nodes: Nodes,
         member_pods: Pods,
     ) -> None:
         self._member, self._names = member, names
-        self._node_names, self._member_pods = node_names, member_pods
+        self._member_nodes, self._member_pods = member_nodes, member_pods
         self._scrapes: dict[str, _Shared] = {}
         self._reading = asyncio.Lock()
         self._totals: dict[str, Totals[Series]] = {}  # by path
         self._stats_totals: dict[str, Totals[Path]] = {}
         self._skipped: dict[str, set[str]] = {}  # path -> nodes that were skipped in the last scrape
-        self._failing: dict[str, set[str]] = {}  # path -> nodes that failed when they were asked the last time
-        self.skipped = 0  # answers of member nodes that could not be used, since the start
+        self._failing: dict[str, set[str]] = {}  # path -> nodes whose last answer was not usable
+        self.skipped = 0  # nodes without a usable answer, over all scrapes since the start
         self.skipped_pods = 0  # pods within usable answers that could not be read, since the start
 
     async def summary(self, *, only_cpu_and_memory: bool) -> bytes:
@@ -89,11 +89,11 @@ class MemberMetrics:
         return await self._share(path, scrape)
 
     async def resource(self) -> bytes:
-        """Prometheus text: CPU and memory of nodes, pods and containers, as metrics-server reads it."""
+        """Prometheus text: CPU and memory of nodes, pods and containers, for metrics-server."""
         return await self._text("metrics/resource")
 
     async def cadvisor(self) -> bytes:
-        """Prometheus text: everything that cAdvisor knows of our pods and of the nodes as a whole."""
+        """Prometheus text: the metrics of cAdvisor of our pods, and of the nodes as a whole."""
         return await self._text("metrics/cadvisor")
 
     async def probes(self) -> bytes:
@@ -108,20 +108,20 @@ class MemberMetrics:
         return await self._share(path, scrape)
 
     async def _ask(self, path: str, reader: Callable[[Find], ReaderT]) -> tuple[dict[str, ReaderT], int]:
-        """The answers that can be used by member node, in the order of their names; and how many cannot."""
-        nodes = sorted(self._node_names())
+        """The usable answers by member node, in the order of their names, and the number of nodes that were skipped."""
+        nodes = sorted(self._member_nodes.items)
         failing = self._failing.setdefault(path, set())
         failing &= set(nodes)
-        slots = asyncio.Semaphore(_AT_ONCE)
+        slots = asyncio.Semaphore(_CONCURRENT)
         causes: dict[str, Exception] = {}
         asked: set[str] = set()
 
         async def ask(node: str) -> ReaderT | None:
             try:
-                async with asyncio.timeout_at(end), slots, asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout_at(end), slots, asyncio.timeout(_NODE_DEADLINE):
                     asked.add(node)
                     answer = await self._member.request(
-                        "GET", f"/api/v1/nodes/{quote(node, safe='')}/proxy/{path}", deadline=_PATIENCE
+                        "GET", f"/api/v1/nodes/{quote(node, safe='')}/proxy/{path}", deadline=_NODE_DEADLINE
                     )
                     read = await self._read(reader(find_ours(self._member_pods.items, self._names, node)), answer)
                     failing.discard(node)
@@ -134,15 +134,15 @@ class MemberMetrics:
 
         end = asyncio.get_running_loop().time() + DEADLINE
         async with asyncio.TaskGroup() as group:
-            # Those that failed the last time come last: nodes that hang must not keep the others from their turn.
+            # Nodes that failed the last time come last: nodes that hang must not keep the others from their turn.
             turns = sorted(nodes, key=failing.__contains__)
             tasks = {node: group.create_task(ask(node)) for node in turns}
-        self._tell(path, causes)
+        self._log_skipped(path, causes)
         answers = {node: answer for node in nodes if (answer := tasks[node].result()) is not None}
         if nodes and not answers:
             raise UnreachableError(
                 f"none of the {len(nodes)} nodes of the member behind {self._names.node} answers GET {path}; "
-                f"{nodes[0]}: {_words(causes[nodes[0]])}"
+                f"{nodes[0]}: {_message(causes[nodes[0]])}"
             )
         return answers, len(causes)
 
@@ -152,12 +152,12 @@ class MemberMetrics:
                 await asyncio.sleep(0)
         return reader
 
-    def _tell(self, path: str, causes: dict[str, Exception]) -> None:
+    def _log_skipped(self, path: str, causes: dict[str, Exception]) -> None:
         self.skipped += len(causes)
         for node in causes.keys() - self._skipped.get(path, set()):
             log.warning(
                 "member node skipped in metrics",
-                extra={"node": self._names.node, "member_node": node, "path": path, "error": _words(causes[node])},
+                extra={"node": self._names.node, "member_node": node, "path": path, "error": _message(causes[node])},
             )
         self._skipped[path] = set(causes)
 
@@ -169,7 +169,7 @@ class MemberMetrics:
 
 
 class _Shared:
-    """A running scrape; it is cancelled when the last one who waits for it has gone."""
+    """A running scrape. It is cancelled when no request waits for its answer any more."""
 
     def __init__(self, task: asyncio.Task[bytes]) -> None:
         self.task = task
@@ -193,5 +193,5 @@ async def _joined(parts: Iterator[bytes]) -> bytes:
     return b"".join(body)
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error) or "no answer in time"

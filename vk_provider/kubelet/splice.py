@@ -1,16 +1,16 @@
-"""Joins two upgraded connections: every byte that comes on one is written to the other, until both are closed.
+"""Joins two upgraded connections: every byte received on one is written to the other, until both are closed.
 
-Nothing is parsed, so every protocol version, half-finished frame and terminal resize passes as it is. Back-pressure is
-the transports' own: a full write buffer on one side pauses reading on the other, so memory stays bounded. A TLS
-transport cannot half-close, and every Kubernetes hop closes both halves anyway: the end of one side is the end of the
-other, once that has received everything.
+Nothing is parsed, so every protocol version, incomplete frame and terminal resize passes unchanged. Back-pressure is
+that of the transports: a full write buffer on one side pauses reading on the other, so memory stays bounded. A TLS
+transport cannot half-close, and every Kubernetes hop closes both halves anyway: when one side ends, the other is closed
+as soon as it has received everything. Calling `close` is not enough for that:
 
-That is more than to call `close`, as clients show that acknowledge what they read. A TLS transport which is closing
-loses what it has not sent yet as soon as the other end says another word: so a side whose peer has ended is closed only
-when the kernel of the other end has all of it. And whoever writes to a connection that has ended is told that it is
-broken, and never gets to read the rest: so nothing is written to a side whose end has come, although not been read yet.
-And a TLS transport of uvloop forgets what it has read ahead while reading is paused, when the connection ends then
-(https://github.com/MagicStack/uvloop/pull/661): so none is to read on while it keeps anything.
+- A TLS transport that is closing loses what it has not sent yet if it receives more data, as from clients that
+  acknowledge what they read. So a side is closed only when the kernel of the other end has acknowledged everything.
+- Writing to a connection that the other end has closed fails, and the rest can no longer be read. So nothing is
+  written to a side whose end has arrived, even if that end is not read yet.
+- A TLS transport of uvloop loses what it has read ahead while reading is paused, if the connection ends then
+  (https://github.com/MagicStack/uvloop/pull/661). So transports do not read ahead.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from aiohttp.abc import AbstractStreamWriter
 
 _HIGH_WATER: Final = 256 * 1024  # bytes buffered towards one side before reading from the other pauses
 
-_FIRST_LOOK, _LAST_LOOK = 0.02, 1.0  # seconds between looks at what a side that is to end has not received, doubling
+_FIRST_POLL, _POLL_CAP = 0.02, 1.0  # seconds between checks whether a side has received everything, doubling
 
 ConnectionLost = Callable[[BaseException | None], None]
 
 
 class _Side(asyncio.Protocol):
-    """One end. `lost` is connection_lost of the protocol that had the transport before, and must still hear of it."""
+    """One end. `lost` is connection_lost of the transport's former protocol, which must still be called."""
 
-    __slots__ = ("_gone", "_splice", "lost", "peer")
+    __slots__ = ("_closed", "_splice", "lost", "peer")
 
     def __init__(self, splice: Splice, lost: ConnectionLost) -> None:
         self._splice, self.lost = splice, lost
-        self._gone = False
+        self._closed = False
         self.peer: asyncio.Transport | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -60,16 +60,16 @@ class _Side(asyncio.Protocol):
         return False  # closes this side, and so leads to connection_lost
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self._gone:
+        if self._closed:
             return
-        self._gone = True
+        self._closed = True
         self.lost(error)
         if self.peer is not None:
             self._splice.side_lost(self.peer, error)
 
 
 class Splice:
-    """Two transports joined. `done` is set when both are gone."""
+    """Two joined transports. `done` is set when both are closed."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Splice:
         other_lost: ConnectionLost,
         idle_seconds: float,
     ) -> None:
-        """Takes both transports over at once. After `idle_seconds` without a byte both are closed."""
+        """Takes over both transports at once. After `idle_seconds` without a byte both are closed."""
         self.active = True
         self.done = asyncio.Event()
         self._open = 2
@@ -93,40 +93,40 @@ class Splice:
             transport.set_write_buffer_limits(high=_HIGH_WATER)
             _read_nothing_ahead(transport)
             transport.set_protocol(side)
-            if transport.is_closing():  # of its end the protocol before may have been told already
+            if transport.is_closing():  # its former protocol may have got connection_lost already
                 asyncio.get_running_loop().call_soon(side.connection_lost, None)
         for transport in self._transports:
             if not transport.is_closing() and not transport.is_reading():
                 transport.resume_reading()
 
     def close(self) -> None:
-        """Ends both sides after what is buffered has been written."""
+        """Closes both sides once their buffers are written."""
         for transport in self._transports:
             transport.close()
 
     def abort(self) -> None:
-        """Ends both sides at once, so that neither takes this for the end of what was to come."""
+        """Aborts both sides at once, so that neither end takes what it has received for everything."""
         for transport in self._transports:
             transport.abort()
 
     def side_lost(self, peer: asyncio.Transport, error: Exception | None) -> None:
-        """One side has gone: its peer goes too, when it has received everything."""
+        """One side is closed: closes its peer once that has received everything."""
         self._open -= 1
         if self._open == 0:
             self._timer.cancel()
             self.done.set()
         else:
             if not peer.is_closing():
-                peer.resume_reading()  # nobody wants what it says any more; unread, it would hide that the peer goes
-            self._end(peer, error, _FIRST_LOOK)
+                peer.resume_reading()  # what it sends is dropped; unread, it would hide the end of the connection
+            self._end(peer, error, _FIRST_POLL)
 
-    def _end(self, transport: asyncio.Transport, error: Exception | None, look: float) -> None:
-        """Without a farewell where its peer broke off, so that this is not taken for the end of what was to come."""
+    def _end(self, transport: asyncio.Transport, error: Exception | None, pause: float) -> None:
+        """Closes the transport once it has received everything; aborts it if its peer ended with an error."""
         if transport.is_closing():
             return
         if not _received(transport):
-            later = min(2 * look, _LAST_LOOK)
-            asyncio.get_running_loop().call_later(look, self._end, transport, error, later)
+            later = min(2 * pause, _POLL_CAP)
+            asyncio.get_running_loop().call_later(pause, self._end, transport, error, later)
         elif error is None:
             transport.close()
         else:
@@ -141,14 +141,14 @@ class Splice:
 
 
 def _read_nothing_ahead(transport: asyncio.Transport) -> None:
-    """Over TLS; others keep nothing. (A limit of 0 would be reached by an empty buffer, and nothing be read at all.)"""
+    """Only TLS transports read ahead. (An empty buffer would reach a limit of 0, and nothing would be read at all.)"""
     limit: Callable[[int, int], None] | None = getattr(transport, "set_read_buffer_limits", None)
     if limit is not None:
         limit(1, 0)
 
 
 def _ended(transport: asyncio.Transport) -> bool:
-    """Whether the other end has said all it had to (POLLRDHUP, poll(2)), also where not all of that has been read."""
+    """Whether the other end has closed its half (POLLRDHUP, poll(2)), even if not all of its data is read yet."""
     descriptor = _descriptor(transport)
     if transport.is_closing() or descriptor is None:
         return transport.is_closing()
@@ -160,7 +160,7 @@ def _ended(transport: asyncio.Transport) -> bool:
 def _received(transport: asyncio.Transport) -> bool:
     """Whether the kernel of the other end has acknowledged everything that was written.
 
-    The kernel's own queue (SIOCOUTQ, tcp(7)) is empty only when the transport has nothing to put into it.
+    That is so when the transport has nothing left to write, and the kernel's send queue (SIOCOUTQ, tcp(7)) is empty.
     """
     if transport.get_write_buffer_size():
         return False
@@ -177,7 +177,7 @@ def _descriptor(transport: asyncio.Transport) -> int | None:
 
 
 class Tail:
-    """A payload parser that only keeps the bytes that rode in with the 101."""
+    """A payload parser that only keeps the bytes that arrive behind the 101."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -191,7 +191,7 @@ class Tail:
 
 
 class Hijacked(web.StreamResponse):
-    """What a handler returns that has taken the connection: aiohttp must write nothing more."""
+    """The response of a handler that has taken over the connection: aiohttp must not write to it any more."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         self._keep_alive = False

@@ -1,7 +1,7 @@
-"""exec, attach, portForward and run: an upgraded connection of kube-apiserver spliced to one of the member's.
+"""exec, attach, portForward and run: an upgraded connection of kube-apiserver, spliced to one of the member's.
 
-The request line is translated (`member_query`), the headers that negotiate the protocol pass as they are, and from the
-101 on this program only moves bytes.
+The query is translated, the headers that negotiate the protocol pass unchanged, and after the 101 this program only
+moves bytes.
 (k8s.io/kubernetes pkg/kubelet/server/server.go for the routes, staging/src/k8s.io/cri-streaming for their options)
 """
 
@@ -22,8 +22,8 @@ from vk_provider.kubelet.splice import Hijacked, Splice, Tail
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS: Final = 4 * 3600.0  # of a kubelet: streamingConnectionIdleTimeout
-# Option of the kubelet API -> option of the member's API. What stands there as "1" becomes "true".
+IDLE_SECONDS: Final = 4 * 3600.0  # the default of a kubelet's streamingConnectionIdleTimeout
+# Option of the kubelet API -> option of the member's API. The value "1" becomes "true".
 _STREAMS: Final = {"input": "stdin", "output": "stdout", "error": "stderr", "tty": "tty"}
 _NEGOTIATION: Final = (
     "Sec-WebSocket-Key",
@@ -35,7 +35,7 @@ _NEGOTIATION: Final = (
 
 
 def exec_query(raw: str, container: str) -> str:
-    """The member's query of exec and attach. Values stay as they were encoded: they may be bytes that are not UTF-8."""
+    """The member's query for exec and attach. Values keep their encoding: they may be bytes that are not UTF-8."""
     parts = []
     for key, value in _pairs(raw):
         if key in _STREAMS:
@@ -46,15 +46,15 @@ def exec_query(raw: str, container: str) -> str:
 
 
 def port_forward_query(raw: str) -> str:
-    """The member's query of portforward."""
+    """The member's query for portforward."""
     return "&".join(f"ports={value}" for key, value in _pairs(raw) if key in ("port", "ports"))
 
 
 def run_query(raw: str, container: str) -> str:
-    """The member's query for /run: a command line split at spaces, both outputs."""
+    """The member's query for the exec of /run: the command line split at spaces, stdout and stderr."""
     line = next((value for key, value in _pairs(raw) if key == "cmd"), "")
-    words = unquote_to_bytes(line.replace("+", " ")).split(b" ")
-    commands = "&".join(f"command={quote(word, safe='')}" for word in words)
+    arguments = unquote_to_bytes(line.replace("+", " ")).split(b" ")
+    commands = "&".join(f"command={quote(argument, safe='')}" for argument in arguments)
     return f"{commands}&stdout=true&stderr=true&container={quote(container, safe='')}"
 
 
@@ -64,19 +64,19 @@ def _pairs(raw: str) -> list[tuple[str, str]]:
 
 
 class Sessions:
-    """Owner of the spliced connections of one virtual node."""
+    """Owns the spliced connections of one virtual node."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._taken = 0  # places of those that are open or being opened
+        self._taken = 0  # sessions that are open or being opened
         self._open: set[Splice] = set()
 
     def __len__(self) -> int:
         return len(self._open)
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for one session, from before it is opened until after its end. Raises 429 where all are taken."""
+    def slot(self) -> Iterator[None]:
+        """Counts one session, from before it is opened until after its end. Raises 429 at the limit."""
         if self._taken >= self._limit:
             raise web.HTTPTooManyRequests(text="too many open sessions on this node", headers={"Retry-After": "5"})
         self._taken += 1
@@ -86,7 +86,7 @@ class Sessions:
             self._taken -= 1
 
     async def follow(self, splice: Splice) -> None:
-        """Returns when the session has ended; being cancelled ends it."""
+        """Returns when the session has ended. Cancellation ends the session."""
         self._open.add(splice)
         try:
             await splice.done.wait()
@@ -95,7 +95,7 @@ class Sessions:
             self._open.discard(splice)
 
     async def drain(self, grace: float) -> None:
-        """Waits that many seconds for sessions to end by themselves, then ends them."""
+        """Waits that many seconds for sessions to end, then aborts them."""
         try:
             async with asyncio.timeout(grace):
                 for splice in list(self._open):
@@ -108,14 +108,14 @@ class Sessions:
 async def upgrade(
     request: web.Request, backend: Backend, sessions: Sessions, subresource: str, query: str
 ) -> web.StreamResponse:
-    """Opens the same stream at the member and splices the two; a refusal of the member is passed on instead."""
+    """Opens the same stream at the member and splices the two. A refusal of the member is passed on instead."""
     upgrade_to = request.headers.get("Upgrade")
     if not upgrade_to:
-        raise web.HTTPBadRequest(text=f"{subresource}: this is a stream; the request asks for no upgrade")
+        raise web.HTTPBadRequest(text=f"{subresource} is a stream: the request must ask for an upgrade")
     path = backend.path(request, subresource)
-    offered = [(name, value) for name in _NEGOTIATION for value in request.headers.getall(name, ())]
-    headers = [("Connection", "Upgrade"), ("Upgrade", upgrade_to), *offered]
-    with sessions.place():
+    negotiation = [(name, value) for name in _NEGOTIATION for value in request.headers.getall(name, ())]
+    headers = [("Connection", "Upgrade"), ("Upgrade", upgrade_to), *negotiation]
+    with sessions.slot():
         response = await backend.member.open(request.method, f"{path}?{query}", headers=headers)
         try:
             if response.status != 101:
@@ -127,10 +127,10 @@ async def upgrade(
 
 
 def _join(request: web.Request, response: aiohttp.ClientResponse) -> Splice:
-    """Passes the member's 101 on, with what rode in with it, and takes both connections over in the same tick."""
+    """Passes on the member's 101 and the bytes behind it, and takes over both connections in the same tick."""
     connection, near = response.connection, request.transport
     if near is None or connection is None or connection.transport is None or connection.protocol is None:
-        raise ConnectionResetError("the connection went away during the upgrade")
+        raise ConnectionResetError("the connection was closed during the upgrade")
     tail = Tail()
     connection.protocol.set_parser(tail, None)
     near.write(_head(response.raw_headers))

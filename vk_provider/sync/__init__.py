@@ -1,7 +1,12 @@
-"""The control loops of one member, a file each; none imports another, member.py wires them.
+"""The control loops, a folder for each part; a part never imports another one, member.py hands them to each other.
 
-kubeconfig (how is it reached?) -> access (may we, and whom do we talk to?) -> health (does it answer?) -> node (the
-virtual node) -> namespaces, services, dependents (what pods need in the member) -> pods (decide, and do it) -> status
-(back to the parent) -> events (the member's words about pods) -> leave (the end). parent_services is what all members
-share of the parent's Services.
+    membership   is it reached, may we, which cluster is it (connection, access); report, conditions; leave, abandon
+    state        what is known of it now: one writer (health), read by all others
+    nodes        the virtual node: status, labels and taints, Lease, holds
+    dependents   what pods need in the member: namespaces, Services, copies, tokens, certificates
+    pods         decide, and carry it out (loop, member_pods); status back to the parent; Events; orphans
+    parent       what is watched once for the parent, for all members
+
+At the top is what parts share: pod_caches (the pods of a virtual node on both sides) and node_edit (read-modify-write
+of a Node).
 """

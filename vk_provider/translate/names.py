@@ -1,21 +1,24 @@
-"""What things of the parent are called in a member, and whose they are there."""
+"""Names of the parent's objects in a member, and which objects of a member are ours."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import Metadata
 
+CredentialPart = Literal["bundle", "key", "chain"]
+
 ROOT_CA: Final = "kube-root-ca.crt"  # every cluster publishes its own CA under this name, in every namespace
+TRUST_ANCHORS_KEY: Final = "trust-anchors.pem"  # the only key of a ConfigMap that holds trust anchors
 
 
 @dataclass(frozen=True)
 class Names:
-    """Both directions of naming for one virtual node. Injective: two parent names never meet in one member name."""
+    """Names for one virtual node, in both directions. Injective: two parent names never become one member name."""
 
     node: str
     parent: str  # UID of the parent's kube-system namespace
@@ -23,37 +26,43 @@ class Names:
 
     @property
     def selector(self) -> str:
-        """Label selector of everything that this virtual node made in the member."""
+        """Label selector of everything that this virtual node creates in the member."""
         return f"{wellknown.PARENT_LABEL}={self.parent},{wellknown.NODE_LABEL}={self.node}"
 
     @property
     def labels(self) -> dict[str, str]:
-        """Labels of everything that this virtual node makes in the member."""
+        """Labels of everything that this virtual node creates in the member."""
         return {wellknown.PARENT_LABEL: self.parent, wellknown.NODE_LABEL: self.node}
 
     def namespace(self, name: str) -> str:
-        """The member's namespace for one of the parent; at most 63 characters (RFC 1123 label).
+        """The member's namespace for a namespace of the parent; at most 63 characters (RFC 1123 label).
 
-        Shortened names have all 63 and others fewer, so that no namespace can be named to meet another's.
+        Shortened names have exactly 63 characters and all others have fewer, so that both kinds never collide.
         """
         mapped = self.prefix + name
         if not self.prefix or len(mapped) < 63:
             return mapped
         return f"{mapped[:50]}-{_digest(mapped, 12)}"
 
-    def config_map(self, name: str) -> str:
-        """The member's name for a ConfigMap: the same, but for the parent's root CA, whose name is taken.
+    def member_key(self, parent_key: str) -> str:
+        """`namespace/name` in the member of what has that key in the parent, if both have the same name."""
+        namespace, name = parent_key.split("/", 1)
+        return f"{self.namespace(namespace)}/{name}"
 
-        Names the parent: several parents may share a namespace of a member, and a parent may be a member itself.
+    def config_map(self, name: str) -> str:
+        """The member's name of a ConfigMap: the same, except for the parent's root CA, whose name is taken.
+
+        The UID of the parent is part of it, because several parents may share a namespace of a member, and a parent may
+        be a member itself.
         """
         return f"{ROOT_CA}.{self.parent}" if name == ROOT_CA else name
 
     def token_secret(self, pod: str, uid: str) -> str:
-        """The Secret that holds a pod's service account tokens; at most 253 characters."""
+        """The Secret that holds the service account tokens of a pod; at most 253 characters."""
         return f"{pod[:220].rstrip('.-')}-tokens-{_digest(uid, 12)}"
 
     def certificate_secret(self, pod: str, uid: str) -> str:
-        """The Secret that holds a pod's certificates; at most 253 characters."""
+        """The Secret that holds the certificates of a pod; at most 253 characters."""
         return f"{pod[:220].rstrip('.-')}-certificates-{_digest(uid, 12)}"
 
     def trust_bundle(self, query: str) -> str:
@@ -61,7 +70,7 @@ class Names:
         return f"cluster-trust-bundle.{_digest(f'{self.parent} {query}', 32)}"
 
     def annotations(self, parent: Metadata) -> dict[str, str]:
-        """Annotations that lead from a member object back to its parent object."""
+        """Annotations that lead from a member object to its parent object."""
         return {
             wellknown.PARENT_UID: parent.uid,
             wellknown.PARENT_NAMESPACE: parent.namespace,
@@ -69,23 +78,34 @@ class Names:
         }
 
     def owns(self, labels: Mapping[str, str]) -> bool:
-        """Whether an object of the member with these labels was made by this virtual node."""
+        """Whether this virtual node created an object of the member with these labels."""
         return labels.get(wellknown.PARENT_LABEL) == self.parent and labels.get(wellknown.NODE_LABEL) == self.node
 
     def parent_key(self, member: Metadata) -> str:
-        """`namespace/name` of the parent object that a member object stands for."""
+        """`namespace/name` of the parent object of a member object."""
         namespace = member.annotations.get(wellknown.PARENT_NAMESPACE, member.namespace)
         return f"{namespace}/{member.annotations.get(wellknown.PARENT_NAME, member.name)}"
 
 
-def said_of_parent(text: str, parent: Metadata, member: Metadata) -> str:
-    """What the member says of a pod, as said of the parent pod: kubelets call a pod `name_namespace(UID)`, in messages
-    of a status and in Events.
+def source_key(volume: str, index: int) -> str:
+    """Key, in a Secret of ours, of one source of a projected volume. Unique within a pod: volume names have no dots."""
+    return f"{volume}.{index}"
+
+
+def credential_key(source: str, part: CredentialPart) -> str:
+    """Key, in a Secret of ours, of one part of a pod certificate; `source` as by `source_key`."""
+    return f"{source}.{part}"
+
+
+def with_parent_names(text: str, parent: Metadata, member: Metadata) -> str:
+    """A text about the member pod, as a text about the parent pod.
+
+    Kubelets write `name_namespace(UID)` in the messages of a status and in Events.
     """
     if not member.uid:
         return text
-    called = f"{member.name}_{member.namespace}({member.uid})"
-    return text.replace(called, f"{parent.name}_{parent.namespace}({parent.uid})").replace(member.uid, parent.uid)
+    name = f"{member.name}_{member.namespace}({member.uid})"
+    return text.replace(name, f"{parent.name}_{parent.namespace}({parent.uid})").replace(member.uid, parent.uid)
 
 
 def _digest(text: str, length: int) -> str:

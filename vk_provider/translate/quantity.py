@@ -14,14 +14,14 @@ _SUFFIX: Final = {
     **{letter: Fraction(1000**power) for power, letter in enumerate("kMGTPE", start=1)},
     **{f"{letter}i": Fraction(1024**power) for power, letter in enumerate("KMGTPE", start=1)},
 }
-# A longer exponent is beyond what Kubernetes can count, and would keep this process busy for ever.
+# A longer exponent exceeds what Kubernetes can represent, and would keep this process busy for a very long time.
 _PATTERN: Final = re.compile(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]{1,3})|([numkMGTPE]|[KMGTPE]i)?)")
 _BINARY: Final = tuple((f"{letter}i", 1024**power) for power, letter in reversed([*enumerate("KMGTPE", start=1)]))
 _DECIMAL: Final = tuple((letter, 1000**power) for power, letter in reversed([*enumerate("kMGTPE", start=1)]))
 
 
 def parse(text: str | int | float) -> Fraction:
-    """The exact value. Raises ValueError where it is not a quantity."""
+    """The exact value. Raises ValueError if the text is not a quantity."""
     match = _PATTERN.fullmatch(str(text))
     if match is None:
         raise ValueError(f"not a quantity: {text!r}")
@@ -30,9 +30,9 @@ def parse(text: str | int | float) -> Fraction:
 
 
 def render(value: Fraction, *, binary: bool = True) -> str:
-    """The canonical text, which a server gives back as it is; parts of a thousandth are rounded up.
+    """The canonical text, which API servers return unchanged. Rounds up to thousandths.
 
-    `binary`: counted in Ki, Mi, ... where that divides it, as bytes are.
+    `binary`: uses Ki, Mi, ... if they divide the value, as for bytes.
     """
     if value.denominator != 1:
         milli = -(-value * 1000 // 1)

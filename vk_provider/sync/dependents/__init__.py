@@ -1,1 +1,1 @@
-"""What pods need beside them: ConfigMaps, Secrets, tokens, certificates, Services, namespaces."""
+"""What pods need in a member besides themselves: ConfigMaps, Secrets, tokens, certificates, Services, namespaces."""

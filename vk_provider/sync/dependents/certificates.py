@@ -1,34 +1,37 @@
 """Pod certificates: keys made here, signed in the parent in the pod's name, kept in a Secret of the member.
 
     wanted -> requested -> issued: in the Secret, until it is time to refresh -> requested again
-                        -> denied or failed: said once in an Event, and final for the pod, as with a kubelet
+                        -> denied or failed: reported once in an Event, and final for the pod, as with a kubelet
 
-All sources of a pod are requested together, and the Secret is written when all are there; until then the member's
-kubelet waits with the volume. Level-triggered by pod. Owns: the keys that wait for an answer (lost with this process:
-then new ones are made), and the Secrets, which go with the parent pod. Requests are watched from the first one on.
+All sources of a pod are requested together, and the Secret is written when all are issued; until then the member's
+kubelet waits with the volume. Level-triggered by pod. Owns the keys that wait for an answer (if this process ends, new
+ones are made), and the Secrets, which are deleted with the parent pod. Requests are watched from the first one on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives import serialization
 
 from vk_provider.api import wellknown
-from vk_provider.errors import ConflictError, NotFoundError, UnreachableError
+from vk_provider.kube import keys
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Payload, Pod, pod_phase
+from vk_provider.kube.objects import PartialObject, Pod, pod_phase
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import NODES, POD_CERTIFICATE_REQUESTS, PODS, SECRETS, SERVICE_ACCOUNTS
+from vk_provider.kube.resources import NODES, POD_CERTIFICATE_REQUESTS, PODS, SERVICE_ACCOUNTS
+from vk_provider.kube.timestamps import rfc3339
 from vk_provider.kube.workqueue import WorkQueue
+from vk_provider.sync.dependents.copies import Copies
+from vk_provider.sync.dependents.sources import first_answer
+from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.translate.dependents.certificates import (
     CertificateRequest,
     CertificateSource,
@@ -37,23 +40,11 @@ from vk_provider.translate.dependents.certificates import (
     credentials_manifest,
     request_manifest,
     service_account,
-    wants_certificates,
 )
-from vk_provider.translate.dependents.needs import Copy
+from vk_provider.translate.dependents.copies import Copy
 from vk_provider.translate.names import Names
-from vk_provider.translate.pods.decide import TERMINAL
+from vk_provider.translate.references import mentions_certificates
 
-_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-
-_KEYS: Final[dict[str, Callable[[], _Key]]] = {
-    "RSA3072": lambda: rsa.generate_private_key(65537, 3072),
-    "RSA4096": lambda: rsa.generate_private_key(65537, 4096),
-    "ECDSAP256": lambda: ec.generate_private_key(ec.SECP256R1()),
-    "ECDSAP384": lambda: ec.generate_private_key(ec.SECP384R1()),
-    "ECDSAP521": lambda: ec.generate_private_key(ec.SECP521R1()),
-    "ED25519": ed25519.Ed25519PrivateKey.generate,
-}
-_FIRST_ANSWER: Final = 15.0  # seconds for the first list of requests
 _ABANDONED: Final = timedelta(minutes=10)  # a request that is not there after this time was deleted
 _JITTER: Final = 300.0  # seconds, so that pods which began together do not refresh together
 
@@ -92,33 +83,38 @@ class CertificateLoop:
     def __init__(
         self,
         names: Names,
+        nodes: Sequence[PodCaches],
         parent: Client,
-        member: Client,
-        parent_pods: Informer[Pod],
-        secrets: Informer[Copy],
+        copies: Copies,
         recorder: Recorder,
+        tasks: asyncio.TaskGroup,
         rng: random.Random | None = None,
     ) -> None:
-        self._names, self._parent, self._member = names, parent, member
-        self._parent_pods, self._secrets, self._recorder = parent_pods, secrets, recorder
-        self._rng = rng or random.Random()
+        """`nodes`: the pods of each virtual node. `tasks` runs the watches of requests."""
+        self._names, self._nodes, self._parent, self._copies = names, nodes, parent, copies
+        self._recorder, self._tasks, self._rng = recorder, tasks, rng or random.Random()
         self._pending: dict[_Item, _Pending] = {}
         self._refused: set[_Item] = set()
-        self._requests: Informer[CertificateRequest] | None = None
-        self._group: asyncio.TaskGroup | None = None
+        self._items: dict[str, _Item] = {}  # UID of a parent pod -> its item
+        self._requests: dict[str, Informer[CertificateRequest]] = {}  # by virtual node
         self._queue: WorkQueue[_Item] = WorkQueue("certificates", self._reconcile, workers=4)
 
     async def run(self) -> None:
-        """Works until cancelled. Both informers must be synced."""
-        async with asyncio.TaskGroup() as self._group:
-            self._secrets.on_change(self._copy_changed)
-            self._parent_pods.on_change(self._pod_changed)
-            self._group.create_task(self._queue.run())
+        """Works until cancelled. The copies must be synced and every living pod added."""
+        self._copies.lists["Secret"].on_change(self._copy_changed)
+        await self._queue.run()
 
-    def _pod_changed(self, before: Pod | None, after: Pod | None) -> None:
-        for pod in (before, after):
-            if pod is not None and wants_certificates(pod):
-                self._queue.add(_Item(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid))
+    def add(self, pod: Pod) -> None:
+        """The pod exists, or has changed."""
+        if mentions_certificates(pod):
+            item = _Item(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
+            self._items[item.uid] = item
+            self._queue.add(item)
+
+    def release(self, pod_uid: str) -> None:
+        """The pod no longer exists."""
+        if item := self._items.pop(pod_uid, None):
+            self._queue.add(item)
 
     def _copy_changed(self, before: Copy | None, after: Copy | None) -> None:
         copy = after or before
@@ -131,18 +127,26 @@ class CertificateLoop:
         if request is not None:
             self._queue.add(_Item(request.metadata.namespace, request.spec.pod_name, request.spec.pod_uid))
 
+    def _find(self, item: _Item) -> tuple[Pod, str] | None:
+        """The parent pod and its virtual node; None if it no longer exists."""
+        for node in self._nodes:
+            pod = node.parent.items.get(item.key)
+            if pod is not None and pod.metadata.uid == item.uid:
+                return pod, node.names.node
+        return None
+
     async def _reconcile(self, item: _Item) -> float | None:
         """Seconds until it is time to look again."""
-        pod = self._parent_pods.items.get(item.key)
         copy = self._copy(item)
-        if pod is None or pod.metadata.uid != item.uid:
+        if (found := self._find(item)) is None:
             self._pending.pop(item, None)
             self._refused.discard(item)
             if copy is not None:
-                await self._remove(copy)
+                await self._copies.delete("Secret", copy.metadata)
             return None
+        pod, node = found
         sources = certificate_sources(pod)
-        ends = pod.metadata.deletion_timestamp is not None or pod_phase(pod).phase in TERMINAL
+        ends = pod.metadata.deletion_timestamp is not None or pod_phase(pod).ended
         if not sources or ends or item in self._refused:
             return None
         now = self._parent.server_time()
@@ -152,13 +156,15 @@ class CertificateLoop:
                 left = datetime.fromisoformat(copy.metadata.annotations[wellknown.CERTIFICATES_RENEW]) - now
                 if left > timedelta():
                     return left.total_seconds()
-            pending = self._pending[item] = _Pending(now, await self._ask(pod, sources))
-        return await self._collect(item, pod, pending, now)
+            pending = self._pending[item] = _Pending(now, await self._ask(pod, node, sources))
+        return await self._collect(item, pod, node, pending, now)
 
-    async def _ask(self, pod: Pod, sources: list[CertificateSource]) -> list[_Asked]:
+    async def _ask(self, pod: Pod, node_name: str, sources: list[CertificateSource]) -> list[_Asked]:
         """Makes a key for each source, and a request in the parent."""
-        account = await self._parent.get(SERVICE_ACCOUNTS, service_account(pod), pod.metadata.namespace, type=Named)
-        node = await self._parent.get(NODES, self._names.node, type=Named)
+        account = await self._parent.get(
+            SERVICE_ACCOUNTS, service_account(pod), pod.metadata.namespace, type=PartialObject
+        )
+        node = await self._parent.get(NODES, node_name, type=PartialObject)
         asked = []
         for source in sources:
             key, stub = await asyncio.to_thread(_make_key, source.key_type)
@@ -169,9 +175,9 @@ class CertificateLoop:
             asked.append(_Asked(source, key, made.metadata.name))
         return asked
 
-    async def _collect(self, item: _Item, pod: Pod, pending: _Pending, now: datetime) -> float | None:
+    async def _collect(self, item: _Item, pod: Pod, node: str, pending: _Pending, now: datetime) -> float | None:
         """Writes the Secret if every request has its answer."""
-        requests = await self._answers()
+        requests = await self._answers(node)
         credentials, renew = {}, datetime.max.replace(tzinfo=UTC)
         for asked in pending.asked:
             request = requests.get(f"{item.namespace}/{asked.request}")
@@ -189,53 +195,29 @@ class CertificateLoop:
             credentials[asked.source.name] = Credential(asked.key, request.chain)
             renew = min(renew, datetime.fromisoformat(request.status.begin_refresh_at))
         renew += timedelta(seconds=self._rng.uniform(0, _JITTER))
-        await self._write(item, credentials_manifest(pod.metadata, credentials, renew.isoformat(), self._names))
+        manifest = credentials_manifest(pod.metadata, credentials, rfc3339(renew), self._names)
+        await self._copies.put("Secret", manifest, self._copy(item))
         self._pending.pop(item, None)
         return max(1.0, (renew - now).total_seconds())
 
-    async def _answers(self) -> dict[str, CertificateRequest]:
-        """All requests of this node, by namespace and name."""
-        if self._requests is None:
-            if self._group is None:
-                raise RuntimeError("before run()")
-            self._requests = Informer(
-                self._parent, POD_CERTIFICATE_REQUESTS, CertificateRequest, fields=f"spec.nodeName={self._names.node}"
-            )
-            self._requests.on_change(self._request_changed)
-            self._group.create_task(self._requests.run())
-        try:
-            async with asyncio.timeout(_FIRST_ANSWER):
-                await self._requests.synced.wait()
-        except TimeoutError as error:
-            what = f"{self._parent.server}: PodCertificateRequests could not be listed in time"
-            raise UnreachableError(what) from error
-        return dict(self._requests.items)
+    async def _answers(self, node: str) -> Mapping[str, CertificateRequest]:
+        """All requests of a virtual node, by namespace and name."""
+        if (informer := self._requests.get(node)) is None:
+            fields = f"spec.nodeName={node}"
+            informer = Informer(self._parent, POD_CERTIFICATE_REQUESTS, CertificateRequest, fields=fields)
+            informer.on_change(self._request_changed)
+            self._requests[node] = informer
+            self._tasks.create_task(informer.run())
+        await first_answer(self._parent.server, informer, "PodCertificateRequests")
+        return informer.items
 
     def _copy(self, item: _Item) -> Copy | None:
         secret = self._names.certificate_secret(item.name, item.uid)
-        return self._secrets.items.get(f"{self._names.namespace(item.namespace)}/{secret}")
-
-    async def _write(self, item: _Item, manifest: dict[str, object]) -> None:
-        """All keys are the same for the whole life of a pod, so that a merge replaces them."""
-        copy = self._copy(item)
-        namespace = self._names.namespace(item.namespace)
-        if copy is None:
-            written = await self._member.create(SECRETS, manifest, namespace, type=Payload)
-        else:
-            written = await self._member.patch(SECRETS, copy.metadata.name, manifest, namespace, type=Payload)
-        self._secrets.observe(written)
-
-    async def _remove(self, copy: Copy) -> None:
-        try:
-            await self._member.delete(SECRETS, copy.metadata.name, copy.metadata.namespace, uid=copy.metadata.uid)
-        except (NotFoundError, ConflictError):
-            pass
+        return self._copies.find("Secret", f"{self._names.namespace(item.namespace)}/{secret}")
 
 
 def _make_key(key_type: str) -> tuple[str, bytes]:
-    """A private key, PEM, and a request signed with it, DER; takes up to seconds for RSA."""
-    key = _KEYS[key_type]()
-    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    stub = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, digest)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return pem.decode(), stub.public_bytes(serialization.Encoding.DER)
+    """A private key, PEM, and a request signed with it, DER; RSA can need seconds."""
+    key = keys.generate(key_type)
+    stub = keys.sign(x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])), key)
+    return keys.pem(key).decode(), stub.public_bytes(serialization.Encoding.DER)

@@ -1,22 +1,22 @@
-"""Namespaces of the member: made when a pod needs one, removed when the parent's is gone and nothing of ours is left.
+"""Namespaces of the member: created when a pod needs one, deleted after the parent's when nothing of ours is left.
 
-Knows all namespaces of the member, since each pod names its own as its owner, by UID. Only one that carries our label
-is ever deleted.
+Knows all namespaces of the member, because each member pod names its namespace as its owner, by UID. Only a namespace
+that carries our labels is ever deleted.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Final
 
 from vk_provider.api import wellknown
 from vk_provider.errors import ConflictError, NotFoundError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, Named
+from vk_provider.kube.objects import Metadata, PartialObject
 from vk_provider.kube.resources import NAMESPACES
 from vk_provider.kube.workqueue import WorkQueue
+from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.translate.names import Names
 
 log = logging.getLogger(__name__)
@@ -32,15 +32,12 @@ class NamespaceLoop:
         names: Names,
         parent: Client,
         member: Client,
-        parent_namespaces: Informer[Named],
-        member_namespaces: Informer[Named],
-        *,
-        in_use: Callable[[str], bool],
+        parent_namespaces: Informer[PartialObject],
+        caches: DependentCaches,
     ) -> None:
-        """`in_use` tells whether anything that matters is left in a namespace of the member."""
         self._names, self._parent, self._member = names, parent, member
-        self._parent_namespaces, self._member_namespaces = parent_namespaces, member_namespaces
-        self._in_use = in_use
+        self._parent_namespaces, self._member_namespaces = parent_namespaces, caches.namespaces
+        self._caches = caches
         self.queue: WorkQueue[str] = WorkQueue("namespaces", self._reconcile, workers=2)
 
     async def run(self) -> None:
@@ -48,15 +45,15 @@ class NamespaceLoop:
         for namespace in self._member_namespaces.items.values():
             if self._names.owns(namespace.metadata.labels):
                 self.queue.add(_parent_name(namespace.metadata))
-        with self._parent_namespaces.heard(self._parent_changed):
+        with self._parent_namespaces.subscribed(self._parent_changed):
             await self.queue.run()
 
-    def _parent_changed(self, before: Named | None, after: Named | None) -> None:
+    def _parent_changed(self, before: PartialObject | None, after: PartialObject | None) -> None:
         if before is not None and after is None:
             self.queue.add(before.metadata.name)
 
     async def ensure(self, parent_namespace: str) -> str:
-        """The UID of the member's namespace for this one; makes and labels it where it is missing."""
+        """The UID of the member's namespace for this one of the parent; creates and labels it if it is missing."""
         name = self._names.namespace(parent_namespace)
         if found := self._member_namespaces.items.get(name):
             return found.metadata.uid
@@ -70,9 +67,9 @@ class NamespaceLoop:
             },
         }
         try:
-            namespace = await self._member.create(NAMESPACES, body, type=Named)
+            namespace = await self._member.create(NAMESPACES, body, type=PartialObject)
         except ConflictError:
-            namespace = await self._member.get(NAMESPACES, name, type=Named)
+            namespace = await self._member.get(NAMESPACES, name, type=PartialObject)
         self._member_namespaces.observe(namespace)
         return namespace.metadata.uid
 
@@ -82,10 +79,10 @@ class NamespaceLoop:
             return None
         if parent_namespace in self._parent_namespaces.items:
             return None
-        if self._in_use(ours.metadata.name):
+        if self._caches.in_use(ours.metadata.name):
             return _LOOK_AGAIN
         try:
-            await self._parent.get(NAMESPACES, parent_namespace, type=Named)
+            await self._parent.get(NAMESPACES, parent_namespace, type=PartialObject)
             return _LOOK_AGAIN  # the cache is behind
         except NotFoundError:
             pass

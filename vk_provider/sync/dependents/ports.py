@@ -1,4 +1,4 @@
-"""What the loop asks of whoever follows the parent's Services: the loops do not import one another."""
+"""What the dependents ask of other parts, which they do not import."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from vk_provider.kube.informer import Handler
-from vk_provider.kube.objects import Object
+from vk_provider.kube.client import Client
+from vk_provider.kube.informer import Handler, Informer
+from vk_provider.kube.objects import Object, PartialObject
+from vk_provider.kube.recorder import Recorder
 from vk_provider.translate.dependents.services import ParentSlice
 
 
-class Source(Protocol):
+class ParentServices(Protocol):
     """Port: the Services and EndpointSlices of the parent, which all members share."""
 
     @property
@@ -24,6 +26,22 @@ class Source(Protocol):
 
     def slices_of(self, service: str) -> frozenset[str]: ...
 
-    def heard(
-        self, service: Handler[Object], slice: Handler[ParentSlice], rewound: Callable[[], None]
+    def subscribed(
+        self, service: Handler[Object], slice: Handler[ParentSlice], restored: Callable[[], None]
     ) -> AbstractContextManager[None]: ...
+
+
+class Parent(Protocol):
+    """Port: the parent, with the lists that all members share."""
+
+    @property
+    def client(self) -> Client: ...
+
+    @property
+    def namespaces(self) -> Informer[PartialObject]: ...
+
+    @property
+    def services(self) -> ParentServices: ...
+
+    @property
+    def recorder(self) -> Recorder: ...

@@ -1,32 +1,35 @@
-"""The parent's Services in the member, for the namespaces that hold pods of its virtual node.
+"""The parent's Services in the member, for the namespaces that hold pods of its virtual nodes.
 
 Level-triggered by object: a Service of the parent is in the member as long as its namespace is in use there, and each
-of its EndpointSlices as long as that lists something here; any other reflection of ours goes, but not while pods that
-the parent does not know may still need it.
+of its EndpointSlices as long as it lists an endpoint that is of use there. Any other reflection of ours is deleted, but
+not while orphans are held, which may still need it.
 
-    first pod of a namespace -> `ensure`: its Services are brought -> in use -(no pod is left, for a while)-> they go
+    first pod of a namespace -> `ensure`: its Services are created -> in use -(no pod for a while)-> they are deleted
 
-The loop owns which namespaces are in use. Pods wait for their Services, because a kubelet puts those into the
-environment of containers that start: once per namespace, and not for ever.
+Owns which namespaces are in use. Pods wait for their Services, because a kubelet puts those into the environment of
+containers that start: once per namespace, and not for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from vk_provider.api import wellknown
+from vk_provider.api.membercluster import MemberCluster
 from vk_provider.errors import ForbiddenError, InvalidError, NameTakenError, NotFoundError
-from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Described, Object, Pod
+from vk_provider.kube.objects import HasMetadata, Object
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import ENDPOINT_SLICES, SERVICES, Resource
 from vk_provider.kube.workqueue import WorkQueue
-from vk_provider.sync.dependents.ports import Source
+from vk_provider.observable import Observable
+from vk_provider.sync.dependents.ports import ParentServices
 from vk_provider.sync.dependents.reflections import Reflections
+from vk_provider.sync.pod_caches import PodCaches
+from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.dependents.services import (
     OF_EACH_CLUSTER,
     ParentSlice,
@@ -41,11 +44,11 @@ log = logging.getLogger(__name__)
 
 _LINGER: Final = 20.0  # seconds that Services stay after the last pod of their namespace: the next one may be near
 _FIRST: Final = 5.0  # seconds that the first pod of a namespace waits for its Services
-_REFUSALS: Final = 5  # in a row until they are said: an API server that has just started refuses what it will allow
+_REFUSALS: Final = 5  # in a row until they are reported: an API server that starts refuses what it will allow
 _CONFLICT_RETRY: Final = 30.0  # seconds until a taken name is tried again
-_LOOK_AGAIN: Final = 5.0  # seconds, at what is to be removed and is kept for now
-_AFTER_REWIND: Final = 60.0  # seconds in which nothing is removed: it takes until the parent's pods are listed anew
-_TERMINATING: Final = "being terminated"  # of a namespace, in the words of an API server
+_LOOK_AGAIN: Final = 5.0  # seconds until a reflection that is kept for now is looked at again
+_AFTER_RESTORE: Final = 60.0  # seconds in which nothing is deleted: the parent's pods are listed again meanwhile
+_TERMINATING: Final = "being terminated"  # in the message of an API server about a namespace
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,15 @@ class Item:
 
 @dataclass
 class _InUse:
-    """A namespace in use: `missing` are the Services that have not been looked at since it is."""
+    """A namespace in use: `missing` are the Services that have not been tried since it became that."""
 
     missing: set[str]
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    tried: asyncio.Event = field(default_factory=asyncio.Event)
 
     def seen(self, service: str) -> None:
         self.missing.discard(service)
         if not self.missing:
-            self.ready.set()
+            self.tried.set()
 
 
 class ServiceLoop:
@@ -79,45 +82,49 @@ class ServiceLoop:
     def __init__(
         self,
         names: Names,
-        parent: Source,
+        parent: ParentServices,
         ours: Reflections,
-        pods: tuple[Informer[Pod], Informer[Pod]],
+        nodes: Sequence[PodCaches],
+        cluster: Observable[MemberCluster],
+        state: MemberState,
         recorder: Recorder,
-        *,
-        keep: Callable[[], bool],
-        flat: bool,
-        leaving: bool,
     ) -> None:
-        """`pods`: those of the parent and ours of the member. `keep` tells whether what the parent no longer has stays
-        for now: pods that it does not know may run. `leaving`: what is not in use goes at once."""
-        self._names, self._parent, self._ours = names, parent, ours
-        self._pods, self._recorder, self._keep = pods, recorder, keep
+        """`nodes`: the pods of each virtual node."""
+        self._names, self._parent, self._ours, self._nodes = names, parent, ours, nodes
+        self._cluster, self._state, self._recorder = cluster, state, recorder
+        self._node_names = frozenset(node.names.node for node in nodes)
         self._keep_until = 0.0  # loop time
-        self._flat, self._linger = flat, 0.0 if leaving else _LINGER
+        self._flat = cluster.value.spec.network.flat
+        self._linger = 0.0 if cluster.value.metadata.deletion_timestamp else _LINGER
         self._in_use: dict[str, _InUse] = {}
-        self._wrong: dict[Item, tuple[str, int]] = {}  # what is wrong with it, and how often that was met in a row
+        self.ready: set[str] = set()  # namespaces of the parent whose Services are in the member, or have been tried
+        self._problems: dict[Item, tuple[str, int]] = {}  # what is wrong with it, and how often that was met in a row
         self.queue: WorkQueue[Item] = WorkQueue("services", self._reconcile, workers=8)
 
     async def run(self) -> None:
         """Works until cancelled. All informers must be synced."""
-        parent_pods, member_pods = self._pods
-        for pod in member_pods.items.values():
-            self._use(self._names.parent_key(pod.metadata).partition("/")[0])
-        parent_pods.on_change(self._parent_pod_changed)
-        member_pods.on_change(self._member_pod_changed)
-        with self._parent.heard(self._service_changed, self._slice_changed, self._rewound):
+        for node in self._nodes:
+            for pod in node.member.items.values():
+                self._use(self._names.parent_key(pod.metadata).partition("/")[0])
+        self._cluster.subscribe(self._cluster_changed)
+        self._state.on_resync(self._resync)
+        with self._parent.subscribed(self._service_changed, self._slice_changed, self._restored):
             self._ours.services.on_change(self._our_service_changed)
             self._ours.slices.on_change(self._our_slice_changed)
             await self.queue.run()
 
-    def follow(self, *, flat: bool) -> None:
-        """Takes up whether addresses of pods elsewhere are of use here."""
-        if flat != self._flat:
+    def _cluster_changed(self) -> None:
+        """Whether addresses of pods elsewhere can be reached here may be another now."""
+        if (flat := self._cluster.value.spec.network.flat) != self._flat:
             self._flat = flat
-            self.resync()
+            self._look_again()
 
-    def resync(self) -> None:
-        """Looks at every Service again, and at those that failed at once: the member answers again."""
+    def _resync(self) -> None:
+        if not self._state.unknown:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Looks at every Service again, at once also at those that failed."""
         for namespace in self._in_use:
             for key in self._parent.in_namespace(namespace):
                 self.queue.add(Item("Service", key))
@@ -127,19 +134,23 @@ class ServiceLoop:
             self._our_slice_changed(None, copy)
 
     async def ensure(self, parent_namespace: str) -> None:
-        """Returns when the Services of a namespace are in the member, or have been tried; costs nothing when they are.
+        """Returns when the Services of a namespace are in the member, or have been tried for a few seconds.
 
         The member's namespace must exist.
         """
-        used = self._in_use.get(parent_namespace) or self._use(parent_namespace)
-        if used.ready.is_set():
-            return
+        used = self._use(parent_namespace)
         try:
             async with asyncio.timeout(_FIRST):
-                await used.ready.wait()
+                await used.tried.wait()
         except TimeoutError:
-            used.ready.set()
+            used.tried.set()
             log.warning("services not reflected in time", extra={"namespace": parent_namespace})
+        if self._in_use.get(parent_namespace) is used:
+            self.ready.add(parent_namespace)
+
+    def pod_gone(self, namespace: str) -> None:
+        """A pod of a parent namespace no longer exists on either side."""
+        self.queue.add_after(Item("Namespace", namespace), self._linger)
 
     def _use(self, namespace: str) -> _InUse:
         if (used := self._in_use.get(namespace)) is None:
@@ -148,22 +159,14 @@ class ServiceLoop:
             for key in services:
                 self.queue.add(Item("Service", key))
             if not services:
-                used.ready.set()
-            self.queue.add_after(Item("Namespace", namespace), self._linger)  # its pod may never come
+                used.tried.set()
+            self.queue.add_after(Item("Namespace", namespace), self._linger)  # its pod may never be created
         return used
 
     def _abandon(self, namespace: str) -> None:
+        self.ready.discard(namespace)
         if used := self._in_use.pop(namespace, None):
-            used.ready.set()
-
-    def _parent_pod_changed(self, before: Pod | None, after: Pod | None) -> None:
-        if before is not None and after is None:
-            self.queue.add_after(Item("Namespace", before.metadata.namespace), self._linger)
-
-    def _member_pod_changed(self, before: Pod | None, after: Pod | None) -> None:
-        if before is not None and after is None:
-            namespace = self._names.parent_key(before.metadata).partition("/")[0]
-            self.queue.add_after(Item("Namespace", namespace), self._linger)
+            used.tried.set()
 
     def _service_changed(self, before: Object | None, after: Object | None) -> None:
         found = after or before
@@ -175,13 +178,13 @@ class ServiceLoop:
         if (
             found
             and found.metadata.namespace in self._in_use
-            and concerns(before, after, self._names.node, flat=self._flat)
+            and concerns(before, after, self._node_names, flat=self._flat)
         ):
             self.queue.add(Item("EndpointSlice", found.metadata.key))
 
-    def _rewound(self) -> None:
+    def _restored(self) -> None:
         """The parent went back in time. What it no longer knows of Services may be known of its pods only later."""
-        self._keep_until = asyncio.get_running_loop().time() + _AFTER_REWIND
+        self._keep_until = asyncio.get_running_loop().time() + _AFTER_RESTORE
 
     def _our_service_changed(self, before: Object | None, after: Object | None) -> None:
         if found := after or before:
@@ -199,26 +202,28 @@ class ServiceLoop:
         try:
             sync = self._sync_service if item.kind == "Service" else self._sync_slice
             delay = await sync(item)
-            self._wrong.pop(item, None)
+            self._problems.pop(item, None)
             return delay
         except NameTakenError as error:
-            self._complain(item, wellknown.NAME_CONFLICT, error.message, at=1)
+            self._report(item, wellknown.NAME_CONFLICT, error.message, at=1)
             return _CONFLICT_RETRY
         except (NotFoundError, ForbiddenError, InvalidError) as error:
             if isinstance(error, NotFoundError) or _TERMINATING in error.message:
-                self._abandon(item.namespace)  # the member's namespace is gone; the next pod brings everything anew
+                self._abandon(item.namespace)  # the member's namespace is deleted; the next pod brings everything again
                 return None
-            self._complain(item, wellknown.MEMBER_REFUSED, error.message, at=_REFUSALS)
+            self._report(item, wellknown.MEMBER_REFUSED, error.message, at=_REFUSALS)
             raise
         finally:
             if used and item.kind == "Service":
                 used.seen(item.key)
 
     def _leave_if_empty(self, namespace: str) -> None:
-        """Where no pod is left, what was brought for them goes."""
-        for pods, name in zip(self._pods, (namespace, self._names.namespace(namespace)), strict=True):
-            if any(pod.metadata.namespace == name for pod in pods.items.values()):
-                return
+        """If no pod is left in a namespace, deletes what was created for them."""
+        mapped = self._names.namespace(namespace)
+        for node in self._nodes:
+            for pods, name in ((node.parent, namespace), (node.member, mapped)):
+                if any(pod.metadata.namespace == name for pod in pods.items.values()):
+                    return
         self._abandon(namespace)
         for key in self._parent.in_namespace(namespace):
             self.queue.add(Item("Service", key))
@@ -230,7 +235,7 @@ class ServiceLoop:
                 return await self._remove(SERVICES, self._ours.service(item.key))
             await self._ours.put_service(member_service(service, self._names))
             return None
-        finally:  # they are wanted where the Service is there, and ours
+        finally:  # its slices are wanted if the Service exists, and is ours
             for key in self._parent.slices_of(item.key):
                 self.queue.add(Item("EndpointSlice", key))
 
@@ -244,26 +249,26 @@ class ServiceLoop:
         service = self._wanted(found.service) if found else None
         manifest = None
         if found and service and self._ours.service(found.service):
-            manifest = member_slice(found, service, self._names, flat=self._flat)
+            manifest = member_slice(found, service, self._names, self._node_names, flat=self._flat)
         if manifest is None:
             return await self._remove(ENDPOINT_SLICES, self._ours.slice(item.key))
         await self._ours.put_slice(manifest)
         return None
 
-    async def _remove(self, resource: Resource, existing: Described | None) -> float | None:
-        """Deletes what the parent no longer has, or gives the seconds until it may be time to."""
+    async def _remove(self, resource: Resource, existing: HasMetadata | None) -> float | None:
+        """Deletes what the parent no longer has. Returns the seconds to wait if it may not be deleted yet."""
         if existing is None:
             return None
-        if self._keep() or asyncio.get_running_loop().time() < self._keep_until:
+        if self._state.orphans_held or asyncio.get_running_loop().time() < self._keep_until:
             return _LOOK_AGAIN
         await self._ours.delete(resource, existing.metadata)
         return None
 
-    def _complain(self, item: Item, reason: str, message: str, *, at: int) -> None:
-        """Says on the parent's Service what is wrong, when it is met for the `at`th time in a row, and not again."""
-        last, times = self._wrong.get(item, ("", 0))
+    def _report(self, item: Item, reason: str, message: str, *, at: int) -> None:
+        """Records an Event on the parent's Service when a problem occurs for the `at`th time in a row, once."""
+        last, times = self._problems.get(item, ("", 0))
         times = times + 1 if message == last else 1
-        self._wrong[item] = message, times
+        self._problems[item] = message, times
         if times != at:
             return
         key = item.key

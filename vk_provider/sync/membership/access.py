@@ -1,4 +1,4 @@
-"""Whom a member's credential reaches and what it may do there, asked before anything is built on it."""
+"""Checks a member before it is served: which cluster its credential reaches, and what it may do there."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import msgspec
 from vk_provider.api import wellknown
 from vk_provider.errors import ConfigError, ForbiddenError, UnauthorizedError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Named
-from vk_provider.kube.resources import ACCESS_REVIEWS, NAMESPACES
+from vk_provider.kube.objects import PartialObject
+from vk_provider.kube.resources import NAMESPACES, SELF_SUBJECT_ACCESS_REVIEWS
 
 # Group, resource, verbs: everything that the provider must be able to do in a member. manifests/member/rbac.yaml grants
-# exactly this, and what figures of nodes need, which may be left out.
+# exactly this, and the optional rights for metrics of nodes.
 PERMISSIONS: Final = (
     ("", "pods", ("get", "list", "watch", "create", "patch", "delete")),
     ("", "pods/ephemeralcontainers", ("patch",)),
@@ -37,7 +37,7 @@ PERMISSIONS: Final = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What a member says of itself. `cluster_uid` is the UID of its kube-system namespace."""
+    """What a member is. `cluster_uid` is the UID of its kube-system namespace, `version` that of its API server."""
 
     version: str
     cluster_uid: str
@@ -58,12 +58,12 @@ class _Review(msgspec.Struct):
 async def identify(client: Client, expected: str, *, member: str, deadline: float) -> None:
     """Returns when the member answers and is the cluster with that UID: the probe of its health.
 
-    Reading an object takes the whole server and its storage, which `/readyz` does not. Raises ConfigError
-    (ClusterUidChanged) where another cluster answers, and the errors of the API server.
+    Reading an object needs the whole server and its storage, which `/readyz` does not. Raises ConfigError
+    (ClusterUidChanged) if another cluster answers, and the errors of the API server.
     """
     body = await client.request("GET", NAMESPACES.path("kube-system"), deadline=deadline)
     try:
-        found = msgspec.json.decode(body, type=Named).metadata.uid
+        found = msgspec.json.decode(body, type=PartialObject).metadata.uid
     except msgspec.DecodeError as error:
         raise VkError(f"{client.server} does not answer as an API server", reason="NotKubernetes") from error
     if found != expected:
@@ -71,20 +71,22 @@ async def identify(client: Client, expected: str, *, member: str, deadline: floa
 
 
 def another_cluster(server: str, found: str, expected: str, member: str) -> ConfigError:
-    """The error for a member that is not the cluster that was joined: what ran there is not there."""
+    """The error for a member that is not the cluster that was joined: the pods of that one do not run in it."""
     return ConfigError(
         f"{server} is another cluster (UID {found}) than the one that was joined (UID {expected})",
         reason=wellknown.CLUSTER_UID_CHANGED,
-        remedy=f"if it was rebuilt: vk-provider confirm {member} --new-cluster; else put the kubeconfig right",
+        remedy=f"if it was rebuilt: vk-provider confirm {member} --new-cluster; else correct the kubeconfig",
     )
 
 
 async def examine(client: Client) -> Facts:
-    """Raises UnreachableError, or ConfigError: Unauthorized, NotKubernetes, or Forbidden with all that is missing."""
+    """What the member is. Raises UnreachableError, or ConfigError: Unauthorized, NotKubernetes, or Forbidden with every
+    right that is missing.
+    """
     try:
         version = msgspec.json.decode(await client.request("GET", "/version", deadline=10), type=_Version)
         await _permissions(client)
-        system = await client.get(NAMESPACES, "kube-system", type=Named)
+        system = await client.get(NAMESPACES, "kube-system", type=PartialObject)
     except UnauthorizedError as error:
         raise ConfigError(
             f"{client.server} does not accept the credential: {error.message}",
@@ -99,10 +101,10 @@ async def examine(client: Client) -> Facts:
 
 
 async def _permissions(client: Client) -> None:
-    asked = [(group, resource, verb) for group, resource, verbs in PERMISSIONS for verb in verbs]
-    answers = await asyncio.gather(*(_allowed(client, *question) for question in asked))
+    questions = [(group, resource, verb) for group, resource, verbs in PERMISSIONS for verb in verbs]
+    answers = await asyncio.gather(*(_allowed(client, *question) for question in questions))
     missing: dict[str, list[str]] = {}
-    for (group, resource, verb), allowed in zip(asked, answers, strict=True):
+    for (group, resource, verb), allowed in zip(questions, answers, strict=True):
         if not allowed:
             missing.setdefault(f"{resource}.{group}" if group else resource, []).append(verb)
     if missing:
@@ -118,9 +120,9 @@ async def _allowed(client: Client, group: str, resource: str, verb: str) -> bool
     name, _, subresource = resource.partition("/")
     attributes: dict[str, Any] = {"group": group, "resource": name, "subresource": subresource, "verb": verb}
     body = {
-        "apiVersion": ACCESS_REVIEWS.api_version,
-        "kind": ACCESS_REVIEWS.kind,
+        "apiVersion": SELF_SUBJECT_ACCESS_REVIEWS.api_version,
+        "kind": SELF_SUBJECT_ACCESS_REVIEWS.kind,
         "spec": {"resourceAttributes": attributes},
     }
-    review = await client.create(ACCESS_REVIEWS, body, type=_Review)
+    review = await client.create(SELF_SUBJECT_ACCESS_REVIEWS, body, type=_Review)
     return review.status.allowed

@@ -1,51 +1,33 @@
 """The end of a membership, when a MemberCluster is deleted.
 
-    taint NoExecute (pods go as on any node, PVs and controllers follow) -> delete what tolerates everything
-      -> Node deleted -> nothing of ours in the member -> kubeconfig Secret deleted -> finalizer taken off
-
-`abandon` is the way out when the member or the provider is not there to do this: the parent is cleaned up, and the
-caller is told what may be left in the member. Pods that must run at most once are not deleted behind a member's back:
-that takes a fence.
+taint NoExecute (pods are evicted as on any node, PVs and controllers follow) -> delete what tolerates everything
+  -> Nodes deleted -> nothing of ours in the member -> kubeconfig Secret deleted -> finalizer removed
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
-from vk_provider.errors import ConfigError, ConflictError, NotFoundError
+from vk_provider.errors import ConflictError, NotFoundError, UnreachableError
 from vk_provider.kube.client import Client
-from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, Named, Node, Object, Pod, fields
+from vk_provider.kube.objects import TERMINAL, Metadata, Node, Object, OwnedMetadata, PartialObject
 from vk_provider.kube.resources import NODES, PODS, SECRETS
-from vk_provider.translate.pods.decide import TERMINAL
+from vk_provider.sync.membership.report import Report
+from vk_provider.sync.node_edit import NodeEdit, Taint, edit_node
+from vk_provider.sync.pod_caches import PodCaches
+from vk_provider.sync.state.state import MemberState
 
-_LEAVING: Final = {"key": wellknown.LEAVING_TAINT, "effect": "NoExecute"}
+T = TypeVar("T")
+
+_LEAVING: Final[Taint] = {"key": wellknown.LEAVING_TAINT, "effect": "NoExecute"}
 _EVICTION: Final = 5.0  # seconds for the parent's taint eviction before the rest is deleted from here
 _LOOK: Final = 1.0  # seconds between looks at what is left
-
-
-@dataclass(frozen=True)
-class Left:
-    """What was left behind: pods that may still run in the member, and a sentence about it."""
-
-    pods: int
-    message: str
-
-
-class _Owner(msgspec.Struct):
-    kind: str = ""
-    controller: bool = False
-
-
-class _OwnedMetadata(Metadata, rename="camel"):
-    owner_references: list[_Owner] = msgspec.field(default_factory=list)
 
 
 class _Status(msgspec.Struct):
@@ -53,51 +35,66 @@ class _Status(msgspec.Struct):
 
 
 class _Owned(msgspec.Struct):
-    metadata: _OwnedMetadata
+    metadata: OwnedMetadata
     status: _Status = msgspec.field(default_factory=_Status)
 
     @property
     def at_most_once(self) -> bool:
-        """Whether two of it at the same time would do harm: of a StatefulSet, or it says so. One that ended cannot."""
-        unique = any(owner.controller and owner.kind == "StatefulSet" for owner in self.metadata.owner_references)
-        says_so = self.metadata.annotations.get(wellknown.AT_MOST_ONCE) == "true"
-        return (unique or says_so) and self.status.phase not in TERMINAL
+        """Whether two of it at the same time would do harm: it belongs to a StatefulSet, or is annotated. One that has
+        ended does none.
+        """
+        controller = self.metadata.controller
+        unique = controller is not None and controller.kind == "StatefulSet"
+        annotated = self.metadata.annotations.get(wellknown.AT_MOST_ONCE) == "true"
+        return (unique or annotated) and self.status.phase not in TERMINAL
+
+
+class Caches(Protocol):
+    """Port: what is known of our objects on both sides."""
+
+    @property
+    def nodes(self) -> Sequence[PodCaches]: ...
+
+    def count(self) -> int: ...
 
 
 async def drain(
     parent: Client,
     cluster: MemberCluster,
-    pods: Informer[Pod],
-    in_member: Callable[[], int],
-    say: Callable[[str], Awaitable[None]],
+    caches: Caches,
+    state: MemberState,
+    report: Report,
 ) -> None:
-    """Moves every pod away and removes the Node; returns when nothing of ours is left in the member.
+    """Moves every pod away and removes the Nodes; returns when nothing of ours is left in the member.
 
-    `in_member` counts our objects there; `say` is told of progress.
+    Raises UnreachableError if the member is lost meanwhile.
     """
     loop = asyncio.get_running_loop()
     started, removed = loop.time(), False
     await _taint(parent, cluster)
-    while pods.items or in_member():
-        await say(f"{len(pods.items)} pods are leaving, {in_member()} objects are left in the member")
+    while (leaving := [pod for node in caches.nodes for pod in node.parent.items.values()]) or caches.count():
+        if lost := state.lost:
+            raise UnreachableError(f"the member behind the node does not answer: {lost}")
+        message = f"{len(leaving)} pods are leaving, {caches.count()} objects are left in the member"
+        await report.set_ready(False, "Leaving", message)
         if loop.time() - started > _EVICTION:
             # DaemonSets that tolerate everything would come back for as long as there is a Node to come back to.
-            # But without a Node, Kubernetes removes pods by force, whatever still runs of them.
-            if not removed and not await _unique(parent, cluster):
-                await _remove_node(parent, cluster)
+            # But without a Node, Kubernetes removes pods by force, even if they still run.
+            if not removed and not await at_most_once_pods(parent, cluster):
+                await remove_nodes(parent, cluster)
                 removed = True
-            for pod in list(pods.items.values()):
+            for pod in leaving:
                 if pod.metadata.deletion_timestamp is None:
-                    await _delete_pod(parent, pod.metadata, grace_seconds=None)
+                    await delete_pod(parent, pod.metadata, grace_seconds=None)
         await asyncio.sleep(_LOOK)
-    await _remove_node(parent, cluster)
+    await remove_nodes(parent, cluster)
 
 
 async def finish(parent: Client, cluster: MemberCluster) -> None:
-    """Deletes the kubeconfig Secret where `join` made it, and lets the MemberCluster go."""
+    """Deletes the kubeconfig Secret if `join` made it, and releases the MemberCluster."""
     reference = cluster.spec.kubeconfig_secret_ref
     try:
-        secret = await parent.get(SECRETS, reference.name, reference.namespace, type=Named)
+        secret = await parent.get(SECRETS, reference.name, reference.namespace, type=PartialObject)
         if secret.metadata.labels.get(wellknown.CLUSTER_LABEL) == cluster.metadata.name:
             await parent.delete(SECRETS, reference.name, reference.namespace, uid=secret.metadata.uid)
     except (NotFoundError, ConflictError):
@@ -106,14 +103,14 @@ async def finish(parent: Client, cluster: MemberCluster) -> None:
 
 
 async def set_finalizer(parent: Client, metadata: Metadata, *, present: bool) -> None:
-    """Puts our finalizer on a MemberCluster, or takes it off."""
+    """Adds our finalizer to a MemberCluster, or removes it."""
     others = [name for name in metadata.finalizers if name != wellknown.FINALIZER]
     wanted = [*others, wellknown.FINALIZER] if present else others
     if wanted == metadata.finalizers:
         return
     body = {"metadata": {"uid": metadata.uid, "resourceVersion": metadata.resource_version, "finalizers": wanted}}
     try:
-        await parent.patch(MEMBER_CLUSTERS, metadata.name, body, type=Named)
+        await parent.patch(MEMBER_CLUSTERS, metadata.name, body, type=PartialObject)
     except NotFoundError:
         pass
     except ConflictError:
@@ -122,75 +119,48 @@ async def set_finalizer(parent: Client, metadata: Metadata, *, present: bool) ->
             await set_finalizer(parent, fresh.metadata, present=present)
 
 
-async def abandon(parent: Client, cluster: MemberCluster) -> Left:
-    """Cleans up the parent without asking the member: Node, pods, Secret, finalizer.
-
-    Raises ConfigError (FenceNeeded) where a pod must run at most once and nobody has stated that the member is down:
-    deleting it, or its Node, would let another one start beside it.
-    """
-    name = cluster.metadata.name
-    unique = await _unique(parent, cluster)
-    if unique and wellknown.FENCED not in cluster.metadata.annotations:
-        raise ConfigError(
-            f"{len(unique)} pods that must run at most once may still run in the member, {unique[0]} for one",
-            reason=wellknown.FENCE_NEEDED,
-            remedy=f"if it is down for certain: vk-provider fence {name} --confirmed-down",
-        )
-    await _remove_node(parent, cluster)
-    pods = await parent.list(PODS, type=Named, query=_of(cluster))
-    for pod in pods:
-        await _delete_pod(parent, pod.metadata, grace_seconds=0)
-    await finish(parent, cluster)
-    if not pods:
-        return Left(0, f"no pod was bound to virtual node {cluster.node_name}")
-    return Left(
-        len(pods),
-        f"{len(pods)} pods may still run in the member; there, objects with label "
-        f"{wellknown.NODE_LABEL}={cluster.node_name} are what was left behind",
-    )
+async def pods_of(parent: Client, cluster: MemberCluster, type: type[T]) -> list[T]:
+    """All pods that are bound to the virtual nodes of a member."""
+    found: list[T] = []
+    for node in cluster.node_names:
+        found += await parent.list(PODS, type=type, query={"fieldSelector": f"spec.nodeName={node}"})
+    return found
 
 
-def _of(cluster: MemberCluster) -> dict[str, str]:
-    return {"fieldSelector": f"spec.nodeName={cluster.node_name}"}
-
-
-async def _unique(parent: Client, cluster: MemberCluster) -> list[str]:
+async def at_most_once_pods(parent: Client, cluster: MemberCluster) -> list[str]:
     """Keys of the pods that must run at most once and have not ended."""
-    return [pod.metadata.key for pod in await parent.list(PODS, type=_Owned, query=_of(cluster)) if pod.at_most_once]
+    return [pod.metadata.key for pod in await pods_of(parent, cluster, _Owned) if pod.at_most_once]
 
 
 async def _taint(parent: Client, cluster: MemberCluster) -> None:
-    for _ in range(10):
+    """Cordons the Nodes that stand for this member, and has Kubernetes evict their pods."""
+
+    def leaving(node: Node, taints: list[Taint]) -> NodeEdit | None:
+        ours = node.metadata.labels.get(wellknown.CLUSTER_LABEL) == cluster.metadata.name
+        if not ours or any(taint["key"] == wellknown.LEAVING_TAINT for taint in taints):
+            return None
+        return NodeEdit([*taints, _LEAVING], spec={"unschedulable": True})
+
+    for name in cluster.node_names:
         try:
-            node = await parent.get(NODES, cluster.node_name, type=Node)
-            if node.metadata.labels.get(wellknown.CLUSTER_LABEL) != cluster.metadata.name:
-                return
-            taints = fields(node.spec).get("taints") or []
-            if any(taint["key"] == wellknown.LEAVING_TAINT for taint in taints):
-                return
-            body = {
-                "metadata": {"uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version},
-                "spec": {"unschedulable": True, "taints": [*taints, _LEAVING]},
-            }
-            await parent.patch(NODES, cluster.node_name, body, type=Named)
-            return
+            await edit_node(parent, name, leaving)
         except NotFoundError:
-            return
-        except ConflictError:
-            continue  # somebody wrote the Node in between: read it again
+            continue
 
 
-async def _remove_node(parent: Client, cluster: MemberCluster) -> None:
-    """Deletes the Node that stands for this member, and no other. Its Lease goes with it."""
-    try:
-        node = await parent.get(NODES, cluster.node_name, type=Named)
-        if node.metadata.labels.get(wellknown.CLUSTER_LABEL) == cluster.metadata.name:
-            await parent.delete(NODES, cluster.node_name, uid=node.metadata.uid)
-    except (NotFoundError, ConflictError):
-        pass
+async def remove_nodes(parent: Client, cluster: MemberCluster) -> None:
+    """Deletes the Nodes that stand for this member, and no others. Their Leases are deleted with them."""
+    for name in cluster.node_names:
+        try:
+            node = await parent.get(NODES, name, type=PartialObject)
+            if node.metadata.labels.get(wellknown.CLUSTER_LABEL) == cluster.metadata.name:
+                await parent.delete(NODES, name, uid=node.metadata.uid)
+        except (NotFoundError, ConflictError):
+            continue
 
 
-async def _delete_pod(parent: Client, pod: Metadata, *, grace_seconds: int | None) -> None:
+async def delete_pod(parent: Client, pod: Metadata, *, grace_seconds: int | None) -> None:
+    """Deletes this incarnation. One that does not exist any more is fine."""
     try:
         await parent.delete(PODS, pod.name, pod.namespace, uid=pod.uid, grace_seconds=grace_seconds)
     except (NotFoundError, ConflictError):

@@ -1,10 +1,10 @@
-"""Keeps pods that ask for it on a lost member where no other node could run them, and lets them go again.
+"""Holds pods on a lost member if they ask for it and no other node fits them, and releases them again.
 
-    lost:    asks to be held, no other Ready node fits --> tolerates a dead node without end, an Event says so
-             held, and a node fits now                 --> as before
-    healthy: held, and the node has no taint of a dead node any more --> as before
+    lost:    asks to be held, and no other Ready node fits --> tolerates the not-ready taints without limit; Event
+             is held, and another node fits now            --> released
+    healthy: is held, and the node has no not-ready taint  --> released
 
-Owns the annotation `vk-provider.io/held`. What it has to know is in the objects: it may be killed at any time.
+Owns the annotation `vk-provider.io/held`. All its state is in the objects: it may be killed at any time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -24,16 +23,17 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Node, Pod
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES, PODS
+from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.nodes.hold import (
-    DEAD_NODE_TAINTS,
     asks,
-    could_run,
     hold_patch,
     is_held,
     release_patch,
     takes_pods,
 )
+from vk_provider.translate.selectors import node_affinity_matches
 from vk_provider.translate.state.health import State
+from vk_provider.translate.tolerations import DEAD_NODE_TAINTS
 
 log = logging.getLogger(__name__)
 
@@ -50,48 +50,45 @@ class _Spec(msgspec.Struct):
 
 
 class HoldLoop:
-    """See the module's text. `state` is what is believed of the member."""
+    """Holds and releases the pods of one virtual node until it is cancelled."""
 
-    def __init__(
-        self, node: str, parent: Client, pods: Informer[Pod], recorder: Recorder, *, state: Callable[[], State]
-    ) -> None:
+    def __init__(self, node: str, parent: Client, pods: Informer[Pod], state: MemberState, recorder: Recorder) -> None:
+        """`node` is the name of the virtual node, `pods` are its parent pods."""
         self._node, self._parent, self._pods, self._recorder = node, parent, pods, recorder
         self._state = state
         self._changed = asyncio.Event()
 
-    async def lose(self) -> None:
-        """The member is lost: returns when its pods are held, before Kubernetes starts to evict them."""
+    async def before_not_ready(self) -> None:
+        """Returns when the pods of a lost member are held, or after a few seconds: once the node is not Ready,
+        Kubernetes starts to evict them."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_LOOK):
                 await self._look()
         self._changed.set()
 
-    def changed(self) -> None:
-        """What is believed of the member has changed."""
-        self._changed.set()
-
     async def run(self) -> None:
         """Works until cancelled."""
+        self._state.on_change(self._changed.set)
         while True:
             self._changed.clear()
             await self._look()
-            idle = self._state() is not State.LOST and not any(map(is_held, self._pods.items.values()))
+            idle = not self._state.lost and not any(map(is_held, self._pods.items.values()))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if idle else _LOOK):
                     await self._changed.wait()
 
     async def _look(self) -> None:
         try:
-            if self._state() is State.LOST:
+            if self._state.lost:
                 await self._hold()
-            elif self._state() is State.HEALTHY:
+            elif self._state.health.state is State.HEALTHY:
                 await self._release()
         except VkError as error:
             log.warning("pods not held or released", extra={"node": self._node, "error": str(error)})
 
     async def _hold(self) -> None:
-        concerned = [pod for pod in self._pods.items.values() if asks(pod) or is_held(pod)]
-        if not concerned:
+        candidates = [pod for pod in self._pods.items.values() if asks(pod) or is_held(pod)]
+        if not candidates:
             return
         nodes = [
             node.metadata
@@ -99,14 +96,14 @@ class HoldLoop:
             for node in page.items
             if node.metadata.name != self._node and takes_pods(node)
         ]
-        for pod in concerned:
+        for pod in candidates:
             await self._judge(pod, nodes)
 
     async def _judge(self, pod: Pod, nodes: list[Metadata]) -> None:
-        wanted = asks(pod) and not could_run(pod, nodes)
+        wanted = asks(pod) and not node_affinity_matches(pod, nodes)
         if wanted and not is_held(pod):
             if await self._patch(pod, hold_patch(pod)):
-                message = "its member is lost and no other Ready node fits it: it is kept there"
+                message = "held on its lost member: no other Ready node fits it"
                 self._recorder.event(PODS, pod.metadata, "Warning", wellknown.POD_HELD, message)
         elif not wanted and is_held(pod):
             await self._patch(pod, release_patch(pod))
@@ -118,7 +115,7 @@ class HoldLoop:
         node = await self._parent.get(NODES, self._node, type=Node)
         taints = msgspec.json.decode(node.spec, type=_Spec).taints
         if any(taint.key in DEAD_NODE_TAINTS for taint in taints):
-            return  # Kubernetes will take them off; a pod that gets its seconds back before would be evicted
+            return  # Kubernetes removes them; a pod that gets its seconds back before that would be evicted
         for pod in held:
             await self._patch(pod, release_patch(pod))
 

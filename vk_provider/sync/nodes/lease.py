@@ -1,10 +1,11 @@
 """The Lease of the virtual node: the provider's sign of life to the parent, and the parent's to the provider.
 
-Owns the Lease. How each renewal went is told to the freeze: who cannot write to the parent judges nobody. Where one got
-no answer and a later one does, the watches that have been silent meanwhile are begun anew: they may be dead without a
-sign (a kubelet closes its connections for the same reason). A Lease that is older than what was written last is told to
-all who watch the parent: its etcd was restored from a backup, however far its versions have come since. Ends when
-cancelled. (https://kubernetes.io/docs/reference/node/node-status/#heartbeats)
+Owns the Lease. Every renewal reports to the freeze: a process that cannot write to the parent must not declare members
+lost. If a renewal got no answer and a later one does, watches of the parent that have been silent since are started
+again: they may be dead without a sign (a kubelet closes its connections for the same reason). A Lease that is older
+than what was written last means that the parent's etcd was restored from a backup, even if its versions have caught up
+since; all informers of the parent list again. Ends when cancelled.
+(https://kubernetes.io/docs/reference/node/node-status/#heartbeats)
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from vk_provider.errors import ApiError, ConflictError, NotFoundError, UnreachableError, VkError
+from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Named, newer
+from vk_provider.kube.objects import PartialObject, newer
 from vk_provider.kube.resources import LEASES
+from vk_provider.kube.timestamps import rfc3339_micro
 from vk_provider.translate.state.freeze import Freeze
 
 log = logging.getLogger(__name__)
@@ -29,79 +31,87 @@ _SLOW: Final = 5.0  # seconds for a renewal from which on the parent counts as s
 _NAMESPACE: Final = "kube-node-lease"
 
 
-class LeaseLoop:
-    """See the module's text. `uid` gives that of the Node; `missing` is called where there was no Lease."""
+class Node(Protocol):
+    """Port: the Node that the Lease is for; `changed` has it written, and registered again if it is gone."""
 
-    def __init__(
-        self, node: str, parent: Client, freeze: Freeze, *, uid: Callable[[], str], missing: Callable[[], None]
-    ) -> None:
-        self._node, self._parent, self._freeze = node, parent, freeze
-        self._uid, self._missing = uid, missing
-        # The resourceVersion of the last renewal, and how often the parent had gone back in time by then.
+    @property
+    def uid(self) -> str: ...
+
+    def changed(self) -> None: ...
+
+
+class LeaseLoop:
+    """Renews the Lease of one virtual node until it is cancelled."""
+
+    def __init__(self, name: str, parent: Client, freeze: Freeze, node: Node) -> None:
+        """`name` is that of the virtual node; `node` keeps its status, and registers it again if it is gone."""
+        self._name, self._parent, self._freeze, self._node = name, parent, freeze, node
+        # The resourceVersion of the last renewal, and how often the parent had been restored by then.
         self._written = "", parent.restores
         self._hurry = asyncio.Event()
 
     def renew(self) -> None:
-        """Renews it now, so that the freeze hears whether the parent takes a write."""
+        """Renews it now, so that the freeze learns whether the parent accepts a write."""
         self._hurry.set()
 
     async def run(self) -> None:
         """Renews until cancelled."""
-        loop, failures = asyncio.get_running_loop(), 0  # in a row
-        unanswered = 0.0  # loop time of the last failure that was no answer, since the last success
+        loop = asyncio.get_running_loop()
+        backoff = Backoff(base=1.0, cap=_EVERY)
+        unanswered = 0.0  # loop time of the last renewal without an answer since the last success
         while True:
             started = loop.time()
             self._hurry.clear()
-            slow = loop.call_later(_SLOW, self._tell, f"a write takes more than {_SLOW:.0f} s")
+            slow = loop.call_later(_SLOW, self._report, f"a write takes more than {_SLOW:.0f} s")
             try:
                 await self._renew()
                 took = loop.time() - started
-                self._tell(f"a write took {took:.0f} s" if took > _SLOW else "")
+                self._report(f"a write took {took:.0f} s" if took > _SLOW else "")
                 if unanswered:
                     self._parent.end_watches(silent_since=unanswered)
-                failures, unanswered = 0, 0.0
+                unanswered = 0.0
+                backoff.succeeded()
             except VkError as error:
-                failures += 1
+                backoff.failed()
                 unanswered = loop.time() if isinstance(error, UnreachableError) else unanswered
-                level = logging.WARNING if failures == 1 or failures % 30 == 0 else logging.DEBUG
-                log.log(level, "lease not renewed", extra={"node": self._node, "error": str(error)})
+                log.log(backoff.level, "lease not renewed", extra={"node": self._name, "error": str(error)})
                 if not isinstance(error, ApiError) or error.status >= 500 or error.status == 429:
-                    self._tell(str(error))
+                    self._report(str(error))
             finally:
                 slow.cancel()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(max(loop.time() + 1.0, started + _EVERY)):
                     await self._hurry.wait()
 
-    def _tell(self, trouble: str) -> None:
-        self._freeze.parent(asyncio.get_running_loop().time(), trouble)
+    def _report(self, problem: str) -> None:
+        self._freeze.parent(asyncio.get_running_loop().time(), problem)
 
     async def _renew(self) -> None:
         try:
             try:
-                written = await _write(self._parent, self._node, self._written[0])
+                written = await _write(self._parent, self._name, self._written[0])
             except ConflictError:
                 await self._compare()
-                written = await _write(self._parent, self._node)
+                written = await _write(self._parent, self._name)
         except NotFoundError:
-            self._missing()  # gone with its Node, perhaps: a status write tells, and brings both back
-            owner = {"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": self._uid()}
+            self._node.changed()  # gone with its Node, perhaps: a status write notices, and registers it again
+            owner = {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": self._node.uid}
             body = {
                 "apiVersion": LEASES.api_version,
                 "kind": LEASES.kind,
-                "metadata": {"name": self._node, "ownerReferences": [owner]},
-                "spec": _spec(self._parent, self._node),
+                "metadata": {"name": self._name, "ownerReferences": [owner]},
+                "spec": _spec(self._parent, self._name),
             }
-            written = await self._parent.create(LEASES, body, _NAMESPACE, type=Named)
+            written = await self._parent.create(LEASES, body, _NAMESPACE, type=PartialObject)
         self._written = written.metadata.resource_version, self._parent.restores
 
     async def _compare(self) -> None:
-        """The Lease is not as it was written last: somebody else has written it since, or that never happened."""
-        found = await self._parent.get(LEASES, self._node, _NAMESPACE, type=Named)
+        """Finds out why the Lease is not as it was written last: others have written it, or the write is undone."""
+        found = await self._parent.get(LEASES, self._name, _NAMESPACE, type=PartialObject)
         version, restores = self._written
         if newer(version, found.metadata.resource_version) and restores == self._parent.restores:
-            log.warning("server went back in time", extra={"lease": self._node, "server": self._parent.server})
-            self._parent.went_back()
+            log.warning("server went back in time", extra={"lease": self._name, "server": self._parent.server})
+            self._parent.note_restore()
 
 
 async def renew(parent: Client, node: str) -> None:
@@ -113,15 +123,15 @@ async def renew(parent: Client, node: str) -> None:
         log.warning("lease not renewed", extra={"node": node, "error": str(error)})
 
 
-async def _write(parent: Client, node: str, version: str = "") -> Named:
+async def _write(parent: Client, node: str, version: str = "") -> PartialObject:
     """Raises ConflictError where the Lease is another version than that."""
     metadata = {"metadata": {"resourceVersion": version}} if version else {}
-    return await parent.patch(LEASES, node, metadata | {"spec": _spec(parent, node)}, _NAMESPACE, type=Named)
+    return await parent.patch(LEASES, node, metadata | {"spec": _spec(parent, node)}, _NAMESPACE, type=PartialObject)
 
 
 def _spec(parent: Client, node: str) -> dict[str, object]:
     return {
         "holderIdentity": node,
         "leaseDurationSeconds": _LIFE,
-        "renewTime": parent.server_time().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "renewTime": rfc3339_micro(parent.server_time()),
     }

@@ -1,10 +1,10 @@
-"""Asks the parent's scheduler where pods would go: makes a shadow of each, reads what is said, and removes them all.
+"""Asks the parent's scheduler where pods would go: creates a shadow of each, reads the answers, and deletes them all.
 
-    PriorityClass (owns all shadows) -> shadows, those of the highest priority first -> another look at those that found
-    no room, as long as others did find some -> everything deleted, whatever happened
+    PriorityClass (owns all shadows) -> shadows, those of the highest priority first -> those that found no room again,
+    as long as others do find some -> everything deleted, whatever happened
 
-Owns the shadows and their PriorityClass. One that could not clean up (SIGKILL, no connection) leaves a PriorityClass
-with the time by which it must be gone; the next plan removes it, and Kubernetes removes its shadows with it.
+Owns the shadows and their PriorityClass. A plan that could not clean up (SIGKILL, no connection) leaves a PriorityClass
+with an expiry; the next plan deletes it, and Kubernetes deletes its shadows with it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from vk_provider.api import wellknown
 from vk_provider.errors import ApiError, ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Pod, encode
+from vk_provider.kube.objects import PartialObject, Pod, encode
 from vk_provider.kube.resources import PODS, PRIORITY_CLASSES
+from vk_provider.kube.timestamps import rfc3339
 from vk_provider.translate.nodes.plan import PRIORITY, Outcome, Plan, Planned, Verdict, answer, shadow
 
 log = logging.getLogger(__name__)
@@ -34,12 +35,12 @@ _CLEAN_UP_WITHIN: Final = 120.0  # seconds for the server to delete the shadows 
 _SLACK: Final = timedelta(seconds=60)  # between the end of the plan and the time by which it must be gone
 
 
-class Question:
+class SchedulerQuery:
     """One plan. `verdicts` and `shadows` (as admission left them) are by the pod's UID."""
 
-    def __init__(self, client: Client, plan: Plan, pods: Sequence[Planned], *, heard: Callable[[int], None]) -> None:
-        """`heard` is told the number of verdicts whenever it changes."""
-        self._client, self._plan, self._heard = client, plan, heard
+    def __init__(self, client: Client, plan: Plan, pods: Sequence[Planned], *, progress: Callable[[int], None]) -> None:
+        """`progress` is called with the number of verdicts whenever it changes."""
+        self._client, self._plan, self._progress = client, plan, progress
         self._pods = sorted(pods, key=attrgetter("priority"), reverse=True)
         self._informer: Informer[Pod] = Informer(client, PODS, Pod, labels=plan.selector)
         self._asked: dict[str, Planned] = {}  # by the key of the shadow that counts
@@ -53,7 +54,7 @@ class Question:
     async def ask(self, seconds: float) -> None:
         """Returns when there is a verdict on each pod, or after `seconds`; then nothing of the plan is left.
 
-        Raises the parent's errors where it cannot be asked at all, and VkError (ShadowsLeft) where something is left.
+        Raises the parent's errors if it cannot be asked at all, and VkError (ShadowsLeft) if something is left.
         """
         await _sweep(self._client)
         await self._own(seconds)
@@ -68,7 +69,7 @@ class Question:
         except TimeoutError:
             for pod in self._pods:
                 self.verdicts.setdefault(
-                    pod.metadata.uid, Verdict(Outcome.UNKNOWN, message=f"no word from the scheduler in {seconds:g} s")
+                    pod.metadata.uid, Verdict(Outcome.UNKNOWN, message=f"no answer from the scheduler in {seconds:g} s")
                 )
         finally:
             await self._clean_up()
@@ -79,13 +80,13 @@ class Question:
             "metadata": {
                 "name": self._plan.name,
                 "labels": {wellknown.PLAN: self._plan.id},
-                "annotations": {wellknown.PLAN_EXPIRES: expires.isoformat()},
+                "annotations": {wellknown.PLAN_EXPIRES: rfc3339(expires)},
             },
             "value": PRIORITY,
             "preemptionPolicy": "Never",
             "description": f"Owns the shadow pods of: vk-provider plan-failover, for node {self._plan.node}",
         }
-        owner = await self._client.create(PRIORITY_CLASSES, body, type=Named)
+        owner = await self._client.create(PRIORITY_CLASSES, body, type=PartialObject)
         self._plan = replace(self._plan, owner_uid=owner.metadata.uid)
 
     async def _ask(self, pods: Sequence[Planned]) -> None:
@@ -99,7 +100,7 @@ class Question:
                 await self._changed.wait()
 
     async def _ask_again(self) -> None:
-        """One that found no room may find it beside another that was placed after it: affinity, spread."""
+        """A pod that found no room may find it next to one that was placed after it: affinity, spread."""
         moved = 0
         while moved < (now := self._count(Outcome.MOVES)):
             moved = now
@@ -120,14 +121,14 @@ class Question:
             return
         verdict = answer(found)
         if after is None and pod.metadata.uid in self._open:
-            verdict = verdict or Verdict(Outcome.UNKNOWN, message="somebody deleted its shadow")
+            verdict = verdict or Verdict(Outcome.UNKNOWN, message="its shadow was deleted by someone else")
         if verdict is not None:
             self._conclude(pod, verdict)
 
     def _conclude(self, pod: Planned, verdict: Verdict) -> None:
         self.verdicts[pod.metadata.uid] = verdict
         self._open.discard(pod.metadata.uid)
-        self._heard(len(self.verdicts))
+        self._progress(len(self.verdicts))
         self._changed.set()
 
     async def _create(self, pod: Planned) -> None:
@@ -154,7 +155,7 @@ class Question:
             try:
                 await self._client.delete(PODS, name, namespace, grace_seconds=0)
             except VkError as error:
-                log.debug("shadow not deleted", extra={"pod": key, "error": str(error)})  # it goes with the rest
+                log.debug("shadow not deleted", extra={"pod": key, "error": str(error)})  # the clean-up retries
 
     async def _clean_up(self) -> None:
         for namespace in sorted({pod.metadata.namespace for pod in self._pods}):
@@ -169,7 +170,7 @@ class Question:
             except VkError as error:
                 log.debug("shadows not deleted", extra={"namespace": namespace, "error": str(error)})
         try:
-            # What is left, or is created only now, goes with its owner: a little later, by the garbage collector.
+            # What is left, or is created only now, is deleted with its owner, a little later, by the garbage collector.
             await _delete_class(self._client, self._plan.name)
         except VkError as error:
             raise VkError(
@@ -180,8 +181,8 @@ class Question:
 
 
 async def _sweep(client: Client) -> None:
-    """Removes what plans that were killed have left behind."""
-    for found in await client.list(PRIORITY_CLASSES, type=Named, query={"labelSelector": wellknown.PLAN}):
+    """Deletes what plans that were killed have left behind."""
+    for found in await client.list(PRIORITY_CLASSES, type=PartialObject, query={"labelSelector": wellknown.PLAN}):
         expires = found.metadata.annotations.get(wellknown.PLAN_EXPIRES)
         if expires and datetime.fromisoformat(expires) < client.server_time():
             log.warning("an earlier plan was not cleaned up", extra={"priorityclass": found.metadata.name})

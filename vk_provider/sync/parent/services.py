@@ -1,6 +1,6 @@
 """Services and EndpointSlices of the parent, kept once for all members and shrunk to what their reflections need.
 
-Owns the indexes by namespace and by Service. Its informers outlive the members, which listen for as long as they are
+Owns the indexes by namespace and by Service. Its informers outlive the members, which subscribe for as long as they are
 served.
 """
 
@@ -26,11 +26,11 @@ class ParentServices:
         self._of_namespace: dict[str, set[str]] = {}
         self._of_service: dict[str, set[str]] = {}
         self._listeners: list[tuple[Handler[Object], Handler[ParentSlice]]] = []
-        self._rewound: list[Callable[[], None]] = []
+        self._restored: list[Callable[[], None]] = []
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
-        self._services.on_rewind(self._went_back)
-        self._slices.on_rewind(self._went_back)
+        self._services.on_restore(self._on_restore)
+        self._slices.on_restore(self._on_restore)
 
     async def run(self) -> None:
         """Keeps them current until cancelled."""
@@ -60,21 +60,21 @@ class ParentServices:
         return frozenset(self._of_service.get(service, ()))
 
     @contextmanager
-    def heard(
-        self, service: Handler[Object], slice: Handler[ParentSlice], rewound: Callable[[], None]
+    def subscribed(
+        self, service: Handler[Object], slice: Handler[ParentSlice], restored: Callable[[], None]
     ) -> Iterator[None]:
-        """Calls the handlers after every change within the block, and `rewound` as `Informer.on_rewind` has it."""
+        """Calls the handlers after every change within the block, and `restored` as `Informer.on_restore` has it."""
         listener = (service, slice)
         self._listeners.append(listener)
-        self._rewound.append(rewound)
+        self._restored.append(restored)
         try:
             yield
         finally:
             self._listeners.remove(listener)
-            self._rewound.remove(rewound)
+            self._restored.remove(restored)
 
-    def _went_back(self) -> None:
-        for handler in self._rewound:
+    def _on_restore(self) -> None:
+        for handler in self._restored:
             handler()
 
     def _service_changed(self, before: Object | None, after: Object | None) -> None:

@@ -1,26 +1,27 @@
-"""What the member says about our pods, said again about the parent pods.
+"""Forwards the member's Events about our pods to the parent, as Events about the parent pods.
 
-Each Event of the member is one of the parent, with the count that it has there: what the member's kubelet says comes
-from the kubelet of the virtual node. Warnings always, Normal events up to a kubelet's rate (50 a second), and none that
-is older than this process. The member scheduler's "Scheduled" is left out: the parent has one of its own. An Event is a
-hint: none is owed.
+Each Event of the member is one Event of the parent, with the count that it has there. What the member's kubelet
+reports appears to come from the kubelet of the virtual node. Warnings are always forwarded, Normal Events up to a
+kubelet's rate (50 a second), and none that is older than this process. The member scheduler's "Scheduled" is left out:
+the parent has one from its own scheduler. Events are hints: none is guaranteed to arrive.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from vk_provider.api import wellknown
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Pod
-from vk_provider.kube.recorder import Recorder, Told
+from vk_provider.kube.recorder import ForwardedEvent, Recorder
 from vk_provider.kube.resources import EVENTS, PODS
-from vk_provider.translate.names import Names, said_of_parent
+from vk_provider.sync.pod_caches import PodCaches
+from vk_provider.translate.names import with_parent_names
 
 _NORMAL_PER_SECOND: Final = 50.0
 # Seconds; more than a watch lasts. API servers send no bookmarks with Events, which they do not cache: a member where
@@ -61,11 +62,11 @@ class MemberEvent(msgspec.Struct, rename="camel", gc=False):
     source: _Source = _Source()
     reporting_component: str = ""
 
-    def told(self, parent: Metadata, node: str) -> Told:
-        """As an Event about a parent pod of virtual node `node`."""
+    def for_parent(self, parent: Metadata, node: str) -> ForwardedEvent:
+        """The same Event about a parent pod of virtual node `node`."""
         first = self.first_timestamp or self.event_time or self.metadata.creation_timestamp or ""
         last = self.series.last_observed_time if self.series else self.last_timestamp
-        return Told(
+        return ForwardedEvent(
             name=f"{parent.name[:200].rstrip('.-')}.{hashlib.sha256(self.metadata.uid.encode()).hexdigest()[:16]}",
             component=self.source.component or self.reporting_component,
             host=node,
@@ -87,18 +88,11 @@ def member_events(client: Client) -> Informer[MemberEvent]:
 
 
 class EventLoop:
-    """See the module's text."""
+    """Forwards the Events of one member until it is cancelled."""
 
-    def __init__(
-        self,
-        names: Names,
-        parent_pods: Informer[Pod],
-        member_pods: Informer[Pod],
-        events: Informer[MemberEvent],
-        recorder: Recorder,
-    ) -> None:
-        self._names, self._recorder = names, recorder
-        self._parent_pods, self._member_pods, self._events = parent_pods, member_pods, events
+    def __init__(self, nodes: Sequence[PodCaches], events: Informer[MemberEvent], recorder: Recorder) -> None:
+        """`nodes`: the pods of each virtual node of the member."""
+        self._nodes, self._events, self._recorder = nodes, events, recorder
         self._allowance = _NORMAL_PER_SECOND
         self._refilled = 0.0
 
@@ -111,17 +105,18 @@ class EventLoop:
         if after is None or not self._events.synced.is_set() or after.reason in _LEFT_OUT:
             return
         about = after.involved_object
-        member = self._member_pods.items.get(f"{about.namespace}/{about.name}")
-        if member is None or member.metadata.uid != about.uid:
+        for pods in self._nodes:
+            pair = pods.pair(about.namespace, about.name)
+            if pair is None or pair[1].metadata.uid != about.uid:
+                continue
+            if after.type != "Normal" or self._allowed():
+                self._forward(after, *pair, pods.names.node)
             return
-        parent = self._parent_pods.items.get(self._names.parent_key(member.metadata))
-        if parent is None or parent.metadata.uid != member.metadata.annotations.get(wellknown.PARENT_UID):
-            return
-        if after.type == "Normal" and not self._allowed():
-            return
-        told = after.told(parent.metadata, self._names.node)
-        message = said_of_parent(after.message, parent.metadata, member.metadata)
-        self._recorder.tell_again(PODS, parent.metadata, after.type, after.reason, message, told)
+
+    def _forward(self, event: MemberEvent, parent: Pod, member: Pod, node: str) -> None:
+        original = event.for_parent(parent.metadata, node)
+        message = with_parent_names(event.message, parent.metadata, member.metadata)
+        self._recorder.forward(PODS, parent.metadata, event.type, event.reason, message, original)
 
     def _allowed(self) -> bool:
         now = asyncio.get_running_loop().time()

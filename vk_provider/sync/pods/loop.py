@@ -1,33 +1,33 @@
 """The pods of one virtual node: reads both caches, asks `decide`, and carries out what it says.
 
-Who owns what: the informers own what is known of either side; the queue sees to it that a pod is worked on by one
-worker at a time; this loop owns the memory that is not in any object (see `PodState`), all of which may be lost at
-any time without harm. It runs once both caches are complete, so that "not in the cache" means "is not there", with two
-exceptions that it looks after (creation): a write whose outcome is unknown, and a name taken by something outside of
-the cache.
-While the member is lost nothing is known of it: no pod of it is ready, and nothing else is done. Ends when cancelled.
+Who owns what: the informers own what is known of either side; the queue makes sure that one worker at a time handles a
+pod; this loop owns the memory that is in no object (see `PodState`), all of which may be lost at any time without harm.
+It runs once both caches are complete, so that "not in the cache" means "does not exist", with two exceptions that
+`member_pods` handles: a write whose outcome is unknown, and a name that belongs to an object outside the cache.
+While the state of the member's pods is unknown, none of them is Ready, and nothing else is done. Ends when cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Awaitable
 from typing import Final
 
 from vk_provider.api import wellknown
-from vk_provider.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, VkError
-from vk_provider.kube.client import Client, PatchType
-from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Pod, pod_phase
+from vk_provider.errors import ConflictError, NotFoundError
+from vk_provider.kube.client import Client
+from vk_provider.kube.objects import PartialObject, Pod, pod_phase
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES, PODS
 from vk_provider.kube.workqueue import WorkQueue
-from vk_provider.sync.pods.creation import Creation, applied_signature
-from vk_provider.sync.pods.ports import Brake, Dependents, Namespaces, PodState, Services, Statuses
-from vk_provider.translate.pods.change import changes
+from vk_provider.sync.pod_caches import PodCaches
+from vk_provider.sync.pods.member_pods import MemberPods
+from vk_provider.sync.pods.ports import Brake, Dependents, Node, PodState
+from vk_provider.sync.pods.status import StatusWriter
+from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.pods import admission
 from vk_provider.translate.pods.decide import (
-    TERMINAL,
     Action,
     AwaitGone,
     Conflict,
@@ -40,96 +40,69 @@ from vk_provider.translate.pods.decide import (
     Orphan,
     Reflect,
     decide,
+    needs_admission,
 )
-from vk_provider.translate.pods.hostports import host_port_clash
-from vk_provider.translate.pods.orphans import is_stray
-from vk_provider.translate.pods.placement import is_unchecked, misplaced
 from vk_provider.translate.pods.pod import Target
-from vk_provider.translate.pods.status import is_silent
 
 log = logging.getLogger(__name__)
 
-_LOOK_AGAIN: Final = 5.0  # seconds until a server is asked again about a pod of which it and its cache differ
+_LOOK_AGAIN: Final = 5.0  # seconds until a server is asked again about a pod that its cache shows differently
 
 
 class PodLoop:
-    """See the module's text."""
+    """See the module's text. Both caches must be synced when it is built."""
 
     def __init__(
         self,
         target: Target,
         parent: Client,
         member: Client,
-        parent_pods: Informer[Pod],
-        member_pods: Informer[Pod],
+        pods: PodCaches,
         *,
+        state: MemberState,
+        node: Node,
         dependents: Dependents,
-        namespaces: Namespaces,
-        services: Services,
-        statuses: Statuses,
         brake: Brake,
         recorder: Recorder,
         workers: int,
-        blind: Callable[[], str],
-        known: Callable[[], Set[str]],
     ) -> None:
-        """`blind` gives why nothing is known of the member's pods now; empty: the cache is what is there.
-        `known` are the resources that the member has or had.
-        """
-        self._target, self._names = target, target.names
-        self._parent, self._member = parent, member
-        self._parent_pods, self._member_pods = parent_pods, member_pods
-        self._dependents, self._statuses = dependents, statuses
-        self._creation = Creation(
-            target,
-            member,
-            member_pods,
-            dependents=dependents,
-            namespaces=namespaces,
-            services=services,
-            statuses=statuses,
-            event=self._event,
-            known=known,
-        )
-        self._brake, self._recorder, self._blind = brake, recorder, blind
-        self._states: dict[str, PodState] = {}
-        self._busy: set[asyncio.Timeout] = set()  # one for each worker that is at a pod
+        """`workers` bounds the pods that are worked on at the same time."""
+        self._names, self._parent, self._member, self._pods = target.names, parent, member, pods
+        self._state, self._dependents, self._brake, self._recorder = state, dependents, brake, recorder
+        self._statuses = StatusWriter(parent, pods.parent)
+        self._member_pods = MemberPods(target, member, pods, node, dependents, self._statuses, self._event)
+        self._memory: dict[str, PodState] = {}
+        self._busy: set[asyncio.Timeout] = set()  # one for each worker that handles a pod
         self.queue: WorkQueue[str] = WorkQueue("pods", self._reconcile, workers=workers)
+        for pod in pods.parent.items.values():
+            self._remember(pod.metadata.key).uid = pod.metadata.uid
+            dependents.adopt(pod)  # so that none of what it names counts as unused
 
     async def run(self) -> None:
-        """Works until cancelled. Both informers must be synced."""
-        self._parent_pods.on_change(self._parent_changed)
-        self._member_pods.on_change(self._member_changed)
-        self._parent_pods.on_rewind(self._forget)
-        self._member_pods.on_rewind(self._forget)
+        """Works until cancelled."""
+        self._pods.parent.enqueue(self.queue)
+        self._pods.member.on_change(self._member_changed)
+        self._pods.parent.on_restore(self._forget)
+        self._pods.member.on_restore(self._forget)
+        self._state.on_resync(self._resync)
         await self.queue.run()
 
-    def resync(self) -> None:
-        """Looks at every pod again, and at those that failed at once: what is believed of the member has changed.
-
-        Workers that wait for a member that is lost are told to stop.
-        """
-        if self._blind():
+    def _resync(self) -> None:
+        """Looks at every pod again. Workers that wait for a member that is lost are interrupted."""
+        if self._state.unknown:
             for busy in self._busy:
                 busy.reschedule(asyncio.get_running_loop().time())
             self._busy.clear()
-        for pod in self._parent_pods.items.values():
+        for pod in self._pods.parent.items.values():
             self.queue.add(pod.metadata.key)
-        for pod in self._member_pods.items.values():
+        for pod in self._pods.member.items.values():
             self.queue.add(self._names.parent_key(pod.metadata))
 
     def _forget(self) -> None:
-        """A server went back in time: what was done since its backup is undone, and has to be done again."""
-        self._states.clear()
-        self.resync()
-
-    def _parent_changed(self, before: Pod | None, after: Pod | None) -> None:
-        pod = after or before
-        if pod is None:
-            return
-        if after is None:
-            self._dependents.release(pod.metadata.uid)
-        self.queue.add(pod.metadata.key)
+        """A server was restored from a backup: what was done since is undone, and has to be done again."""
+        for key, memory in self._memory.items():
+            self._memory[key] = PodState(uid=memory.uid)
+        self._resync()
 
     def _member_changed(self, before: Pod | None, after: Pod | None) -> None:
         pod = after or before
@@ -137,17 +110,13 @@ class PodLoop:
             return
         key = self._names.parent_key(pod.metadata)
         if after is None:
-            state = self._state(key)
-            state.last, state.deleting = before, None
-            state.made = pod.metadata.annotations.get(wellknown.PARENT_UID, "")
+            memory = self._remember(key)
+            memory.final, memory.deleting = before, None
+            memory.created_uid = pod.metadata.annotations.get(wellknown.PARENT_UID, "")
         self.queue.add(key)
 
-    def _state(self, key: str) -> PodState:
-        return self._states.setdefault(key, PodState())
-
-    def _member_key(self, key: str) -> str:
-        namespace, name = key.split("/", 1)
-        return f"{self._names.namespace(namespace)}/{name}"
+    def _remember(self, key: str) -> PodState:
+        return self._memory.setdefault(key, PodState())
 
     async def _reconcile(self, key: str) -> float | None:
         busy = asyncio.timeout(None)
@@ -155,155 +124,141 @@ class PodLoop:
             async with busy:
                 self._busy.add(busy)
                 try:
-                    return await self._carry_on(key)
+                    return await self._handle(key)
                 finally:
                     self._busy.discard(busy)
         except TimeoutError:
             if not busy.expired():
                 raise
-            return 0.0  # interrupted by `resync`: look again, now that nothing is known of the member
+            return 0.0  # interrupted by `_resync`: look again, now that the state of the member is unknown
 
-    async def _carry_on(self, key: str) -> float | None:
-        parent = self._parent_pods.items.get(key)
-        state = self._state(key)
-        member = self._member_pods.items.get(self._member_key(key)) or state.foreign
-        why = self._blind()
-        if parent and member is None and not why:
-            parent = await self._last_words(parent, state)
-        action = decide(parent, member, self._names, now=self._parent.server_time(), made=state.made)
-        if why:
-            return await self._while_blind(parent, action, state, why)
-        if member and is_stray(parent, member, self._names) and not self._brake.may_delete(member):
-            return _LOOK_AGAIN
-        if parent and action == Create():
-            clash = host_port_clash(parent, self._parent_pods.items.values())
-            action = clash or await self._misplaced(parent) or action
-        match action:
-            case Reflect() if parent and member:
-                return await self._reflect(parent, member, state)
-            case Create() if parent:
-                return await self._creation.create(parent, state, again=action.again)
-            case AwaitGone() | Keep(reflect=True) if parent and member:
-                await self._statuses.reflect(parent, member)
-            case Delete() if member:
-                await self._delete(member, action, state)
-                if parent and parent.metadata.uid == member.metadata.annotations.get(wellknown.PARENT_UID):
-                    await self._statuses.reflect(parent, member)
-            case Finish() if parent:
-                return await self._finish(parent, state)
-            case Fail() if parent:
-                self._event(parent, "Warning", action.reason, action.message)
-                await self._statuses.fail(parent, action.reason, action.status_message)
-            case Conflict() if parent:
-                state.foreign = None  # look again: it may have gone
-                return await self._creation.conflict(parent, action.message)
-            case Orphan() if member:
-                return await self._orphan(key, member)
-            case Keep() | Nothing():
-                pass
+    async def _handle(self, key: str) -> float | None:
+        parent = self._pods.parent.items.get(key)
+        memory = self._remember(key)
+        self._release_dependents(parent, memory)
+        if parent is None:
+            memory.foreign = None
+        member = self._pods.member.items.get(self._names.member_key(key)) or memory.foreign
         if parent is None and member is None:
             self._statuses.forget(key)
-            self._states.pop(key, None)
+            self._dependents.pod_gone(key.partition("/")[0])
+            del self._memory[key]
+            return None
+        unknown = self._state.unknown
+        if parent and member is None and not unknown:
+            parent = await self._reflect_final(parent, memory)
+        now = self._parent.server_time()
+        action = decide(parent, member, self._names, now=now, created_uid=memory.created_uid)
+        if unknown:
+            return await self._while_unknown(parent, action, memory, unknown)
+        if parent is not None:
+            return await self._act(parent, member, action, memory)
+        if isinstance(action, Orphan) and member is not None:
+            return await self._delete_orphan(key, member)
         return None
 
-    async def _misplaced(self, parent: Pod) -> Fail | None:
-        if not is_unchecked(parent):
-            return None
-        node = await self._parent.get(NODES, self._names.node, type=Named)
-        return misplaced(parent, node.metadata)
+    async def _act(self, parent: Pod, member: Pod | None, action: Action, memory: PodState) -> float | None:
+        """Carries out what was decided about a parent pod that exists."""
+        match action:
+            case Reflect() if member:
+                return await self._member_pods.reflect(parent, member, memory)
+            case Create():
+                return await self._create(parent, action, memory)
+            case AwaitGone() | Keep(reflect=True) if member:
+                await self._statuses.reflect(parent, member)
+            case Delete() if member:
+                return await self._delete(parent, member, action, memory)
+            case Finish():
+                return await self._finish(parent, memory)
+            case Fail():
+                await self._fail(parent, action)
+            case Conflict():
+                memory.foreign = None  # look again: it may have been deleted
+                return await self._member_pods.conflict(parent, action.message)
+            case Keep() | Nothing():
+                pass
+        return None
 
-    async def _while_blind(self, parent: Pod | None, action: Action, state: PodState, why: str) -> float | None:
+    def _release_dependents(self, parent: Pod | None, memory: PodState) -> None:
+        """What an earlier parent pod of that name needed is no longer needed."""
+        if memory.uid and (parent is None or parent.metadata.uid != memory.uid):
+            self._dependents.release(memory.uid)
+            memory.uid = ""
+
+    async def _create(self, parent: Pod, action: Create, memory: PodState) -> float | None:
+        if needs_admission(parent):
+            refused = admission.host_port_clash(parent, self._pods.parent.items.values())
+            if refused is None and admission.is_unchecked(parent):
+                node = await self._parent.get(NODES, self._names.node, type=PartialObject)
+                refused = admission.misplaced(parent, node.metadata)
+            if refused is not None:
+                await self._fail(parent, refused)
+                return None
+        memory.uid = parent.metadata.uid
+        return await self._member_pods.create(parent, memory, again=action.again)
+
+    async def _fail(self, parent: Pod, action: Fail) -> None:
+        self._event(parent, "Warning", action.reason, action.message)
+        await self._statuses.fail(parent, action.reason, action.status_message)
+
+    async def _while_unknown(self, parent: Pod | None, action: Action, memory: PodState, cause: str) -> float | None:
         if parent is None:
             return None
-        created = pod_phase(parent).has(wellknown.CREATED_CONDITION) or state.made == parent.metadata.uid
-        if isinstance(action, Finish) and not state.unsure and not created:
-            return await self._finish(parent, state)  # it never was in the member, which needs no asking
-        await self._statuses.lose(parent, why)
+        created = pod_phase(parent).has(wellknown.CREATED_CONDITION) or memory.created_uid == parent.metadata.uid
+        if isinstance(action, Finish) and not memory.create_unknown and not created:
+            return await self._finish(parent, memory)  # it never was in the member, which need not be asked
+        await self._statuses.mark_not_ready(parent, cause)
         return None
 
-    async def _reflect(self, parent: Pod, member: Pod, state: PodState) -> float | None:
-        if state.applied != applied_signature(parent, member):
-            try:
-                member = await self._apply(parent, member, state)
-            except VkError:
-                await self._statuses.reflect(parent, member)  # what cannot be applied hides nothing of what runs
-                raise
-        if state.silent_until and is_silent(member):
-            # One write of "Running" instead of one of "nothing yet" and then that.
-            if (left := state.silent_until - asyncio.get_running_loop().time()) > 0:
-                return left
-        state.silent_until = 0.0
-        await self._statuses.reflect(parent, member)
-        return None
-
-    async def _apply(self, parent: Pod, member: Pod, state: PodState) -> Pod:
-        """The member pod, with what has changed of the parent pod and of what that names."""
-        await self._dependents.bring(parent)
-        for change in changes(parent, member, self._target):
-            try:
-                member = await self._member.patch(
-                    PODS,
-                    member.metadata.name,
-                    change.patch,
-                    member.metadata.namespace,
-                    type=Pod,
-                    patch_type=PatchType.STRATEGIC,
-                    subresource=change.subresource,
-                )
-            except (ForbiddenError, InvalidError) as error:
-                where = f"pods/{change.subresource}" if change.subresource else "pods"
-                self._event(parent, "Warning", wellknown.MEMBER_REFUSED, f"update of {where}: {error.message}")
-            else:
-                self._member_pods.observe(member)
-        state.applied = applied_signature(parent, member)
-        return member
-
-    async def _delete(self, member: Pod, action: Delete, state: PodState) -> None:
+    async def _delete(self, parent: Pod, member: Pod, action: Delete, memory: PodState) -> float | None:
+        """Deletes the member pod of a parent pod, or one that an earlier parent pod of that name left behind."""
+        ours = parent.metadata.uid == member.metadata.annotations.get(wellknown.PARENT_UID)
+        if not ours and (delay := self._brake.delay(member)) is not None:
+            return delay
         asked = (action.uid, action.grace_seconds)
-        if state.deleting == asked:
-            return
-        try:
-            await self._member.delete(
+        if memory.deleting != asked and await _exists(
+            self._member.delete(
                 PODS,
                 member.metadata.name,
                 member.metadata.namespace,
                 uid=action.uid,
                 grace_seconds=action.grace_seconds,
             )
-        except NotFoundError:
-            return  # the watch will say so
-        state.deleting = asked
-
-    async def _last_words(self, parent: Pod, state: PodState) -> Pod:
-        """The parent pod with what the member pod said before it went; said once, since other words may follow."""
-        if (last := state.last) and last.metadata.annotations.get(wellknown.PARENT_UID) == parent.metadata.uid:
-            await self._statuses.reflect(parent, last)
-            parent = self._parent_pods.items.get(parent.metadata.key, parent)
-        state.last = None
-        return parent
-
-    async def _finish(self, parent: Pod, state: PodState) -> float | None:
-        """The member pod is gone: lets the parent pod go."""
-        if state.finished == parent.metadata.uid:
-            return None  # the watch will say so, or whoever holds a finalizer
-        if state.unsure:
-            await self._creation.look_up(parent, state)
-            if self._member_pods.items.get(self._member_key(parent.metadata.key)) is not None:
-                return 0.0
-        if parent.metadata.finalizers and pod_phase(parent).phase not in TERMINAL:
-            # It outlives its deletion for somebody who waits for its end, as a Job does: a kubelet gives it one.
-            await self._statuses.fail(parent, "", "")
-        try:
-            await self._parent.delete(
-                PODS, parent.metadata.name, parent.metadata.namespace, uid=parent.metadata.uid, grace_seconds=0
-            )
-        except (NotFoundError, ConflictError):
-            return _LOOK_AGAIN  # the watch will say so
-        state.finished = parent.metadata.uid
+        ):
+            memory.deleting = asked
+        if ours:
+            await self._statuses.reflect(parent, member)
         return None
 
-    async def _orphan(self, key: str, member: Pod) -> float | None:
-        """Deletes a member pod whose parent pod is gone, if the parent itself, asked now, says so."""
+    async def _reflect_final(self, parent: Pod, memory: PodState) -> Pod:
+        """Reflects the last status of a member pod that was removed, once. Returns the parent pod after that."""
+        if (final := memory.final) and final.metadata.annotations.get(wellknown.PARENT_UID) == parent.metadata.uid:
+            await self._statuses.reflect(parent, final)
+            parent = self._pods.parent.items.get(parent.metadata.key, parent)
+        memory.final = None
+        return parent
+
+    async def _finish(self, parent: Pod, memory: PodState) -> float | None:
+        """The member pod no longer exists: deletes the parent pod for good."""
+        if memory.finished == parent.metadata.uid:
+            return None  # the watch will show it; a finalizer may hold it
+        if memory.create_unknown:
+            await self._member_pods.look_up(parent, memory)
+            if self._names.member_key(parent.metadata.key) in self._pods.member.items:
+                return 0.0
+        if parent.metadata.finalizers and not pod_phase(parent).ended:
+            # It outlives its deletion for a controller that waits for its end, as a Job does: a kubelet gives it one.
+            await self._statuses.fail(parent, "", "")
+        name, namespace, uid = parent.metadata.name, parent.metadata.namespace, parent.metadata.uid
+        if not await _exists(self._parent.delete(PODS, name, namespace, uid=uid, grace_seconds=0)):
+            return _LOOK_AGAIN  # the watch will show it
+        memory.finished = uid
+        return None
+
+    async def _delete_orphan(self, key: str, member: Pod) -> float | None:
+        """Deletes a member pod whose parent pod does not exist, if the parent itself, asked now, agrees."""
+        if (delay := self._brake.delay(member)) is not None:
+            return delay
         namespace, name = key.split("/", 1)
         uid = member.metadata.annotations.get(wellknown.PARENT_UID)
         try:
@@ -312,12 +267,20 @@ class PodLoop:
                 return _LOOK_AGAIN
         except NotFoundError:
             pass
-        log.info("member pod is an orphan", extra={"pod": key, "node": self._names.node})
-        try:
-            await self._member.delete(PODS, member.metadata.name, member.metadata.namespace, uid=member.metadata.uid)
-        except NotFoundError:
-            pass
+        log.info("orphan deleted", extra={"pod": key, "node": self._names.node})
+        await _exists(
+            self._member.delete(PODS, member.metadata.name, member.metadata.namespace, uid=member.metadata.uid)
+        )
         return None
 
     def _event(self, parent: Pod, type: str, reason: str, message: str) -> None:
         self._recorder.event(PODS, parent.metadata, type, reason, message)
+
+
+async def _exists(delete: Awaitable[None]) -> bool:
+    """Awaits a deletion. False if that incarnation does not exist any more."""
+    try:
+        await delete
+    except (NotFoundError, ConflictError):
+        return False
+    return True

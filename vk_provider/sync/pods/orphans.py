@@ -1,147 +1,171 @@
-"""The brake on deleting member pods that the parent does not know.
+"""The brake on deleting orphans: member pods whose parent pod does not exist.
 
-    a stray --few of them--> deleted
-       +-----more than 10 and more than half of the member's pods--> held, and said
-                 held --somebody confirms, or a second complete look finds the same--> these go
+    an orphan --few of them--> deleted
+        +-----more than 10, and more than half of the member's pods--> held, with a condition
+                 held --an administrator confirms, or a second complete look finds the same--> these are deleted
 
-Owns the set of strays, kept current from both caches, and which of them are held. It holds at any time: at the start of
-the provider, when a member returns, and while all is well. Ends when cancelled.
+The brake works at any time: when the provider starts, when a member returns, and while all is well. Owns which orphans
+are held and which are released; reports to MemberState and to the condition OrphansHeld. Ends when cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from vk_provider.api import wellknown
+from vk_provider.api.membercluster import MemberCluster
 from vk_provider.errors import VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Named, Pod
+from vk_provider.kube.objects import PartialObject, Pod
 from vk_provider.kube.resources import PODS
-from vk_provider.translate.names import Names
-from vk_provider.translate.pods.orphans import is_stray, too_many
+from vk_provider.observable import Observable
+from vk_provider.sync.pod_caches import PodCaches
+from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.pods.orphans import is_orphan, too_many
 
 log = logging.getLogger(__name__)
 
-_RETRY: Final = 5.0  # seconds, where the parent could not be asked
+_RETRY: Final = 5.0  # seconds between attempts to ask the parent
+_HELD_RETRY: Final = 5.0  # seconds until an orphan that is held is asked about again
+_BETWEEN_COUNTS: Final = 0.2  # seconds: counting orphans looks at every pod
 
-Tell = Callable[[bool, str, str], Awaitable[None]]
+
+class Report(Protocol):
+    """Port: conditions and annotations of the MemberCluster."""
+
+    async def set_condition(self, type: str, status: str, reason: str, message: str) -> None: ...
+
+    async def remove_annotation(self, name: str) -> None: ...
 
 
 class OrphanBrake:
-    """See the module's text. `tell` writes the condition: whether pods are held, reason, message."""
+    """See the module's text. Both caches must be synced when it is built."""
 
     def __init__(
-        self,
-        member: str,
-        names: Names,
-        parent: Client,
-        parent_pods: Informer[Pod],
-        member_pods: Informer[Pod],
-        *,
-        second_look: Callable[[], float],
-        tell: Tell,
+        self, cluster: Observable[MemberCluster], parent: Client, pods: PodCaches, state: MemberState, report: Report
     ) -> None:
-        """Both informers must be synced. `member` is the name of the MemberCluster, `second_look` gives the seconds
-        until it."""
-        self._name, self._names, self._parent = member, names, parent
-        self._parent_pods, self._member_pods = parent_pods, member_pods
-        self._second_look, self._tell = second_look, tell
-        self._strays: set[str] = set()  # UIDs of member pods
-        self._held: frozenset[str] = frozenset()
-        self._released: set[str] = set()
+        self._cluster, self._parent, self._pods = cluster, parent, pods
+        self._state, self._report = state, report
+        self._held: frozenset[str] = frozenset()  # UIDs of member pods
+        self._released: frozenset[str] = frozenset()  # to be deleted although they are many
+        self._few: frozenset[str] = frozenset()  # the orphans of the last count, if they were not too many
+        self._counted_at = 0.0  # loop time
         self._holding, self._confirmed = asyncio.Event(), asyncio.Event()
-        parent_pods.on_change(self._parent_changed)
-        member_pods.on_change(self._member_changed)
-        self._brake()  # both caches are complete: before anything is deleted
+        self._count()  # before anything is deleted
 
-    @property
-    def holding(self) -> bool:
-        """Whether pods wait for a confirmation or a second look."""
-        return self._holding.is_set()
-
-    def may_delete(self, member: Pod) -> bool:
-        """Whether this stray may go now. One that may not is to be asked about again."""
-        if member.metadata.uid in self._released:
-            return True
-        self._brake()
-        return not self.holding
-
-    def confirm(self) -> None:
-        """Somebody agrees that those that are held are deleted."""
-        self._confirmed.set()
+    def delay(self, orphan: Pod) -> float | None:
+        """None if this orphan may be deleted now; else the seconds until it is to be asked about again."""
+        uid = orphan.metadata.uid
+        if uid in self._released:
+            return None
+        if not self._holding.is_set() and uid not in self._few:
+            left = self._counted_at + _BETWEEN_COUNTS - asyncio.get_running_loop().time()
+            if left > 0:
+                return left
+            self._count()
+        return _HELD_RETRY if self._holding.is_set() else None
 
     async def run(self) -> None:
-        """Sees to what is held, until cancelled."""
-        while True:
-            await self._holding.wait()
-            await self._say_held()
-            try:
-                async with asyncio.timeout(self._second_look()):
-                    await self._confirmed.wait()
-                why = "confirmed"
-            except TimeoutError:
-                if not await self._is_the_same():
-                    continue
-                why = "a second look found the same"
-            self._released = (self._released | self._held) & self._strays
-            log.warning("orphans released", extra={"member": self._name, "pods": len(self._held), "cause": why})
-            self._held = frozenset()
-            self._holding.clear()
-            await self._tell(False, "Released", f"{len(self._released)} orphans are deleted: {why}")
+        """Handles what is held, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_confirmations())
+            while True:
+                await self._holding.wait()
+                await self._report_held()
+                try:
+                    async with asyncio.timeout(self._second_look):
+                        await self._confirmed.wait()
+                    cause = "confirmed"
+                except TimeoutError:
+                    if not await self._finds_the_same():
+                        continue
+                    cause = "a second look found the same"
+                await self._release(cause)
 
-    def _brake(self) -> None:
-        if not self.holding and too_many(len(self._strays - self._released), len(self._member_pods.items)):
-            self._held = frozenset(self._strays)
+    @property
+    def _second_look(self) -> float:
+        return self._cluster.value.spec.health.second_look_seconds
+
+    def _orphans(self) -> frozenset[str]:
+        names, parents = self._pods.names, self._pods.parent.items
+        return frozenset(
+            member.metadata.uid
+            for member in self._pods.member.items.values()
+            if is_orphan(parents.get(names.parent_key(member.metadata)), member, names)
+        )
+
+    def _count(self) -> None:
+        """Holds all orphans if there are too many that are not released."""
+        self._counted_at = asyncio.get_running_loop().time()
+        orphans = self._orphans()
+        self._released &= orphans
+        if not too_many(len(orphans - self._released), len(self._pods.member.items)):
+            self._few = orphans
+        else:
+            self._held, self._few = orphans, frozenset()
             self._confirmed.clear()
             self._holding.set()
+            self._state.hold_orphans(self._pods.names.node, held=True)
 
-    async def _say_held(self) -> None:
-        unknown, all_pods = len(self._held), len(self._member_pods.items)
-        await self._tell(
-            True,
+    async def _report_held(self) -> None:
+        unknown, all_pods = len(self._held), len(self._pods.member.items)
+        await self._report.set_condition(
+            wellknown.ORPHANS_HELD,
+            "True",
             wellknown.TOO_MANY_ORPHANS,
             f"the parent does not know {unknown} of the {all_pods} pods in the member; they are kept until a second "
-            f"look in {self._second_look():.0f} s, or: vk-provider confirm {self._name}",
+            f"look in {self._second_look:.0f} s, or: vk-provider confirm {self._cluster.value.metadata.name}",
         )
 
-    async def _is_the_same(self) -> bool:
-        """Whether a new, complete list of the parent's pods shows the same strays. Else what is stray now is held."""
-        query = {"fieldSelector": f"spec.nodeName={self._names.node}"}
+    async def _release(self, cause: str) -> None:
+        self._released = (self._released | self._held) & self._orphans()
+        extra = {"member": self._cluster.value.metadata.name, "pods": len(self._held), "cause": cause}
+        log.warning("orphans released", extra=extra)
+        self._held = frozenset()
+        self._holding.clear()
+        self._state.hold_orphans(self._pods.names.node, held=False)
+        message = f"{len(self._released)} orphans are deleted: {cause}"
+        await self._report.set_condition(wellknown.ORPHANS_HELD, "False", "Released", message)
+        if self._is_confirmed:
+            await self._report.remove_annotation(wellknown.CONFIRM)
+
+    async def _finds_the_same(self) -> bool:
+        """Whether a new, complete list of the parent's pods shows the same orphans. If not, what it shows is held."""
+        query = {"fieldSelector": f"spec.nodeName={self._pods.names.node}"}
         try:
-            living = {pod.metadata.uid for pod in await self._parent.list(PODS, type=Named, query=query)}
+            living = {pod.metadata.uid for pod in await self._parent.list(PODS, type=PartialObject, query=query)}
         except VkError as error:
-            log.warning("no second look at orphans", extra={"member": self._name, "error": str(error)})
+            extra = {"member": self._cluster.value.metadata.name, "error": str(error)}
+            log.warning("no second look at orphans", extra=extra)
             await asyncio.sleep(_RETRY)
             return False
-        strays = frozenset(
+        cached = self._orphans()
+        orphans = frozenset(
             pod.metadata.uid
-            for pod in self._member_pods.items.values()
-            if pod.metadata.uid in self._strays and pod.metadata.annotations.get(wellknown.PARENT_UID) not in living
+            for pod in self._pods.member.items.values()
+            if pod.metadata.uid in cached and pod.metadata.annotations.get(wellknown.PARENT_UID) not in living
         )
-        same, self._held = strays == self._held, strays
+        same, self._held = orphans == self._held, orphans
         return same
 
-    def _parent_changed(self, before: Pod | None, after: Pod | None) -> None:
-        pod = after or before
-        if pod is not None:
-            namespace = self._names.namespace(pod.metadata.namespace)
-            self._judge(self._member_pods.items.get(f"{namespace}/{pod.metadata.name}"))
+    @property
+    def _is_confirmed(self) -> bool:
+        annotations = self._cluster.value.metadata.annotations
+        return annotations.get(wellknown.CONFIRM) == wellknown.CONFIRM_ORPHANS
 
-    def _member_changed(self, before: Pod | None, after: Pod | None) -> None:
-        if before is not None and (after is None or after.metadata.uid != before.metadata.uid):
-            self._strays.discard(before.metadata.uid)
-            self._released.discard(before.metadata.uid)
-        self._judge(after)
-
-    def _judge(self, member: Pod | None) -> None:
-        if member is None:
-            return
-        parent = self._parent_pods.items.get(self._names.parent_key(member.metadata))
-        if is_stray(parent, member, self._names):
-            self._strays.add(member.metadata.uid)
-        else:
-            self._strays.discard(member.metadata.uid)
+    async def _follow_confirmations(self) -> None:
+        """Accepts what an administrator confirms in an annotation; one that comes when nothing is held is removed."""
+        changed = asyncio.Event()
+        changed.set()
+        self._cluster.subscribe(changed.set)
+        while True:
+            await changed.wait()
+            changed.clear()
+            if not self._is_confirmed:
+                continue
+            if self._holding.is_set():
+                self._confirmed.set()
+            else:
+                await self._report.remove_annotation(wellknown.CONFIRM)

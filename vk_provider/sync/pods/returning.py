@@ -1,68 +1,48 @@
-"""What has to be in order before a member that was away is Ready again.
+"""What has to be in order, for one virtual node, before a member that was away is Ready again.
 
-    both caches are as new as a list made since --> nothing is held as too many orphans --> ended pods are reported,
-      what was replaced or deleted is deleted in the member --> Ready
+    the pod caches of both sides are as new as a list made since --> no orphans are held --> pods that have ended are
+      reported, pods that were replaced or deleted in the parent are deleted in the member --> Ready
 
-The pod loop does the work once the caches are fresh; this looks whether it is done. Owns whether they are.
+The pod loop does the work once the caches are current; this only checks whether it is done.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, Named, Pod
+from vk_provider.kube.objects import Metadata, PartialObject, Pod
 from vk_provider.kube.resources import PODS
-from vk_provider.translate.names import Names
-from vk_provider.translate.pods.orphans import behind, unsettled
+from vk_provider.sync.pod_caches import PodCaches
+from vk_provider.translate.pods.orphans import out_of_sync, outdated
 
 
-class Return:
-    """See the module's text. `holding` tells whether orphans are held; `refreshed` is called when caches are fresh."""
+class ReturnCheck:
+    """See the module's text."""
 
-    def __init__(
-        self,
-        names: Names,
-        parent: Client,
-        member: Client,
-        parent_pods: Informer[Pod],
-        member_pods: Informer[Pod],
-        *,
-        holding: Callable[[], bool],
-        refreshed: Callable[[], None],
-    ) -> None:
-        self._names, self._parent, self._member = names, parent, member
-        self._parent_pods, self._member_pods = parent_pods, member_pods
-        self._holding, self._refreshed = holding, refreshed
-        self.fresh = True  # whether both caches are as new as a list made since the member answers
+    def __init__(self, parent: Client, member: Client, pods: PodCaches) -> None:
+        self._parent, self._member, self._pods = parent, member, pods
 
-    def begin(self) -> None:
-        """The member answers again: what was seen before is old."""
-        self.fresh = False
+    async def outdated(self) -> str:
+        """Which pod a cache shows older than its API server does; empty if none. Raises the servers' errors."""
+        names = self._pods.names
+        found = await asyncio.gather(
+            _outdated(self._parent, self._pods.parent, {"fieldSelector": f"spec.nodeName={names.node}"}),
+            _outdated(self._member, self._pods.member, {"labelSelector": names.selector}),
+        )
+        pod = next(filter(None, found), "")
+        return f"the cached state of pod {pod} is outdated" if pod else ""
 
-    async def missing(self) -> str:
-        """What is not in order yet; empty: nothing. Raises the errors of the API servers."""
-        if not self.fresh:
-            query = {"fieldSelector": f"spec.nodeName={self._names.node}"}
-            stale = await asyncio.gather(
-                _behind(self._parent, self._parent_pods, query),
-                _behind(self._member, self._member_pods, {"labelSelector": self._names.selector}),
-            )
-            if found := next(filter(None, stale), ""):
-                return f"what is known of pod {found} is old"
-            self.fresh = True
-            self._refreshed()
-        if self._holding():
-            return "too many of its pods are orphans"
-        return unsettled(self._parent_pods.items, self._member_pods.items.values(), self._names)
+    def out_of_sync(self) -> str:
+        """What still differs between both sides; empty if nothing does."""
+        return out_of_sync(self._pods.parent.items, self._pods.member.items.values(), self._pods.names)
 
 
-async def _behind(client: Client, cache: Informer[Pod], query: dict[str, str]) -> str:
+async def _outdated(client: Client, cache: Informer[Pod], query: dict[str, str]) -> str:
     listed: list[Metadata] = []
     version = ""
-    async for page in client.pages(PODS, type=Named, query=query):
+    async for page in client.pages(PODS, type=PartialObject, query=query):
         version = version or page.metadata.resource_version
         listed += [item.metadata for item in page.items]
-    return behind(cache.items, listed, version)
+    return outdated(cache.items, listed, version)

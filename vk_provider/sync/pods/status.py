@@ -1,7 +1,7 @@
 """Writes the status of parent pods: only what changed, and only once.
 
-The writer owns the memory of what it last brought into agreement, as hashes of the bytes on both sides: an event that
-changes neither costs no decoding. `PodLoop` calls it, never twice at a time for one pod.
+The writer remembers when both sides last agreed, as a hash of the bytes on both sides: an event that changes neither
+costs no decoding. `PodLoop` calls it, never twice at a time for one pod.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ log = logging.getLogger(__name__)
 
 
 class StatusWriter:
-    """See the module's text."""
+    """Status of the parent pods of one virtual node."""
 
     def __init__(self, parent: Client, parent_pods: Informer[Pod]) -> None:
         self._parent, self._parent_pods = parent, parent_pods
         self._agreed: dict[str, int] = {}  # parent key -> hash of both sides when they last agreed
 
     async def reflect(self, parent: Pod, member: Pod) -> None:
-        """Brings the member pod's status to the parent pod."""
+        """Makes the parent pod's status that of the member pod."""
         key = parent.metadata.key
         if self._agreed.get(key) == _signature(parent, member):
             return
-        wanted = translate.reflected(parent, member, now=self._timestamp())
+        wanted = translate.reflected(parent, member, now=self._parent.timestamp())
         patch = translate.status_patch(parent, wanted)
         written = await self._write(parent, patch)
-        # Somebody else may have written what the watch has not told yet: then the answer is not what is wanted.
+        # Another client may have written what the watch has not shown yet: then the answer is not what is wanted.
         if written is not None and (patch is None or translate.status_patch(written, wanted) is None):
             self._agreed[key] = _signature(written, member)
 
@@ -43,14 +43,14 @@ class StatusWriter:
         await self._write(parent, translate.status_patch(parent, translate.waiting(parent, reason, message)))
 
     async def fail(self, parent: Pod, reason: str, message: str) -> None:
-        """Makes the pod Failed, for good."""
+        """Makes the pod Failed, which is final."""
         await self._write(
             parent, translate.status_patch(parent, translate.failed(reason, message) | translate.observed(parent))
         )
 
-    async def lose(self, parent: Pod, message: str) -> None:
-        """Makes the pod not ready: its member is lost, and nothing is known of it."""
-        await self._write(parent, translate.lost_patch(parent, message, now=self._timestamp()))
+    async def mark_not_ready(self, parent: Pod, message: str) -> None:
+        """Makes the pod not Ready: its member is lost, and its state is unknown."""
+        await self._write(parent, translate.not_ready_patch(parent, message, now=self._parent.timestamp()))
 
     def forget(self, key: str) -> None:
         """Called when the parent pod is gone."""
@@ -62,7 +62,7 @@ class StatusWriter:
             return parent
         for condition in patch["status"].get("conditions", ()):
             if "$patch" not in condition and condition.get("lastTransitionTime") is None:
-                condition["lastTransitionTime"] = self._timestamp()
+                condition["lastTransitionTime"] = self._parent.timestamp()
         try:
             written = await self._parent.patch(
                 PODS,
@@ -75,15 +75,12 @@ class StatusWriter:
             )
         except (NotFoundError, ConflictError):
             return None
-        self._parent_pods.observe(written)
+        self._parent_pods.observe(written, notify=False)
         return written
-
-    def _timestamp(self) -> str:
-        return self._parent.server_time().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _signature(parent: Pod, member: Pod) -> int:
-    """Of everything that `translate.reflected` reads and that can change during a pod's life."""
+    """Hash of everything that `translate.reflected` reads and that can change during a pod's life."""
     removed = member.metadata.deletion_timestamp is not None and parent.metadata.deletion_timestamp is None
     return hash(
         (

@@ -1,22 +1,31 @@
-"""Watches over one member: probes it, gathers signs of life, and leads it back when it answers again.
+"""Watches over one member: probes it, collects signs of life, and leads it back when it answers again.
 
-    probe, bytes of watches --> translate/health --> belief --> `changed` (node, pods, report)
-    the parent's writes, the other members --> translate/freeze --+
+    probe, bytes of watches --> translate/state/health --> MemberState --> node, pods, conditions
+    the parent's writes, the other members --> translate/state/freeze --+
 
-Owns the belief. `changed` is awaited with the state before, after each change of it and before the next probe. Ends
-when cancelled, and where another cluster answers under the member's name (ConfigError ClusterUidChanged).
+The only writer of the health in MemberState. Ends when cancelled, and with ConfigError (ClusterUidChanged) if another
+cluster answers in the member's place.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from vk_provider.errors import ConfigError, VkError
+import msgspec
+
+from vk_provider.api import wellknown
+from vk_provider.api.membercluster import MemberCluster
+from vk_provider.errors import ConfigError, NotFoundError, VkError
+from vk_provider.kube.client import Client
+from vk_provider.kube.objects import Condition, Node
+from vk_provider.kube.resources import NODES
+from vk_provider.observable import Observable
+from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.state.freeze import Freeze
-from vk_provider.translate.state.health import Belief, Health, State, figures
+from vk_provider.translate.state.health import Assessment, Health, State
 
 log = logging.getLogger(__name__)
 
@@ -25,108 +34,149 @@ class Api(Protocol):
     """Port: the member's API server; a kube.client.Client."""
 
     @property
-    def heard_at(self) -> float: ...
+    def last_sign_of_life(self) -> float: ...
 
     def end_watches(self) -> None: ...
 
 
-class Return(Protocol):
-    """Port: what has to be in order before a member is Ready again."""
+class Probe(Protocol):
+    """Port: asks the member for a sign of life. Raises ConfigError if it is another cluster."""
 
-    def begin(self) -> None: ...
+    async def __call__(self, *, deadline: float) -> None: ...
 
-    async def missing(self) -> str: ...
+
+class VirtualNode(Protocol):
+    """Port: a virtual node of the member.
+
+    `renew_lease` proves whether the parent accepts writes. `outdated` and `out_of_sync` give what is not in order yet
+    before a member that was away is Ready again; empty if nothing is.
+    """
+
+    def renew_lease(self) -> None: ...
+
+    async def outdated(self) -> str: ...
+
+    def out_of_sync(self) -> str: ...
+
+
+class _NodeStatus(msgspec.Struct):
+    conditions: list[Condition] = []
+
+
+async def initial_health(parent: Client, cluster: MemberCluster, now: float) -> Health:
+    """The health with which a member starts to be served, at loop time `now`.
+
+    A member whose virtual node is not Ready comes back: from a loss, or because it had no provider for a while.
+    """
+    away = any([await _ready(parent, node) in ("False", "Unknown") for node in cluster.node_names])
+    reachable = cluster.status.condition(wellknown.REACHABLE)
+    lost = reachable is not None and reachable.reason in (State.LOST, State.RETURNING)
+    return Health(cluster.spec.health, now, returning=away, waited=not lost)
+
+
+async def _ready(parent: Client, name: str) -> str:
+    """Status of the Ready condition of a Node; empty if there is none yet."""
+    try:
+        node = await parent.get(NODES, name, type=Node)
+    except NotFoundError:
+        return ""
+    conditions = msgspec.json.decode(node.status, type=_NodeStatus).conditions
+    return next((condition.status for condition in conditions if condition.type == "Ready"), "")
 
 
 class HealthLoop:
-    """See the module's text."""
+    """Probes one member until it is cancelled."""
 
     def __init__(
         self,
-        name: str,
-        node: str,
+        cluster: Observable[MemberCluster],
         member: Api,
         health: Health,
+        state: MemberState,
         freeze: Freeze,
-        *,
-        probe: Callable[[float], Awaitable[None]],
-        returning: Return,
-        prove_parent: Callable[[], None],
+        nodes: Sequence[VirtualNode],
+        probe: Probe,
         timestamp: Callable[[], str],
-        changed: Callable[[State], Awaitable[None]],
     ) -> None:
-        """`probe` asks the member, with a deadline in seconds; `prove_parent` has the parent asked to take a write;
-        `timestamp` is the parent's time."""
-        self.health, self.belief = health, Belief(health.state)
-        self.fenced = False  # somebody has stated that the member is down
-        self._name, self._node, self._member, self._freeze = name, node, member, freeze
-        self._probe, self._returning = probe, returning
-        self._prove_parent, self._timestamp, self._changed = prove_parent, timestamp, changed
-        self._heard = timestamp(), health.heard_at  # the last sign of life as people read it, and its loop time
-        self._round = 0.0  # loop time at which the round before this one began
+        """`timestamp` gives the parent's time, RFC 3339."""
+        self._cluster, self._name = cluster, cluster.value.metadata.name
+        self._member, self._health, self._state, self._freeze = member, health, state, freeze
+        self._nodes, self._probe, self._timestamp = nodes, probe, timestamp
+        self._last_sign = timestamp(), health.last_sign_of_life  # the parent's time, and loop time
+        self._round = 0.0  # loop time at which the previous round began
+        state.last_sign_of_life = health.last_sign_of_life
 
     async def run(self) -> None:
-        """One probe every `probeSeconds`, counted from its start."""
+        """Probes every `probeSeconds`, counted from the start of a probe."""
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
+            self._health.spec = self._cluster.value.spec.health
             await self._look()
             await self._judge()
             self._round = started
-            await asyncio.sleep(max(0.0, started + self.health.spec.probe_seconds - loop.time()))
-
-    def figures(self) -> str:
-        """What is believed, for Prometheus."""
-        return figures(self._name, self._node, self.belief, asyncio.get_running_loop().time() - self.health.heard_at)
+            await asyncio.sleep(max(0.0, started + self._health.spec.probe_seconds - loop.time()))
 
     async def _look(self) -> None:
-        loop, was = asyncio.get_running_loop(), self.health.state
+        loop, before = asyncio.get_running_loop(), self._health.state
         try:
-            await self._probe(self.health.spec.probe_seconds)
-            self.health.answered(loop.time())
+            await self._probe(deadline=self._health.spec.probe_seconds)
+            self._health.answered(loop.time())
         except ConfigError:
             raise
         except VkError as error:
-            # Also where it answers, but not as a working API server: not ready (5xx), or it does not know us (401).
-            self.health.failed(loop.time(), error)
-        self.health.heard(self._member.heard_at)
-        if self.health.heard_at != self._heard[1]:
-            self._heard = self._timestamp(), self.health.heard_at
-        if was is State.LOST and self.health.state is State.RETURNING:
-            self._member.end_watches()  # they may be dead without a sign: start them anew
-            self._returning.begin()
+            # Also if it answers, but not as a working API server: it is not ready (5xx), or does not know us (401).
+            self._health.failed(loop.time(), error)
+        self._health.sign_of_life(self._member.last_sign_of_life)
+        self._state.last_sign_of_life = self._health.last_sign_of_life
+        if self._health.last_sign_of_life != self._last_sign[1]:
+            self._last_sign = self._timestamp(), self._health.last_sign_of_life
+        if before is State.LOST and self._health.state is State.RETURNING:
+            self._member.end_watches()  # they may be dead without a sign: start them again
+            self._state.mark_lists(current=False)
 
     async def _judge(self) -> None:
-        health, now = self.health, asyncio.get_running_loop().time()
+        health, now = self._health, asyncio.get_running_loop().time()
         if health.state in (State.SUSPECT, State.LOST):
-            self._freeze.doubt(self._name, now)
+            self._freeze.silent(self._name, now)
         else:
-            self._freeze.trust(self._name)
+            self._freeze.answers(self._name)
         if health.state is State.SUSPECT:
-            self._prove_parent()
+            for node in self._nodes:
+                node.renew_lease()
             proven = self._freeze.wrote_at >= self._round
         else:
             proven = True
-        health.judge(now, frozen=bool(self._freeze.why), proven=proven, fenced=self.fenced)
-        missing = ""
+        health.judge(now, frozen=bool(self._freeze.why), proven=proven, fenced=self._state.fenced)
+        pending = ""
         if health.state is State.RETURNING:
-            try:
-                missing = await self._returning.missing()
-            except VkError as error:
-                missing = str(error)
-            if not missing and health.is_due(now):
-                health.settled()
-        await self._believe(missing)
+            pending = await self._pending()
+            if not pending and health.is_due(now):
+                health.returned()
+        self._assess(pending)
 
-    async def _believe(self, missing: str) -> None:
-        frozen = self._freeze.why if self.health.state is State.SUSPECT and not self.fenced else ""
-        before, self.belief = self.belief, Belief(self.health.state, self.health.error, self._heard[0], frozen, missing)
-        if before.topic == self.belief.topic:
-            self.belief = before  # what was said of it stays true
-            return
+    async def _pending(self) -> str:
+        """What is not in order yet in a member that returns; empty if nothing is."""
+        try:
+            if not self._state.lists_current:
+                outdated = await asyncio.gather(*(node.outdated() for node in self._nodes))
+                if found := next(filter(None, outdated), ""):
+                    return found
+                self._state.mark_lists(current=True)
+        except VkError as error:
+            return str(error)
+        if self._state.orphans_held:
+            return "too many of its pods are orphans"
+        return next(filter(None, (node.out_of_sync() for node in self._nodes)), "")
+
+    def _assess(self, pending: str) -> None:
+        frozen = self._freeze.why if self._health.state is State.SUSPECT and not self._state.fenced else ""
+        found = Assessment(self._health.state, self._health.error, self._last_sign[0], frozen, pending)
+        if found.topic == self._state.health.topic:
+            return  # what was reported of it is still true
         log.log(
-            logging.INFO if self.belief.reachable[0] == "True" else logging.WARNING,
+            logging.INFO if found.reachable[0] == "True" else logging.WARNING,
             "member health",
-            extra={"member": self._name, "state": self.belief.reason, "detail": self.belief.reachable[2]},
+            extra={"member": self._name, "state": found.reason, "detail": found.reachable[2]},
         )
-        await self._changed(before.state)
+        self._state.assess(found)

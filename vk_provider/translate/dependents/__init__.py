@@ -1,1 +1,1 @@
-"""Decisions about what a pod needs beside it: which objects, and their form in the member."""
+"""Decisions about the dependents of pods: which objects they need, and their form in the member."""

@@ -1,33 +1,29 @@
-"""Pod certificates: what a pod's `podCertificate` sources ask for, and what the member holds of the answers.
+"""Pod certificates: what the `podCertificate` sources of a pod ask for, and the Secret that holds the results.
 
-A kubelet makes the key, asks the API server in the pod's name, and writes key and chain into the volume; here they go
-into a Secret of the member that the pod mounts instead.
+A kubelet generates the key, requests a certificate in the name of the pod, and writes both into the volume. Here they
+are written into a Secret of the member, which the member pod mounts instead.
 (https://kubernetes.io/docs/concepts/storage/projected-volumes/#podcertificate)
 """
 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any
 
 import msgspec
 
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import Condition, Metadata, Pod
-from vk_provider.translate.names import Names
-
-_MENTION: Final = b'"podCertificate"'
-# Field of a source -> the part of its credential that goes into the file of that name.
-_PARTS: Final = {"credentialBundlePath": "bundle", "keyPath": "key", "certificateChainPath": "chain"}
-_BLOCK: Final = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+from vk_provider.translate.dependents.pem import certificates
+from vk_provider.translate.names import CredentialPart, Names, credential_key, source_key
+from vk_provider.translate.references import decode, projected_sources
 
 
 @dataclass(frozen=True)
 class CertificateSource:
-    """One `podCertificate` of a projected volume; `name` tells it from the others of the pod."""
+    """One `podCertificate` of a projected volume; `name` is unique within the pod."""
 
     name: str
     signer: str
@@ -38,35 +34,10 @@ class CertificateSource:
 
 @dataclass(frozen=True)
 class Credential:
-    """A key and the certificates for it, both PEM."""
+    """A key and its certificates, both PEM."""
 
     key: str
     chain: str
-
-
-class _Source(msgspec.Struct, rename="camel"):
-    signer_name: str
-    key_type: str
-    max_expiration_seconds: int | None = None
-    user_annotations: dict[str, str] = {}
-
-
-class _Projection(msgspec.Struct, rename="camel"):
-    pod_certificate: _Source | None = None
-
-
-class _Projected(msgspec.Struct):
-    sources: list[_Projection] | None = None
-
-
-class _Volume(msgspec.Struct):
-    name: str
-    projected: _Projected = msgspec.field(default_factory=_Projected)
-
-
-class _Spec(msgspec.Struct, rename="camel"):
-    volumes: list[_Volume] = []
-    service_account_name: str = "default"
 
 
 class _RequestSpec(msgspec.Struct, gc=False):
@@ -81,7 +52,7 @@ class _RequestStatus(msgspec.Struct, rename="camel", gc=False):
 
 
 class CertificateRequest(msgspec.Struct, gc=False):
-    """A PodCertificateRequest: whose it is, and what became of it."""
+    """A PodCertificateRequest: its pod, and its result."""
 
     metadata: Metadata
     spec: _RequestSpec = msgspec.field(default_factory=_RequestSpec)
@@ -89,59 +60,40 @@ class CertificateRequest(msgspec.Struct, gc=False):
 
     @property
     def verdict(self) -> Condition | None:
-        """Issued, Denied or Failed, all of them final; None as long as nobody has decided."""
+        """The condition Issued, Denied or Failed, all of which are final; None while the request is undecided."""
         return next((c for c in self.status.conditions if c.type in ("Issued", "Denied", "Failed")), None)
 
     @property
     def chain(self) -> str:
-        """The certificates alone, without what a signer may have written between them."""
-        return "".join(f"{block}\n" for block in _BLOCK.findall(self.status.certificate_chain))
-
-
-_spec = msgspec.json.Decoder(_Spec)
-
-
-def wants_certificates(pod: Pod) -> bool:
-    """Whether the pod may have such sources; cheap, and never wrong when it says no."""
-    return _MENTION in bytes(pod.spec)
+        """The certificates as PEM, without text that the signer may have written between them."""
+        return "".join(certificates(self.status.certificate_chain))
 
 
 def certificate_sources(pod: Pod) -> list[CertificateSource]:
-    """In the order of the pod's volumes."""
+    """The sources in the order of the pod's volumes."""
     return [
         CertificateSource(
-            source_name(volume.name, index),
-            source.signer_name,
-            source.key_type,
-            source.max_expiration_seconds,
-            source.user_annotations,
+            source_key(volume["name"], index),
+            certificate["signerName"],
+            certificate["keyType"],
+            certificate.get("maxExpirationSeconds"),
+            certificate.get("userAnnotations") or {},
         )
-        for volume in _spec.decode(pod.spec).volumes
-        for index, projection in enumerate(volume.projected.sources or ())
-        if (source := projection.pod_certificate)
+        for volume, index, source in projected_sources(decode(pod))
+        if (certificate := source.get("podCertificate"))
     ]
 
 
 def service_account(pod: Pod) -> str:
-    """In whose name the pod asks."""
-    return _spec.decode(pod.spec).service_account_name
-
-
-def source_name(volume: str, index: int) -> str:
-    """Unique within a pod: names of volumes have no dots."""
-    return f"{volume}.{index}"
-
-
-def mounted(source: Mapping[str, Any], name: str, secret: str) -> dict[str, Any]:
-    """What takes the place of a `podCertificate` source in the member: the same files, from the Secret."""
-    items = [{"key": f"{name}.{part}", "path": source[field]} for field, part in _PARTS.items() if source.get(field)]
-    return {"name": secret, "items": items}
+    """The service account that the pod requests certificates as."""
+    account: str = decode(pod).get("serviceAccountName") or "default"
+    return account
 
 
 def request_manifest(
     pod: Pod, source: CertificateSource, account_uid: str, node: Metadata, stub: bytes
 ) -> dict[str, Any]:
-    """The PodCertificateRequest. `stub`: a PKCS#10 request, DER, which proves that the key is at hand."""
+    """The PodCertificateRequest. `stub`: a PKCS#10 request, DER, which proves possession of the key."""
     spec: dict[str, Any] = {
         "signerName": source.signer,
         "podName": pod.metadata.name,
@@ -168,9 +120,9 @@ def request_manifest(
 def credentials_manifest(
     pod: Metadata, credentials: Mapping[str, Credential], renew: str, names: Names
 ) -> dict[str, Any]:
-    """The Secret of the member with a pod's credentials, by name of their source. `renew`: RFC 3339."""
+    """The Secret of the member with a pod's credentials, which are given by name of their source. `renew`: RFC 3339."""
     data = {
-        f"{name}.{part}": base64.b64encode(text.encode()).decode()
+        credential_key(name, part): base64.b64encode(text.encode()).decode()
         for name, credential in credentials.items()
         for part, text in _parts(credential)
     }
@@ -188,7 +140,7 @@ def credentials_manifest(
     }
 
 
-def _parts(credential: Credential) -> Iterator[tuple[Literal["bundle", "key", "chain"], str]]:
+def _parts(credential: Credential) -> Iterator[tuple[CredentialPart, str]]:
     yield "bundle", credential.key + credential.chain
     yield "key", credential.key
     yield "chain", credential.chain

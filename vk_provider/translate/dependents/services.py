@@ -1,12 +1,14 @@
-"""The parent's Services as pods of one member see them: a Service without a selector, and its EndpointSlices.
+"""Reflections of the parent's Services for the pods of one member: a Service without a selector, and EndpointSlices.
 
-Only what a client meets is taken over: name, ports, affinity, readiness. What brings traffic in from outside (types,
-node ports, load balancers, external addresses, labels and annotations that controllers read) belongs to the parent.
+They have only the fields that matter to clients: name, ports, affinity, readiness. Fields that bring traffic in from
+outside (types, node ports, load balancers, external addresses, labels and annotations for controllers) stay in the
+parent.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -17,15 +19,15 @@ from vk_provider.translate.names import Names
 
 SERVICE_NAME: Final = "kubernetes.io/service-name"  # label of an EndpointSlice: its Service
 _MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
-_HEADLESS: Final = "service.kubernetes.io/headless"  # label of an EndpointSlice that kube-proxy need not look at
+_HEADLESS: Final = "service.kubernetes.io/headless"  # label of an EndpointSlice that kube-proxy can ignore
 
-# Services that every cluster has of its own: those of the parent mean nothing in a member.
+# Services that every cluster has itself: those of the parent mean nothing in a member.
 OF_EACH_CLUSTER: Final = frozenset({"default/kubernetes", "kube-system/kube-dns"})
 
 # Fields of a Service's spec that are the same in the member, and those of its ports.
 _SAME: Final = ("ports", "sessionAffinity", "sessionAffinityConfig", "publishNotReadyAddresses")
 _PORT: Final = ("name", "protocol", "port", "targetPort", "appProtocol")
-# Everything that is put right where somebody changes it in the member; what is not wanted is taken out.
+# Fields that are restored if another client changes them in the member; unwanted ones are removed.
 _HELD: Final = (
     *_SAME,
     "type",
@@ -38,7 +40,7 @@ _HELD: Final = (
 
 
 class Conditions(msgspec.Struct, gc=False, omit_defaults=True, frozen=True):
-    """Of an endpoint. None: not said."""
+    """Conditions of an endpoint. None: not set."""
 
     ready: bool | None = None
     serving: bool | None = None
@@ -46,7 +48,7 @@ class Conditions(msgspec.Struct, gc=False, omit_defaults=True, frozen=True):
 
 
 class TargetRef(msgspec.Struct, gc=False, omit_defaults=True, frozen=True):
-    """What an endpoint is."""
+    """The object that an endpoint stands for."""
 
     kind: str = ""
     name: str = ""
@@ -54,7 +56,7 @@ class TargetRef(msgspec.Struct, gc=False, omit_defaults=True, frozen=True):
 
 
 class Endpoint(msgspec.Struct, rename="camel", gc=False, omit_defaults=True, frozen=True):
-    """One backend. Zones and hints are not read: they speak of the parent's nodes."""
+    """One backend. Zones and hints are not decoded: they refer to the parent's nodes."""
 
     addresses: list[str]
     conditions: Conditions = Conditions()
@@ -64,7 +66,7 @@ class Endpoint(msgspec.Struct, rename="camel", gc=False, omit_defaults=True, fro
 
 
 class Port(msgspec.Struct, rename="camel", gc=False, omit_defaults=True, frozen=True):
-    """A port of all endpoints of a slice. No number: every port."""
+    """A port of all endpoints of a slice. Without a number: all ports."""
 
     name: str | None = None
     protocol: str | None = None
@@ -73,7 +75,7 @@ class Port(msgspec.Struct, rename="camel", gc=False, omit_defaults=True, frozen=
 
 
 class EndpointSlice(msgspec.Struct, rename="camel", gc=False):
-    """An EndpointSlice off the wire."""
+    """An EndpointSlice as an API server sends it."""
 
     metadata: Metadata
     address_type: str = ""
@@ -82,7 +84,7 @@ class EndpointSlice(msgspec.Struct, rename="camel", gc=False):
 
 
 class ParentSlice(msgspec.Struct, gc=False):
-    """What is kept of an EndpointSlice of the parent: its endpoints, by node ("" for those on none)."""
+    """The cached part of an EndpointSlice of the parent: its endpoints by node ("" for those without a node)."""
 
     metadata: Metadata
     address_type: str
@@ -91,25 +93,25 @@ class ParentSlice(msgspec.Struct, gc=False):
 
     @property
     def service(self) -> str:
-        """`namespace/name` of the Service; "" for a slice that has none."""
+        """`namespace/name` of the Service; "" for a slice without one."""
         name = self.metadata.labels.get(SERVICE_NAME, "")
         return f"{self.metadata.namespace}/{name}" if name else ""
 
 
 class SliceCopy(msgspec.Struct, gc=False):
-    """What is kept of an EndpointSlice that we made in the member: whose it is, and a digest of what it lists."""
+    """The cached part of an EndpointSlice of ours in the member: its metadata, and a digest of its contents."""
 
     metadata: Metadata
     digest: str
 
 
 def parent_service(service: Object) -> Object:
-    """Shrinks a Service of the parent to what its reflection needs."""
+    """Reduces a Service of the parent to what its reflection needs."""
     return Object(_lean(service.metadata), service.spec)
 
 
 def parent_slice(found: EndpointSlice) -> ParentSlice:
-    """Shrinks an EndpointSlice of the parent, and sorts its endpoints by node."""
+    """Reduces an EndpointSlice of the parent, and groups its endpoints by node."""
     by_node: dict[str, list[Endpoint]] = {}
     for endpoint in found.endpoints or ():
         by_node.setdefault(endpoint.node_name or "", []).append(endpoint)
@@ -120,7 +122,7 @@ def parent_slice(found: EndpointSlice) -> ParentSlice:
 
 
 def slice_copy(found: EndpointSlice) -> SliceCopy:
-    """Shrinks an EndpointSlice of the member: contents are compared, never needed again."""
+    """Reduces an EndpointSlice of the member: contents are only compared."""
     return SliceCopy(found.metadata, _digest(found.address_type, found.endpoints or [], found.ports or []))
 
 
@@ -136,7 +138,8 @@ def _lean(metadata: Metadata) -> Metadata:
 def member_service(service: Object, names: Names) -> dict[str, Any]:
     """The manifest of a Service's reflection.
 
-    It asks for the parent's address, which is what users see and hand on; `allocated` is for members without it.
+    It requests the same cluster IP as in the parent, because users see it and pass it on. `allocated` is for members
+    that do not have that address.
     """
     return {
         "apiVersion": "v1",
@@ -147,7 +150,7 @@ def member_service(service: Object, names: Names) -> dict[str, Any]:
 
 
 def allocated(manifest: dict[str, Any]) -> dict[str, Any] | None:
-    """The same reflection with an address that the member chooses; None where it asks for none."""
+    """The same reflection with an address that the member chooses; None if it has no address."""
     if not manifest["spec"].get("clusterIP") or _headless(manifest["spec"]):
         return None
     return {**manifest, "spec": {field: value for field, value in manifest["spec"].items() if field != "clusterIP"}}
@@ -168,12 +171,12 @@ def _spec(parent: dict[str, Any]) -> dict[str, Any]:
         spec["ports"] = _ports(spec["ports"])
     if parent.get("type") == "ExternalName":
         return spec | {"type": "ExternalName", "externalName": parent.get("externalName", "")}
-    # "Local" means the same node, which is the whole member: the slices see to it, not the member's nodes.
+    # "Local" means the same node, which is the whole member. The slices ensure that, not the member's nodes.
     spec |= {"type": "ClusterIP", "internalTrafficPolicy": "Cluster"}
     if parent.get("clusterIP"):
         spec["clusterIP"] = parent["clusterIP"]
     if parent.get("ipFamilyPolicy", "SingleStack") != "SingleStack":
-        spec["ipFamilyPolicy"] = "PreferDualStack"  # both where the member has both, in its own order
+        spec["ipFamilyPolicy"] = "PreferDualStack"  # both families if the member has both, in its order
     elif "ipFamilies" in parent:
         spec |= {"ipFamilyPolicy": "SingleStack", "ipFamilies": parent["ipFamilies"]}
     return spec
@@ -188,7 +191,7 @@ def _headless(spec: dict[str, Any]) -> bool:
 
 
 def service_patch(wanted: dict[str, Any], actual: Object) -> dict[str, Any] | None:
-    """The merge patch, with its UID, that makes a Service of the member the wanted one; None where it is."""
+    """The merge patch, with the UID, that makes a Service of the member the wanted one; None if it is."""
     spec, asked = fields(actual.spec), wanted["spec"]
     spec["ports"] = _ports(spec.get("ports") or []) or None
     changed = {
@@ -203,11 +206,11 @@ def service_patch(wanted: dict[str, Any], actual: Object) -> dict[str, Any] | No
 
 
 def must_replace(wanted: dict[str, Any], actual: Object) -> bool:
-    """Whether only another Service will do.
+    """Whether the Service of the member has to be replaced, because a patch is not enough.
 
-    Headless or not is for life, and a server ignores the wish to change it. Where somebody gave it a selector, the
-    member's own controller has made EndpointSlices, which go with the Service only. Another Service of the parent has
-    another address; that the member gave this one an address of its own is no reason.
+    A Service cannot become headless or stop being so: servers ignore such a change. If another client has given it a
+    selector, the member's controller has created EndpointSlices, which are only deleted together with the Service.
+    Another Service of the parent has another address. An address that the member has chosen is no reason.
     """
     spec, asked = fields(actual.spec), wanted["spec"]
     parent = wanted["metadata"]["annotations"][wellknown.PARENT_UID]
@@ -219,18 +222,22 @@ def must_replace(wanted: dict[str, Any], actual: Object) -> bool:
     )
 
 
-def member_slice(found: ParentSlice, service: Object, names: Names, *, flat: bool) -> dict[str, Any] | None:
-    """The manifest of an EndpointSlice's reflection; None where it would list nothing.
+def member_slice(
+    found: ParentSlice, service: Object, names: Names, nodes: Collection[str], *, flat: bool
+) -> dict[str, Any] | None:
+    """The manifest of an EndpointSlice's reflection; None if it would list nothing.
 
-    Listed are the endpoints in this member and those on no node, whose addresses are nobody's pods; with `flat` the
-    others too, unless the Service keeps its traffic on the node of the client, which here is the member.
+    It lists the endpoints on `nodes`, the virtual nodes of this member, and those on no node, which are no pods. With
+    `flat` also all others, unless the Service keeps traffic on the client's node, which means the member here.
     """
     spec = fields(service.spec)
     if spec.get("type") == "ExternalName":
         return None
     everywhere = flat and spec.get("internalTrafficPolicy") != "Local"
-    nodes = found.endpoints if everywhere else (names.node, "")
-    endpoints = [_endpoint(endpoint, names) for node in sorted(nodes) for endpoint in found.endpoints.get(node, ())]
+    listed = found.endpoints if everywhere else {*nodes, ""}
+    endpoints = [
+        _endpoint(endpoint, names, nodes) for node in sorted(listed) for endpoint in found.endpoints.get(node, ())
+    ]
     if not endpoints:
         return None
     labels = names.labels | {SERVICE_NAME: service.metadata.name, _MANAGED_BY: wellknown.DOMAIN}
@@ -246,28 +253,28 @@ def member_slice(found: ParentSlice, service: Object, names: Names, *, flat: boo
     }
 
 
-def _endpoint(endpoint: Endpoint, names: Names) -> Endpoint:
-    """Of another node only the address means something here; a pod of this one is there under its name."""
+def _endpoint(endpoint: Endpoint, names: Names, nodes: Collection[str]) -> Endpoint:
+    """Only a pod of this member has a target: pods of other members do not exist here, only their addresses do."""
     target = None
-    if endpoint.node_name == names.node and endpoint.target_ref and endpoint.target_ref.kind == "Pod":
+    if endpoint.node_name in nodes and endpoint.target_ref and endpoint.target_ref.kind == "Pod":
         namespace = names.namespace(endpoint.target_ref.namespace)
         target = TargetRef("Pod", endpoint.target_ref.name, namespace)
     return Endpoint(endpoint.addresses, endpoint.conditions, endpoint.hostname, None, target)
 
 
-def concerns(before: ParentSlice | None, after: ParentSlice | None, node: str, *, flat: bool) -> bool:
-    """Whether the reflection in the member of `node` may differ after this change; most are about other members."""
+def concerns(before: ParentSlice | None, after: ParentSlice | None, nodes: Collection[str], *, flat: bool) -> bool:
+    """Whether this change may alter the reflection in the member with these virtual nodes; most changes do not."""
     if before is None or after is None or flat:
         return True
     return (
         before.metadata.uid != after.metadata.uid
         or before.ports != after.ports
-        or any(before.endpoints.get(name) != after.endpoints.get(name) for name in (node, ""))
+        or any(before.endpoints.get(name) != after.endpoints.get(name) for name in (*nodes, ""))
     )
 
 
 def slice_patch(wanted: dict[str, Any], actual: SliceCopy) -> dict[str, Any] | None:
-    """The merge patch, with its UID, that makes an EndpointSlice of the member the wanted one; None where it is."""
+    """The merge patch, with the UID, that makes an EndpointSlice of the member the wanted one; None if it is."""
     patch: dict[str, Any] = {}
     if actual.digest != _digest(wanted["addressType"], wanted["endpoints"], wanted["ports"]):
         patch = {field: wanted[field] for field in ("addressType", "endpoints", "ports")}

@@ -1,1 +1,1 @@
-"""Decisions of the kubelet API: the metrics of a virtual node, from those of member nodes."""
+"""Decisions of the kubelet API: metrics of a virtual node, computed from those of the member's nodes."""

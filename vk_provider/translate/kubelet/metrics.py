@@ -1,8 +1,10 @@
-"""A member's Prometheus text as that of one virtual node: our pods under the parent's names, nodes as their sums.
+"""The Prometheus metrics of a member's nodes as those of one virtual node: pods of ours with the parent's names, and
+sums over the nodes.
 
-    answer of a member node -> Scrape (its series: of our pods, of the node) -> merged (all of them as one text)
+    answer of a member node -> Scrape (series of our pods, series of the node) -> merged (one text of all of them)
 
-An answer is taken whole or not at all: MalformedError tells of a line that is no Prometheus text, half a line included.
+An answer is used completely or not at all: a line that is not in the text format raises MalformedError, an incomplete
+line too.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ from vk_provider.translate.kubelet.prometheus import MalformedError, escape, num
 from vk_provider.translate.kubelet.totals import Totals
 from vk_provider.translate.names import Names
 
-_STEP: Final = 2**16  # characters of text that are read at a time: under 2 ms
+_STEP: Final = 2**16  # characters that are read in one step: under 2 ms
 _TYPES: Final = frozenset({"counter", "gauge", "histogram", "summary", "untyped"})
 _SUFFIXES: Final = frozenset({"", "_bucket", "_sum", "_count"})
 _CUMULATIVE: Final = frozenset({"counter", "histogram"})
-# 1 where something went wrong, else 0: of many nodes the worst counts, and one that did not answer is an error, too.
-_FLAG: Final = "scrape_error"  # ends the names of such families
-# Families of which the sum over nodes means nothing: versions, settings and times of a node and its root cgroup.
+# 1 after an error, else 0. The maximum over the nodes counts, and a node that did not answer is an error, too.
+_FLAG: Final = "scrape_error"  # suffix of such families
+# The sum of these families over nodes has no meaning: versions, settings and times of a node and its root cgroup.
 _NOT_SUMMED: Final = frozenset(
     {
         "cadvisor_version_info",
@@ -38,14 +40,14 @@ _NOT_SUMMED: Final = frozenset(
         "process_start_time_seconds",
     }
 )
-_MACHINE_LABELS: Final = frozenset({"boot_id", "machine_id", "system_uuid"})  # tell one node from another
-# metrics-server counts nanoseconds in 64 bits, which the sum over a large member outgrows: 292 core-years.
+_MACHINE_LABELS: Final = frozenset({"boot_id", "machine_id", "system_uuid"})  # identify a node
+# metrics-server counts nanoseconds in 64 bits. The sum over a large member exceeds that: 292 core-years.
 _WRAPS: Final = {"node_cpu_usage_seconds_total": 2.0**63 / 1e9}
 
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """A pod of ours on a member node. `uid` is the parent pod's."""
+    """A pod of ours on a member node. `uid` is that of the parent pod."""
 
     namespace: str
     name: str
@@ -53,7 +55,7 @@ class Ours:
     member_uid: str
 
 
-# From namespace and name in the member; None where the pod is not ours, or does not run on the node in question.
+# From namespace and name in the member. None: the pod is not ours, or does not run on the node.
 Find = Callable[[str, str], Ours | None]
 
 
@@ -62,8 +64,8 @@ class _Bound(msgspec.Struct, rename="camel", gc=False):
 
 
 def find_ours(pods: Mapping[str, Pod], names: Names, node: str) -> Find:
-    """Looks among member pods by `namespace/name`. The binding counts, so that a pod that was made anew on another
-    node is not told twice while its first node still remembers it.
+    """Looks up member pods by `namespace/name`. The pod must be bound to the node, so that a pod that was recreated on
+    another node is not reported twice while its first node still has metrics of it.
     """
     known: dict[tuple[str, str], Ours | None] = {}
 
@@ -85,7 +87,7 @@ def find_ours(pods: Mapping[str, Pod], names: Names, node: str) -> Find:
 
 
 class Series(NamedTuple):
-    """A series of a virtual node. `labels` are as they are written, braces included; empty without any."""
+    """A series of a virtual node. `labels` is the text with its braces; empty if there are none."""
 
     family: str
     name: str
@@ -103,7 +105,7 @@ class _Family(NamedTuple):
 
 
 class Scrape:
-    """What one member node answered."""
+    """The answer of one member node."""
 
     def __init__(self, find: Find) -> None:
         self._find = find
@@ -112,7 +114,7 @@ class Scrape:
         self.node: dict[Series, _Point] = {}
 
     def read(self, body: bytes) -> Iterator[None]:
-        """Takes in an answer, in steps of at most a few milliseconds. Raises MalformedError."""
+        """Reads an answer, in steps of at most a few milliseconds. Raises MalformedError."""
         try:
             text = body.decode()
         except UnicodeDecodeError as error:
@@ -133,12 +135,12 @@ class Scrape:
 
     def _comment(self, line: str) -> str:
         """The family that a HELP or TYPE line announces; empty for other comments."""
-        words_ = line.split(" ", 3)
-        if len(words_) < 3 or words_[1] not in ("HELP", "TYPE"):
+        parts = line.split(" ", 3)
+        if len(parts) < 3 or parts[1] not in ("HELP", "TYPE"):
             return ""
-        name, text = words_[2], words_[3] if len(words_) > 3 else ""
+        name, text = parts[2], parts[3] if len(parts) > 3 else ""
         known = self.families.get(name, _Family("untyped", ""))
-        if words_[1] == "HELP":
+        if parts[1] == "HELP":
             self.families[name] = known._replace(help=text)
         elif text in _TYPES:
             self.families[name] = known._replace(type=text)
@@ -168,9 +170,9 @@ class Scrape:
 
 
 def merged(scrapes: Mapping[str, Scrape], totals: Totals[Series], *, skipped: bool) -> Iterator[bytes]:
-    """One text of all answers (by member node), in parts of a few milliseconds of work, some of them empty.
+    """One text of all answers (by member node). Each part takes a few milliseconds; some parts are empty.
 
-    `skipped` tells that there are nodes that gave no answer.
+    `skipped`: there are nodes that gave no answer.
     """
     families: dict[str, _Family] = {}
     for scrape in scrapes.values():

@@ -1,6 +1,6 @@
 """Lines of the Prometheus text format.
 
-Label values stay escaped from input to output, so that whatever a kubelet says passes unharmed.
+Label values stay escaped from input to output, so that they pass through unchanged.
 (https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format)
 """
 
@@ -12,21 +12,21 @@ from functools import lru_cache
 
 
 class MalformedError(Exception):
-    """A member node's answer is not what a kubelet answers."""
+    """The answer of a member node is not that of a kubelet."""
 
 
 def escape(value: str) -> str:
-    """A label value as it is written between quotes."""
+    """A label value in the form that is written between quotes."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def written(labels: Mapping[str, str]) -> str:
-    """Labels of a sample, braces included; empty without any. Values are escaped already."""
+    """Labels of a sample with their braces; empty if there are none. Values are escaped already."""
     return "{" + ",".join([f'{name}="{value}"' for name, value in labels.items()]) + "}" if labels else ""
 
 
 def number(value: float) -> str:
-    """A value; whole numbers without a fraction."""
+    """The text of a value; whole numbers have no fraction."""
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
@@ -35,8 +35,8 @@ def number(value: float) -> str:
 def parse_sample(line: str) -> tuple[str, dict[str, str], float, int | None]:
     """Name, labels (values escaped), value and timestamp (ms) of a sample.
 
-    Raises MalformedError, also for what only Python takes for a number: one such line would make Go's parsers refuse
-    everything.
+    Raises MalformedError, also for numbers that only Python accepts: because of one such line, Go's parsers would
+    reject the whole text.
     """
     labels: dict[str, str] = {}
     brace = line.find("{")
@@ -70,7 +70,7 @@ def _int64(text: str) -> int:
 
 
 def _labels(text: str) -> dict[str, str]:
-    """Label -> value, still escaped; the name "" tells of text that is not labels."""
+    """Label -> value, still escaped. A label with name "" marks text that is not a list of labels."""
     parts = text.split('"')
     if "\\" in text:
         parts = _rejoined(parts)
@@ -80,7 +80,7 @@ def _labels(text: str) -> dict[str, str]:
 
 
 def _rejoined(parts: list[str]) -> list[str]:
-    """`parts` of a text split at quotes, joined again where a quote was an escaped one within a value."""
+    """The parts of a text that was split at quotes, joined again at escaped quotes within a value."""
     joined: list[str] = []
     for part in parts:
         is_value = joined and len(joined) % 2 == 0
@@ -93,7 +93,7 @@ def _rejoined(parts: list[str]) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _label_name(before: str) -> str:
-    """The name in what stands before a value: `name=`, after a comma where it is not the first."""
+    """The name in the text before a value: `name=`, after a comma unless it is the first."""
     name, equals, more = before.strip(" ,").partition("=")
     name = name.rstrip()
     return name if equals and not more and name.isascii() and name.isidentifier() else ""

@@ -1,7 +1,7 @@
 """A member's /stats/summary as that of one virtual node (https://pkg.go.dev/k8s.io/kubelet/pkg/apis/stats/v1alpha1).
 
-Pods are ours, under the parent's names; the node's figures are the sums of the tables below. What is in neither table
-(averages, names of interfaces) means nothing for many nodes and is left out.
+The pods are ours, with the parent's names. The values of the node are sums of those in the tables below. Fields in
+neither table (averages, names of interfaces) have no meaning for several nodes and are omitted.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from vk_provider.translate.kubelet.metrics import Find, Ours
 from vk_provider.translate.kubelet.prometheus import MalformedError
 from vk_provider.translate.kubelet.totals import Totals
 
-_STEP: Final = 100  # pods that are read at a time
+_STEP: Final = 100  # pods that are read in one step
 
-# A figure of a node: the way to it, e.g. ("cpu", "usageNanoCores"); systemContainers by their names.
+# Where a value of a node is, e.g. ("cpu", "usageNanoCores"); systemContainers have their names in it.
 Path = tuple[str, ...]
 
 _COUNTERS: Final = frozenset(
@@ -54,7 +54,7 @@ _PARTS: Final = frozenset(
     {"cpu", "memory", "swap", "network", "fs", "runtime", "imageFs", "containerFs", "rlimit"},
 )
 _NAMED: Final = "systemContainers"
-_LIMIT: Final = 2**63  # figures are uint64, and some readers take int64; counters of nanoseconds do get there
+_LIMIT: Final = 2**63  # values are uint64, but some clients use int64; counters of nanoseconds reach this limit
 _encoder = msgspec.json.Encoder()
 
 
@@ -74,17 +74,17 @@ class _PodStats(msgspec.Struct, rename="camel"):
 
 
 class NodeStats:
-    """What one member node answered."""
+    """The answer of one member node."""
 
     def __init__(self, find: Find) -> None:
         self._find = find
         self.pods: list[bytes] = []  # JSON of our pods
         self.broken_pods = 0
-        self.figures: dict[Path, int] = {}
+        self.values: dict[Path, int] = {}
         self.times: dict[Path, str] = {}  # RFC 3339
 
     def read(self, body: bytes) -> Iterator[None]:
-        """Takes in an answer, in steps of a few milliseconds. Raises MalformedError; a broken pod is counted only."""
+        """Reads an answer, in steps of a few milliseconds. Raises MalformedError. A malformed pod is only counted."""
         try:
             summary = msgspec.json.decode(body, type=_Summary)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -108,7 +108,7 @@ class NodeStats:
             if isinstance(value, dict) and name in _PARTS:
                 self._flatten(value, here)
             elif type(value) is int and name in _COUNTERS | _GAUGES and 0 <= value < _LIMIT:
-                self.figures[here] = value
+                self.values[here] = value
             elif isinstance(value, str) and name in ("time", "startTime") and _is_time(value):
                 self.times[here] = value
             elif isinstance(value, list) and name == _NAMED:
@@ -118,7 +118,7 @@ class NodeStats:
 
 
 def _is_time(text: str) -> bool:
-    """Whether it is a time as Kubernetes writes all of them; such times compare as strings."""
+    """Whether it is a time in the notation of Kubernetes; such times compare as strings."""
     try:
         datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
     except ValueError:
@@ -127,7 +127,7 @@ def _is_time(text: str) -> bool:
 
 
 def _renamed(pod: dict[str, Any], ours: Ours) -> bytes:
-    """A pod's entry under the parent's names; volumes name their claims by the parent's namespace."""
+    """The entry of a pod with the parent's names; volumes name their claims with the parent's namespace."""
     pod["podRef"] |= {"namespace": ours.namespace, "name": ours.name, "uid": ours.uid}
     for volume in pod.get("volume") or ():
         if claim := volume.get("pvcRef"):
@@ -136,22 +136,22 @@ def _renamed(pod: dict[str, Any], ours: Ours) -> bytes:
 
 
 def summed(node_name: str, answers: Mapping[str, NodeStats], totals: Totals[Path]) -> Iterator[bytes]:
-    """One Summary of all answers (by member node), in parts of a few milliseconds of work, some of them empty."""
-    figures: dict[Path, int] = {}
+    """One Summary of all answers (by member node). Each part takes a few milliseconds; some parts are empty."""
+    values: dict[Path, int] = {}
     times: dict[Path, str] = {}
     round_ = totals.round()
     for node, answer in answers.items():
-        for path, value in answer.figures.items():
-            figures[path] = figures.get(path, 0) + value
+        for path, value in answer.values.items():
+            values[path] = values.get(path, 0) + value
         for path, time in answer.times.items():
-            # Of times of measurement the newest; the node as a whole is as old as its oldest part.
+            # The newest time of measurement; the start of the node is that of its oldest part.
             pick = min if path[-1] == "startTime" else max
             times[path] = pick(times.get(path, time), time)
-        round_.take(node, {path: value for path, value in answer.figures.items() if path[-1] in _COUNTERS})
+        round_.take(node, {path: value for path, value in answer.values.items() if path[-1] in _COUNTERS})
         yield b""
-    figures = {path: min(value, _LIMIT - 1) for path, value in figures.items()}
-    figures |= {path: int(total) % _LIMIT for path, total in round_.finish().items()}
-    yield b'{"node":' + _encoder.encode({"nodeName": node_name} | _unflattened({**times, **figures})) + b',"pods":['
+    values = {path: min(value, _LIMIT - 1) for path, value in values.items()}
+    values |= {path: int(total) % _LIMIT for path, total in round_.finish().items()}
+    yield b'{"node":' + _encoder.encode({"nodeName": node_name} | _unflattened({**times, **values})) + b',"pods":['
     separator = b""
     for answer in answers.values():
         if answer.pods:
@@ -160,9 +160,9 @@ def summed(node_name: str, answers: Mapping[str, NodeStats], totals: Totals[Path
     yield b"]}"
 
 
-def _unflattened(figures: Mapping[Path, int | str]) -> dict[str, Any]:
+def _unflattened(values: Mapping[Path, int | str]) -> dict[str, Any]:
     node: dict[str, Any] = {}
-    for path, value in figures.items():
+    for path, value in values.items():
         part = node
         for name in path[:-1]:
             part = part.setdefault(name, {})

@@ -9,19 +9,20 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 
 
 class Totals(Generic[KeyT]):
-    """Counters of a virtual node: sums over member nodes that never go backwards, nor jump.
+    """Counters of a virtual node: sums over member nodes that never decrease and never jump.
 
-    The first sum is that of all nodes that answered. From then on it grows by what each node grew between two answers
-    of its own in a row. A node that comes, goes, restarts, is skipped or comes back does not move it: else one missing
-    answer would show as a restart, and the next one as the CPU of a node's whole life within one interval.
+    The first sum is that of all nodes that answered. Then it grows by the growth of each node between two consecutive
+    answers of that node. A node that appears, disappears, restarts, is skipped or comes back does not change it.
+    Otherwise one missing answer would look like a restart, and the next answer like the CPU time of a node's whole life
+    within one interval.
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, Mapping[KeyT, float]] = {}  # member node -> what it answered in the last round
-        self._offset: dict[KeyT, float] = {}  # what the total has beyond the sum of `_last`
+        self._last: dict[str, Mapping[KeyT, float]] = {}  # member node -> its answer in the last round
+        self._offset: dict[KeyT, float] = {}  # the total minus the sum of `_last`
 
     def round(self) -> Round[KeyT]:
-        """A round of answers; it counts once it is finished."""
+        """A round of answers; it takes effect when it is finished."""
         return Round(self)
 
 
@@ -35,7 +36,7 @@ class Round(Generic[KeyT]):
         self._moved: dict[KeyT, float] = {}  # growth of the offset
 
     def take(self, node: str, counters: Mapping[KeyT, float]) -> None:
-        """What a member node answered."""
+        """Adds the answer of a member node."""
         before = self._totals._last.get(node, {})
         for key, value in counters.items():
             self._sum[key] = self._sum.get(key, 0) + value
@@ -46,7 +47,7 @@ class Round(Generic[KeyT]):
         self._now[node] = counters
 
     def finish(self) -> dict[KeyT, float]:
-        """The total of each counter that any node reported; others are forgotten (a disk that was removed, say)."""
+        """The total of each counter that any node reported. Others are dropped, for example those of a removed disk."""
         totals = self._totals
         for node in totals._last.keys() - self._now.keys():
             self._gone(totals._last[node])

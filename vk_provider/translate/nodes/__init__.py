@@ -1,1 +1,1 @@
-"""Decisions about virtual nodes: resources, labels, status, holds, and the plan of a failover."""
+"""Decisions about virtual nodes: resources, labels, status, holds, and failover plans."""

@@ -1,15 +1,15 @@
-"""A plan of a failover: what is asked of the parent's scheduler about a pod, and what the answer means.
+"""A failover plan: what the parent's scheduler is asked about a pod, and what the answer means.
 
-    a pod on the node -+- finished, going, or a DaemonSet's        not at issue
-                       +- held, or tolerating the loss for ever    Stays
-                       +- without a controller                     Ends
-                       +- else its shadow is asked about -+- bound                 Moves, or Waits for a fence
-                                                          +- unschedulable         Cannot
-                                                          +- not taken by the API  Refused
-                                                          +- no answer             Unknown
+    a pod of the node -+- has ended, is being deleted, or belongs to a DaemonSet   not affected
+                       +- asks to be held, or tolerates the loss without limit      Stays
+                       +- has no controller                                         Ends
+                       +- otherwise the scheduler gets its shadow -+- bound           Moves, or Waits for a fence
+                                                                   +- unschedulable   Cannot
+                                                                   +- API rejects it  Refused
+                                                                   +- no decision     Unknown
 
-A shadow has everything of the pod that the scheduler or an admission looks at, and nothing with which it could run: its
-image has no registry, and a ConfigMap that never exists stands before a kubelet's first sandbox. Why it is as it is:
+A shadow has everything that the scheduler or an admission looks at, but it can never run: its image has no registry,
+and a kubelet would wait for a ConfigMap that never exists before it creates a sandbox. The reasons are in
 docs/decisions/0020-plan-failover.md.
 """
 
@@ -22,47 +22,48 @@ from typing import Any, Final
 import msgspec
 
 from vk_provider.api import wellknown
-from vk_provider.kube.objects import Pod, PodPhase, pod_phase
+from vk_provider.kube.objects import OwnedMetadata, OwnerReference, Pod, PodPhase, pod_phase
 from vk_provider.kube.resources import PRIORITY_CLASSES
-from vk_provider.translate.pods.decide import TERMINAL
+from vk_provider.translate.references import STARTED_LISTS, claims
+from vk_provider.translate.selectors import REQUIRED
+from vk_provider.translate.tolerations import NOT_READY, deciding
 
-PRIORITY: Final = -1_000_000_000  # below all others: a shadow makes way for real pods, and no autoscaler heeds it
+PRIORITY: Final = -1_000_000_000  # below all others: real pods preempt a shadow, and autoscalers ignore it
 HOLD: Final = "Hold"
 _IMAGE: Final = "vk-provider.invalid/plan:never"  # no such domain can exist: RFC 2606
-_NOT_READY: Final = "node.kubernetes.io/not-ready"
-_SAME_NAME: Final = "StatefulSet"  # makes the new pod under the name of the old one, so only when that is gone
-_LEFT_OUT: Final = frozenset(
+_SAME_NAME: Final = "StatefulSet"  # its new pod has the name of the old one, so the old one must be gone first
+_OMITTED: Final = frozenset(
     {
         "nodeName",
         "priority",
         "priorityClassName",
         "preemptionPolicy",
-        "overhead",  # admission derives it from the RuntimeClass, and refuses another one
-        "ephemeralContainers",  # not in a create
+        "overhead",  # admission computes it from the RuntimeClass, and rejects any other
+        "ephemeralContainers",  # not allowed in a create
         "imagePullSecrets",
         "hostname",
         "subdomain",
-        "schedulingGroup",  # a gang is complete without shadows
+        "schedulingGroup",  # a shadow must not complete a gang
     }
 )
-_LEFT_OUT_OF_CONTAINERS: Final = frozenset({"env", "envFrom", "volumeDevices"})
+_OMITTED_IN_CONTAINERS: Final = frozenset({"env", "envFrom", "volumeDevices"})
 
 
 class Outcome(StrEnum):
-    """What would become of one pod."""
+    """What would happen to one pod."""
 
     MOVES = "Moves"
-    WAITS = "Waits"  # there is room, but the old pod must be gone first, which takes a fence
-    CANNOT = "Cannot"  # no node takes it
-    REFUSED = "Refused"  # the API server did not take the shadow: quota, admission, rights
-    UNKNOWN = "Unknown"  # the scheduler did not decide
-    ENDS = "Ends"  # nobody makes it anew
-    STAYS = "Stays"  # as it wants
+    WAITS = "Waits"  # there is room, but the old pod must be gone first, which requires a fence
+    CANNOT = "Cannot"  # it fits no node
+    REFUSED = "Refused"  # the API server rejects the shadow: quota, admission, permissions
+    UNKNOWN = "Unknown"  # the scheduler has not decided
+    ENDS = "Ends"  # nothing would recreate it
+    STAYS = "Stays"  # as it asks
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`node` is where it would go."""
+    """The outcome for one pod. `node` is where it would run."""
 
     outcome: Outcome
     node: str = ""
@@ -71,7 +72,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Plan:
-    """One run of the command, for the loss of `node`; `owner_uid` is that of its PriorityClass."""
+    """One run of the command, for the loss of `node`. `owner_uid` is the UID of its PriorityClass."""
 
     id: str
     node: str
@@ -79,101 +80,81 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Of the PriorityClass, and of the ConfigMap that never is."""
+        """Name of the PriorityClass, and of the ConfigMap that never exists."""
         return f"vk-provider-plan-{self.id}"
 
     @property
     def selector(self) -> str:
-        """Of its shadows."""
+        """Label selector of its shadows."""
         return f"{wellknown.PLAN}={self.id}"
 
 
-class _Owner(msgspec.Struct):
-    kind: str
-    name: str
-    controller: bool = False
-
-
-class _Metadata(msgspec.Struct, rename="camel"):
-    name: str
-    namespace: str
-    uid: str
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    deletion_timestamp: str | None = None
-    owner_references: list[_Owner] = []
-
-
 class Planned(msgspec.Struct):
-    """A pod of the node, as a plan looks at it."""
+    """A pod of the node: the parts that a plan depends on."""
 
-    metadata: _Metadata
+    metadata: OwnedMetadata
     spec: dict[str, Any]
     status: PodPhase = msgspec.field(default_factory=PodPhase)
 
     @property
-    def controller(self) -> _Owner | None:
-        """Who makes it anew."""
-        return next((owner for owner in self.metadata.owner_references if owner.controller), None)
+    def controller(self) -> OwnerReference | None:
+        """The owner that would recreate the pod."""
+        return self.metadata.controller
 
     @property
     def priority(self) -> int:
-        """Replacements of a higher one get room first."""
+        """Pods with a higher priority get room first."""
         return int(self.spec.get("priority") or 0)
 
 
-def is_at_issue(pod: Planned) -> bool:
-    """Whether the loss of the node would mean anything for this pod."""
+def is_affected(pod: Planned) -> bool:
+    """Whether the loss of the node would affect this pod."""
     metadata, controller = pod.metadata, pod.controller
     return (
-        pod.status.phase not in TERMINAL
+        not pod.status.ended
         and metadata.deletion_timestamp is None
         and wellknown.PLAN not in metadata.labels
         and (controller is None or controller.kind != "DaemonSet")
     )
 
 
-def foregone(pod: Planned) -> Verdict | None:
-    """The verdict that needs no scheduler; None where it has to be asked."""
+def verdict_without_scheduler(pod: Planned) -> Verdict | None:
+    """The verdict if it does not depend on the scheduler, else None."""
     if pod.metadata.annotations.get(wellknown.ON_LOST) == HOLD:
         return Verdict(Outcome.STAYS, message=f"annotated {wellknown.ON_LOST}: {HOLD}")
     if eviction_seconds(pod) is None:
-        return Verdict(Outcome.STAYS, message=f"tolerates {_NOT_READY} without end")
+        return Verdict(Outcome.STAYS, message=f"tolerates {NOT_READY} without limit")
     if pod.controller is None:
-        return Verdict(Outcome.ENDS, message="has no controller that would make it anew")
+        return Verdict(Outcome.ENDS, message="has no controller that would recreate it")
     return None
 
 
 def eviction_seconds(pod: Planned) -> int | None:
-    """Seconds from "the node is not ready" to the eviction; None for never. The first toleration that fits counts.
-
-    (k8s.io/kubernetes/pkg/controller/tainteviction)
-    """
-    for toleration in pod.spec.get("tolerations") or ():
-        if _tolerates_loss(toleration):
-            seconds = toleration.get("tolerationSeconds")
-            return None if seconds is None else max(0, int(seconds))
-    return 0
+    """Seconds from "the node is not ready" to the eviction; None: it is never evicted."""
+    toleration = deciding(pod.spec.get("tolerations") or (), NOT_READY)
+    if toleration is None:
+        return 0
+    seconds = toleration.get("tolerationSeconds")
+    return None if seconds is None else max(0, int(seconds))
 
 
 def shadow(pod: Planned, name: str, plan: Plan) -> dict[str, Any]:
     """The manifest of the pod's shadow."""
-    spec = {key: value for key, value in pod.spec.items() if key not in _LEFT_OUT}
-    for kind in ("initContainers", "containers"):
+    spec = {key: value for key, value in pod.spec.items() if key not in _OMITTED}
+    for kind in STARTED_LISTS:
         if kind in spec:
             spec[kind] = [_container(container, plan) for container in spec[kind]]
-    claims = [volume for volume in spec.get("volumes") or () if "persistentVolumeClaim" in volume]
-    spec["volumes"] = [*claims, {"name": plan.name, "configMap": {"name": plan.name}}]
+    spec["volumes"] = [*claims(spec), {"name": plan.name, "configMap": {"name": plan.name}}]
     spec["affinity"] = _elsewhere(spec.get("affinity") or {}, plan.node)
     spec["priorityClassName"] = plan.name
     spec["automountServiceAccountToken"] = False
-    spec["terminationGracePeriodSeconds"] = 0  # whoever deletes it, no kubelet has to confirm that it ended
+    spec["terminationGracePeriodSeconds"] = 0  # no kubelet has to confirm its end
     owner = {
         "apiVersion": PRIORITY_CLASSES.api_version,
         "kind": PRIORITY_CLASSES.kind,
         "name": plan.name,
         "uid": plan.owner_uid,
-        "controller": True,  # else the ReplicaSet whose labels it has would adopt it
+        "controller": True,  # otherwise the ReplicaSet whose selector it matches would adopt it
     }
     metadata = {
         "name": name,
@@ -189,26 +170,26 @@ class _Bound(msgspec.Struct, rename="camel"):
 
 
 def answer(found: Pod) -> Verdict | None:
-    """What the scheduler has said about a shadow; None where it has not decided yet."""
+    """The scheduler's verdict on a shadow; None if it has not decided yet."""
     if node := msgspec.json.decode(found.spec, type=_Bound).node_name:
         return Verdict(Outcome.MOVES, node)
     for condition in pod_phase(found).conditions:
         if condition.type == "PodScheduled" and condition.status == "False":
             if condition.reason == "Unschedulable":
-                return Verdict(Outcome.CANNOT, message=_own_words(condition.message))
+                return Verdict(Outcome.CANNOT, message=_without_preemption(condition.message))
             if condition.reason == "SchedulingGated":
                 return Verdict(Outcome.UNKNOWN, message="something holds it back with a scheduling gate")
     return None
 
 
-def concluded(pod: Planned, verdict: Verdict) -> Verdict:
-    """The verdict on the pod, given that on its shadow."""
+def final_verdict(pod: Planned, verdict: Verdict) -> Verdict:
+    """The verdict on the pod, given the verdict on its shadow."""
     controller = pod.controller
     if verdict.outcome is Outcome.MOVES and controller is not None and controller.kind == _SAME_NAME:
         return replace(
             verdict,
             outcome=Outcome.WAITS,
-            message=f"{controller.kind} {controller.name} waits until the old pod is gone: that takes a fence",
+            message=f"{controller.kind} {controller.name} waits until the old pod is gone: that requires a fence",
         )
     return verdict
 
@@ -224,7 +205,7 @@ class _Spread(msgspec.Struct, rename="camel"):
 
 
 def reservations(pod: Planned, created: Pod | None, verdict: Verdict) -> list[str]:
-    """What a plan cannot know, where it matters for this pod. `created` is the shadow as admission has left it."""
+    """What the plan cannot know, if it matters for this pod. `created` is the shadow after admission."""
     found = []
     if created is not None and verdict.outcome in (Outcome.MOVES, Outcome.WAITS):
         found += [
@@ -240,34 +221,25 @@ def reservations(pod: Planned, created: Pod | None, verdict: Verdict) -> list[st
     return found
 
 
-def _tolerates_loss(toleration: dict[str, Any]) -> bool:
-    if toleration.get("effect") not in (None, "", "NoExecute"):
-        return False
-    exists = toleration.get("operator") == "Exists"
-    key = toleration.get("key") or ""
-    return (exists and not key) or (key == _NOT_READY and (exists or not toleration.get("value")))
-
-
 def _container(container: dict[str, Any], plan: Plan) -> dict[str, Any]:
-    kept = {key: value for key, value in container.items() if key not in _LEFT_OUT_OF_CONTAINERS}
-    # A kubelet mounts what a container mounts, and no more: the claims stay unmounted, the ConfigMap is waited for.
+    kept = {key: value for key, value in container.items() if key not in _OMITTED_IN_CONTAINERS}
+    # A kubelet mounts only what containers mount: it waits for the ConfigMap, and the claims stay unmounted.
     return kept | {"image": _IMAGE, "volumeMounts": [{"name": plan.name, "mountPath": "/vk-provider-plan"}]}
 
 
 def _elsewhere(affinity: dict[str, Any], node: str) -> dict[str, Any]:
-    """The affinity, and not on this node."""
-    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    """The affinity, extended so that it excludes the node."""
     on_nodes = affinity.get("nodeAffinity") or {}
-    terms: list[dict[str, Any]] | None = (on_nodes.get(required) or {}).get("nodeSelectorTerms")
+    terms: list[dict[str, Any]] | None = (on_nodes.get(REQUIRED) or {}).get("nodeSelectorTerms")
     other = {"key": "metadata.name", "operator": "NotIn", "values": [node]}
-    # One term that fits is enough, so each has to say it; but an empty one fits no node, and would then fit all.
-    said = [
+    # One matching term is enough, so each term has to exclude it. But an empty term matches no node, and must stay so.
+    elsewhere = [
         term | {"matchFields": [*(term.get("matchFields") or ()), other]} if any(term.values()) else term
         for term in terms or ()
     ] or [{"matchFields": [other]}]
-    return affinity | {"nodeAffinity": on_nodes | {required: {"nodeSelectorTerms": said}}}
+    return affinity | {"nodeAffinity": on_nodes | {REQUIRED: {"nodeSelectorTerms": elsewhere}}}
 
 
-def _own_words(message: str) -> str:
-    """Without what the scheduler says of preemption: a shadow never preempts, and a pod might."""
+def _without_preemption(message: str) -> str:
+    """The scheduler's message without its part about preemption: a shadow never preempts, but a pod may."""
     return message.partition(" preemption:")[0].rstrip(" ,.")

@@ -1,1 +1,1 @@
-"""Decisions about pods: what to do next, the member pod, the parent pod's status."""
+"""Decisions about pods: the next action, the member pod, and the parent pod's status."""

@@ -1,7 +1,7 @@
-"""What has changed of a parent pod and may be changed in the running member pod.
+"""Changes of a parent pod that can be applied to its running member pod.
 
-Images and resources are patched where the parent pod has changed since they were applied last *and* the member pod
-differs: what the member's admission has made of them is the member's.
+Images and resources are patched only if the parent pod has changed since they were last applied *and* the member pod
+differs from it: what the member's admission has made of them stays.
 (https://kubernetes.io/docs/concepts/workloads/pods/#pod-update-and-replacement)
 """
 
@@ -15,10 +15,18 @@ import msgspec
 
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import Pod, fields
-from vk_provider.translate.pods import applied
-from vk_provider.translate.pods.pod import Target, member_pod, member_spec
+from vk_provider.translate.pods.pod import (
+    Target,
+    applied_record,
+    image_part,
+    member_pod,
+    member_spec,
+    resizable,
+    resources_part,
+)
+from vk_provider.translate.references import STARTED_LISTS
 
-# The member's API server sets them to those of the node when it binds the pod.
+# The member's API server sets these labels to those of the node when it binds the pod.
 _SET_AT_BINDING: Final = frozenset({"topology.kubernetes.io/zone", "topology.kubernetes.io/region"})
 
 
@@ -31,14 +39,13 @@ class Change:
 
 
 def changes(parent: Pod, member: Pod, target: Target) -> list[Change]:
-    """The patches that bring the member pod up to date; none where it is. Each carries the member pod's UID.
+    """The patches that bring the member pod up to date, in order; none if it is. Each carries the member pod's UID.
 
-    In that order: the last one also writes down that all were sent.
+    The last one also records that all of them were sent.
     """
     wanted = member_pod(parent, target)
     spec = fields(member.spec)
-    before = applied.decode(member.metadata.annotations.get(wellknown.APPLIED, ""))
-    after = applied.record(wanted["spec"])
+    before, after = _applied_before(member), applied_record(wanted["spec"])
     stale = {part for part in before.keys() | after.keys() if before.get(part) != after.get(part)}
     found: list[Change] = []
     if resized := _resources(wanted["spec"], spec, stale):
@@ -55,13 +62,21 @@ def changes(parent: Pod, member: Pod, target: Target) -> list[Change]:
     return [_with_uid(change, member.metadata.uid) for change in found]
 
 
+def _applied_before(member: Pod) -> dict[str, Any]:
+    """The record of what was last applied; an empty one if another client in the member has damaged it."""
+    try:
+        return msgspec.json.decode(member.metadata.annotations.get(wellknown.APPLIED) or "{}", type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {}
+
+
 def _with_uid(change: Change, uid: str) -> Change:
     metadata = {**change.patch.get("metadata", {}), "uid": uid}
     return Change(change.subresource, {**change.patch, "metadata": metadata})
 
 
 def _metadata(wanted: Mapping[str, Any], member: Pod) -> dict[str, Any]:
-    """Only keys that are the parent's are added, changed or removed; what the member adds is the member's."""
+    """Only keys of the parent are added, changed or removed. Keys that the member adds stay as they are."""
     keys = _earlier_keys(member)
     changed: dict[str, Any] = {}
     for field, new, old, earlier in (
@@ -83,17 +98,17 @@ def _earlier_keys(member: Pod) -> tuple[list[str], list[str]]:
             member.metadata.annotations.get(wellknown.METADATA_KEYS, "[[],[]]"), type=tuple[list[str], list[str]]
         )
     except msgspec.DecodeError:
-        return [], []  # somebody in the member changed it; it is put right with the other annotations
+        return [], []  # another client in the member has changed it; it is restored together with the other annotations
 
 
 def _spec(wanted: Mapping[str, Any], actual: Mapping[str, Any], stale: Set[str]) -> dict[str, Any]:
     changed: dict[str, Any] = {}
-    for kind in ("containers", "initContainers"):
+    for kind in STARTED_LISTS:
         images = {container["name"]: container.get("image") for container in actual.get(kind) or ()}
         different = [
             {"name": container["name"], "image": container["image"]}
             for container in wanted.get(kind) or ()
-            if applied.image(kind, container["name"]) in stale
+            if image_part(kind, container["name"]) in stale
             and container.get("image")
             and container["name"] in images
             and images[container["name"]] != container["image"]
@@ -101,7 +116,7 @@ def _spec(wanted: Mapping[str, Any], actual: Mapping[str, Any], stale: Set[str])
         if different:
             changed[kind] = different
     deadline = wanted.get("activeDeadlineSeconds")
-    # It can only be set or shortened.
+    # The API allows only to set or to shorten it.
     if deadline is not None and deadline < actual.get("activeDeadlineSeconds", deadline + 1):
         changed["activeDeadlineSeconds"] = deadline
     if tolerations := _tolerations(wanted.get("tolerations") or [], actual.get("tolerations") or []):
@@ -110,13 +125,13 @@ def _spec(wanted: Mapping[str, Any], actual: Mapping[str, Any], stale: Set[str])
 
 
 def _tolerations(wanted: list[dict[str, Any]], actual: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The list to set, or an empty one: tolerations can be added, and of those there only the seconds may change."""
+    """The list to set; empty if it is up to date. The API allows to add tolerations and to change their seconds."""
 
     def key(entry: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
         return tuple(sorted((name, value) for name, value in entry.items() if name != "tolerationSeconds"))
 
-    asked = {key(entry) for entry in wanted}
-    members = [entry for entry in actual if key(entry) not in asked]
+    ours = {key(entry) for entry in wanted}
+    members = [entry for entry in actual if key(entry) not in ours]
     if all(entry in actual for entry in wanted) and all(entry in wanted or entry in members for entry in actual):
         return []
     return members + wanted
@@ -124,26 +139,26 @@ def _tolerations(wanted: list[dict[str, Any]], actual: list[dict[str, Any]]) -> 
 
 def _resources(wanted: Mapping[str, Any], actual: Mapping[str, Any], stale: Set[str]) -> dict[str, Any]:
     changed: dict[str, Any] = {}
-    for kind in ("containers", "initContainers"):
+    for kind in STARTED_LISTS:
         have = {container["name"]: container.get("resources") or {} for container in actual.get(kind) or ()}
         different = [
             {"name": container["name"], "resources": resources}
             for container in wanted.get(kind) or ()
-            if applied.resources(kind, container["name"]) in stale
-            and (resources := applied.resizable(container.get("resources")))
+            if resources_part(kind, container["name"]) in stale
+            and (resources := resizable(container.get("resources")))
             and container["name"] in have
             and _differ(resources, have[container["name"]])
         ]
         if different:
             changed[kind] = different
-    pod_level = applied.resizable(wanted.get("resources"))
-    if applied.resources() in stale and pod_level and _differ(pod_level, actual.get("resources") or {}):
+    pod_level = resizable(wanted.get("resources"))
+    if resources_part() in stale and pod_level and _differ(pod_level, actual.get("resources") or {}):
         changed["resources"] = pod_level
     return changed
 
 
 def _differ(wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> bool:
-    """Whether what is wanted is not there; defaults that the member added do not count."""
+    """Whether a wanted quantity is not there. Defaults that the member has added do not count."""
     return any(
         (actual.get(kind) or {}).get(name) != value
         for kind, quantities in wanted.items()
@@ -157,7 +172,7 @@ def _ephemeral(parent: Pod, actual: Mapping[str, Any], target: Target) -> list[d
     missing = [container for container in spec.get("ephemeralContainers") or () if container["name"] not in have]
     if not missing:
         return []
-    # The same rules as for other containers (environment, field references, mounts): translated as if they were some.
+    # The rules for other containers apply (environment, field references, mounts): translate them as such.
     spec["containers"] += missing
     translated: list[dict[str, Any]] = member_spec(spec, parent, target)["containers"]
     return translated[-len(missing) :]

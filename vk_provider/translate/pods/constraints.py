@@ -1,7 +1,7 @@
-"""What is left, within the member, of a pod's wishes about other pods.
+"""Affinity to other pods and topology spread constraints, as the member can honour them.
 
-The parent's scheduler has honoured them all, with the whole member as one host. Only those over hosts mean something
-more in the member, and there they are wishes: the parent has counted on nothing else.
+The parent's scheduler has honoured all of them, with the whole member as one host. Only those over hosts mean something
+more in the member. There they become preferences, because the parent has not counted on anything else.
 """
 
 from __future__ import annotations
@@ -9,20 +9,19 @@ from __future__ import annotations
 from typing import Any, Final
 
 from vk_provider.translate.names import Names
+from vk_provider.translate.selectors import PREFERRED, REQUIRED
 
 HOSTNAME: Final = "kubernetes.io/hostname"
-REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
-PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
-_WEIGHT: Final = 100  # of what was required
+_WEIGHT: Final = 100  # of a preferred term that was required in the parent
 
 
 def soften(spec: dict[str, Any], names: Names) -> None:
-    """Changes `affinity` and `topologySpreadConstraints` of a parent's spec into the member's."""
+    """Changes `affinity` and `topologySpreadConstraints` of a parent pod's spec into those of its member pod."""
     affinity = spec.pop("affinity", None) or {}
     softened = {
         kind: {PREFERRED: terms}
         for kind in ("podAffinity", "podAntiAffinity")
-        if (terms := _wishes(affinity.get(kind) or {}, names))
+        if (terms := _preferred_terms(affinity.get(kind) or {}, names))
     }
     if softened:
         spec["affinity"] = softened
@@ -35,17 +34,17 @@ def soften(spec: dict[str, Any], names: Names) -> None:
         spec["topologySpreadConstraints"] = kept
 
 
-def _wishes(affinity: dict[str, Any], names: Names) -> list[dict[str, Any]]:
-    wishes = [
+def _preferred_terms(affinity: dict[str, Any], names: Names) -> list[dict[str, Any]]:
+    weighted = [
         {"weight": _WEIGHT, "podAffinityTerm": term} for term in affinity.get(REQUIRED) or [] if _over_hosts(term)
     ]
-    wishes += [wish for wish in affinity.get(PREFERRED) or [] if _over_hosts(wish.get("podAffinityTerm", {}))]
-    for wish in wishes:
-        term = wish["podAffinityTerm"]
+    weighted += [entry for entry in affinity.get(PREFERRED) or [] if _over_hosts(entry.get("podAffinityTerm", {}))]
+    for entry in weighted:
+        term = entry["podAffinityTerm"]
         _drop_merged_keys(term)
         if term.get("namespaces"):
             term["namespaces"] = [names.namespace(name) for name in term["namespaces"]]
-    return wishes
+    return weighted
 
 
 def _over_hosts(entry: dict[str, Any]) -> bool:
@@ -53,8 +52,8 @@ def _over_hosts(entry: dict[str, Any]) -> bool:
 
 
 def _drop_merged_keys(term: dict[str, Any]) -> None:
-    """Drops label keys that the parent's API server has merged into the selector: the member's would merge them again,
-    and then refuse the pod for naming a key twice."""
+    """Drops label keys that the parent's API server has merged into the selector already. The member's would merge them
+    again, and then reject the pod because a key occurs twice."""
     merged = {entry.get("key") for entry in (term.get("labelSelector") or {}).get("matchExpressions") or ()}
     for field in ("matchLabelKeys", "mismatchLabelKeys"):
         if field in term:

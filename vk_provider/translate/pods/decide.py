@@ -1,18 +1,18 @@
-"""decide(parent pod, member pod): what to do next about one pod. The heart, and a pure function.
+"""decide(parent pod, member pod): the next action for one pod. A pure function.
 
-A parent pod's life as this function sees it (member pod in brackets; times go down):
+The life of a parent pod, from top to bottom; the member pod is in brackets:
 
     active        [none, never created]   Create ------------+
-       |          [none, created before]  Create again, or Fail where restartPolicy is Never
-       |          [ours]                  Reflect, patch what may change
+       |          [none, created before]  Create again; Fail if restartPolicy is Never
+       |          [ours]                  Reflect, and patch what may change
        |          [another parent UID]    Delete that, wait, then Create
        |          [not ours]              Conflict
-    terminal      [ours]                  Keep (its logs) until the parent pod is deleted; Reflect what else is said
-    deleting      [ours]                  Delete with the grace that is left; Reflect until it is gone
-       |          [none]                  Finish: the parent pod goes too
-    gone          [ours]                  Orphan: delete, once the parent itself confirms
+    terminal      [ours]                  Keep it (for its logs) until the parent pod is deleted; Reflect later changes
+    deleting      [ours]                  Delete with the remaining grace period; Reflect until it no longer exists
+       |          [none]                  Finish: delete the parent pod
+    absent        [ours]                  Orphan: delete it once the parent itself confirms
 
-The caller sees to it that a member pod counts as `None` only where its absence is known, not merely unheard of.
+The caller passes None for a member pod only if it is certain that the pod does not exist.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from vk_provider.api import wellknown
 from vk_provider.kube.objects import Metadata, Pod, pod_phase
 from vk_provider.translate.names import Names
 
-TERMINAL: Final = frozenset({"Succeeded", "Failed"})
 _MIRROR: Final = "kubernetes.io/config.mirror"
 
 
@@ -40,14 +39,14 @@ class Create:
 
 @dataclass(frozen=True)
 class Reflect:
-    """Bring the member pod up to date with the parent pod, and the parent pod's status with the member's."""
+    """Apply changes of the parent pod to the member pod, and copy the member pod's status to the parent pod."""
 
 
 @dataclass(frozen=True)
 class Keep:
     """The parent pod's phase is final, and the member pod stays, for its logs.
 
-    `reflect`: both have ended alike, and what the member's kubelet still says of the rest is to be shown.
+    `reflect`: both have the same phase, so the rest of the member pod's status is still copied.
     """
 
     reflect: bool = False
@@ -55,7 +54,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Delete:
-    """Delete this incarnation of the member pod. `grace_seconds` None: what the pod itself says."""
+    """Delete this incarnation of the member pod. `grace_seconds` None: the grace period of the pod itself."""
 
     uid: str
     grace_seconds: int | None = None
@@ -63,19 +62,19 @@ class Delete:
 
 @dataclass(frozen=True)
 class AwaitGone:
-    """The member pod is on its way out; reflect its status until it is gone."""
+    """The member pod is being deleted; reflect its status until it no longer exists."""
 
 
 @dataclass(frozen=True)
 class Finish:
-    """The member pod is gone: delete the parent pod for good."""
+    """The member pod no longer exists: delete the parent pod for good."""
 
 
 @dataclass(frozen=True)
 class Fail:
     """The parent pod becomes Failed, as a kubelet fails a pod at admission.
 
-    `rejected`: in a kubelet's words, which say so in the pod's status and leave it out of the Event.
+    `rejected`: with the wording of a kubelet, which prefixes the message in the pod's status, but not in the Event.
     """
 
     reason: str
@@ -89,16 +88,14 @@ class Fail:
 
 @dataclass(frozen=True)
 class Conflict:
-    """The name is taken in the member by something that is not ours: touch nothing, and say so."""
+    """A pod in the member has the name and is not ours: change nothing, and report it."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """The member pod's parent pod is gone as far as is known; delete it after the parent confirms that."""
-
-    uid: str
+    """The parent pod does not seem to exist. Delete the member pod after the parent confirms that."""
 
 
 @dataclass(frozen=True)
@@ -117,28 +114,29 @@ class _Spec(msgspec.Struct, rename="camel"):
 _spec = msgspec.json.Decoder(_Spec)
 
 
-def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetime, made: str = "") -> Action:
-    """What to do about one pod. `now` only counts how much of a grace period is left.
+def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetime, created_uid: str = "") -> Action:
+    """The next action for one pod. `now` is used only to compute the rest of a grace period.
 
-    `made`: UID of a parent pod that is known to have had a member pod, before its status says so.
+    `created_uid`: UID of a parent pod that is known to have had a member pod, even if its status does not show it yet.
     """
     if parent is None:
-        return _parentless(member, names)
+        return _without_parent(member, names)
     ours = member is not None and names.owns(member.metadata.labels)
     if parent.metadata.deletion_timestamp is not None:
         if member is None or not ours or _parent_uid(member) != parent.metadata.uid:
-            return Finish()  # whatever has that name in the member is not this pod
+            return Finish()  # a pod with that name in the member, if any, is not ours
         return _delete(parent.metadata, member.metadata, now)
     phase = pod_phase(parent)
-    if phase.phase in TERMINAL:
+    if phase.ended:
         same = member is not None and ours and _parent_uid(member) == parent.metadata.uid
         return Keep(reflect=same and member is not None and pod_phase(member).phase == phase.phase)
     if refused := refusal(parent):
         return refused
-    if member is None and wellknown.PLAN in parent.metadata.labels:
-        return Nothing()  # a shadow: the scheduler was asked where it would go, and that is all
     if member is None:
-        return _absent(parent, created=phase.has(wellknown.CREATED_CONDITION) or made == parent.metadata.uid)
+        if wellknown.PLAN in parent.metadata.labels:
+            return Nothing()  # a shadow pod of `plan-failover`: it exists only to be scheduled
+        created = phase.has(wellknown.CREATED_CONDITION) or created_uid == parent.metadata.uid
+        return _without_member(parent, created=created)
     if not ours:
         return Conflict(
             f"a pod {member.metadata.key} that is not managed by virtual node {names.node} exists in the member cluster"
@@ -148,17 +146,38 @@ def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetim
     return Reflect()
 
 
+def refusal(parent: Pod) -> Fail | None:
+    """Why the pod can never run on a virtual node; None if it can."""
+    if _MIRROR in parent.metadata.annotations:
+        return Fail(wellknown.NOT_SUPPORTED, "static (mirror) pods cannot run on a virtual node")
+    if _spec.decode(parent.spec).resource_claims:
+        return Fail(wellknown.NOT_SUPPORTED, "spec.resourceClaims (dynamic resource allocation) cannot be honoured")
+    return None
+
+
+def needs_admission(parent: Pod) -> bool:
+    """Whether `admission` has to check the pod before it is created. Cheap, and a False is always right.
+
+    It looks for the names of the fields in the bytes of the spec: host ports, and node selectors that no scheduler has
+    checked.
+    """
+    spec = bytes(parent.spec)
+    if b'"hostPort"' in spec:
+        return True
+    return (b'"nodeSelector"' in spec or b'"nodeAffinity"' in spec) and not pod_phase(parent).has("PodScheduled")
+
+
 def _parent_uid(member: Pod) -> str:
     return member.metadata.annotations.get(wellknown.PARENT_UID, "")
 
 
-def _parentless(member: Pod | None, names: Names) -> Action:
+def _without_parent(member: Pod | None, names: Names) -> Action:
     if member is None or not names.owns(member.metadata.labels) or member.metadata.deletion_timestamp is not None:
         return Nothing()
-    return Orphan(member.metadata.uid)
+    return Orphan()
 
 
-def _absent(parent: Pod, *, created: bool) -> Action:
+def _without_member(parent: Pod, *, created: bool) -> Action:
     if not created:
         return Create()
     if _spec.decode(parent.spec).restart_policy == "Never":
@@ -168,24 +187,15 @@ def _absent(parent: Pod, *, created: bool) -> Action:
     return Create(again=True)
 
 
-def refusal(parent: Pod) -> Fail | None:
-    """Why the pod cannot run on a virtual node at all; None where it can."""
-    if _MIRROR in parent.metadata.annotations:
-        return Fail(wellknown.NOT_SUPPORTED, "static (mirror) pods cannot run on a virtual node")
-    if _spec.decode(parent.spec).resource_claims:
-        return Fail(wellknown.NOT_SUPPORTED, "spec.resourceClaims (dynamic resource allocation) cannot be honoured")
-    return None
-
-
 def _delete(parent: Metadata, member: Metadata, now: datetime) -> Action:
     grace = parent.deletion_grace_period_seconds
     grace = 30 if grace is None else grace
     if member.deletion_timestamp is not None:
-        # A second delete with a shorter grace shortens it, as on a kubelet; a longer one changes nothing.
-        asked = member.deletion_grace_period_seconds
-        return AwaitGone() if asked is None or asked <= max(grace, 1) else Delete(member.uid, max(grace, 1))
+        # As on a kubelet, a second delete with a shorter grace period shortens it, and a longer one changes nothing.
+        current = member.deletion_grace_period_seconds
+        return AwaitGone() if current is None or current <= max(grace, 1) else Delete(member.uid, max(grace, 1))
     if parent.deletion_timestamp is not None:
         left = (datetime.fromisoformat(parent.deletion_timestamp) - now).total_seconds()
         grace = min(grace, max(0, round(left)))
-    # Zero would remove the member's API object at once, with its containers still running.
+    # 0 would remove the member's API object at once, while its containers still run.
     return Delete(member.uid, max(grace, 1))

@@ -1,7 +1,7 @@
-"""Labels and annotations as the downward API writes them into a file.
+"""Labels and annotations in the text format that the downward API writes into a file.
 
-The member pod has some more than the parent pod; what its containers read is a text kept in an annotation, which the
-member's kubelet follows as it follows any other.
+The member pod has more of them than the parent pod. Its containers read a text that is kept in an annotation, which the
+member's kubelet keeps up to date as it does any other.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _ESCAPES: Final = {
 
 
 def text(pairs: Mapping[str, str]) -> str:
-    """One `key="value"` a line, sorted by key, without a last newline
+    """Lines of `key="value"`, sorted by key, without a final newline
     (https://kubernetes.io/docs/concepts/workloads/pods/downward-api/).
     """
     return "\n".join(f'{key}="{"".join(map(_escaped, value))}"' for key, value in sorted(pairs.items()))
 
 
 def _escaped(char: str) -> str:
-    """As Go quotes strings, for that is how a kubelet writes them."""
+    """A character as in Go's %q, which a kubelet uses."""
     if char in _ESCAPES:
         return _ESCAPES[char]
     if char.isprintable():

@@ -1,31 +1,38 @@
-"""A parent pod as a pod of the member, and what may change on it later.
+"""The member pod that a parent pod becomes.
 
-Works on plain dicts decoded from the parent's bytes: every field that no rule here names passes through untouched,
-those that this code has never heard of included.
+Works on dicts decoded from the parent's bytes. A field that no rule names passes through unchanged, fields of future
+Kubernetes versions included.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
+
+import msgspec
 
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import ApiAccess
 from vk_provider.kube.objects import Pod, fields
-from vk_provider.translate.dependents.certificates import mounted, source_name
-from vk_provider.translate.dependents.needs import CONTAINER_LISTS, token_key
-from vk_provider.translate.dependents.trust_bundles import TRUST_KEY, TrustQuery
 from vk_provider.translate.extended import drop_unknown
 from vk_provider.translate.names import ROOT_CA, Names
-from vk_provider.translate.pods import applied, downward
+from vk_provider.translate.pods import downward
 from vk_provider.translate.pods.constraints import soften
+from vk_provider.translate.pods.projected import has_token, replace_sources
+from vk_provider.translate.references import (
+    containers,
+    field_references,
+    mentions_extended_resources,
+    named_objects,
+    started_containers,
+)
 
-# Field of the parent's spec -> why it means nothing in the member.
+# Field of the parent's spec -> why it has no meaning in the member.
 DROPPED: Final = {
     "nodeName": "names the virtual node; the member's scheduler picks the real one",
-    "nodeSelector": "speaks of nodes of the parent, and has been honoured there",
+    "nodeSelector": "refers to nodes of the parent, and has been honoured there",
     "schedulerName": "a scheduler of the parent",
     "priority": "computed from the parent's PriorityClass; the parent has preempted already",
     "priorityClassName": "a PriorityClass of the parent",
@@ -40,19 +47,16 @@ DROPPED: Final = {
     "serviceAccount": "the deprecated name of serviceAccountName",
     "ephemeralContainers": "added to the running pod, which is the only way that the API allows",
 }
-_SERVICE_ACCOUNT_DIR: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
-_FILE_MODE: Final = 0o644  # of files in a volume that says nothing else
-_OTHERS_READ: Final = 0o004
-_READ_ONLY: Final = 0o444
 _OWN: Final = f"{wellknown.DOMAIN}/"
+_RESIZABLE: Final = ("cpu", "memory")
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The namespace of the member that controls the member pod.
+    """The namespace of the member, as the controller of the member pod.
 
-    A pod without a controller is adopted by any ReplicaSet, StatefulSet or Job of the member whose selector fits its
-    labels, as where the same application runs in both clusters; and then deleted, as one too many.
+    A pod without a controller is adopted by any ReplicaSet, StatefulSet or Job of the member whose selector matches its
+    labels, for example if the same application runs in both clusters. That controller would then delete it as surplus.
     """
 
     namespace: str
@@ -72,9 +76,9 @@ class Target:
     parent_host: str = ""  # of the parent's API server, as pods of the member reach it
     parent_port: str = ""
 
-    @property
-    def field_refs(self) -> dict[str, str]:
-        """fieldPath in the parent -> fieldPath that gives the same value in the member."""
+    @cached_property
+    def field_refs(self) -> Mapping[str, str]:
+        """fieldPath in the parent -> fieldPath with the same value in the member."""
         paths = {
             "metadata.uid": f"metadata.annotations['{wellknown.PARENT_UID}']",
             "spec.nodeName": f"metadata.labels['{wellknown.NODE_LABEL}']",
@@ -99,54 +103,121 @@ def member_pod(
     owner: Owner | None = None,
     known: Set[str] | None = None,
 ) -> dict[str, Any]:
-    """The manifest to create in the member. `restarts`: container name -> restarts of earlier member pods.
+    """The manifest to create in the member. `restarts`: container name -> restarts in earlier member pods.
 
-    `known` are the resources that the member has or had; None: nobody can tell, and every request stays.
+    `known`: the resources that the member has or had. None: that is unknown, and all requests stay.
     """
     spec = fields(parent.spec)
-    metadata = _metadata(parent, target.names, spec)
+    account = spec.get("serviceAccountName", "default")
+    shown = _translate(spec, parent, target)
+    if known is not None and mentions_extended_resources(parent):
+        drop_unknown(spec, known)
+    metadata = _metadata(parent, target.names, shown)
+    metadata["annotations"] |= {
+        wellknown.PARENT_SERVICE_ACCOUNT: account,
+        wellknown.APPLIED: _json(applied_record(spec)),
+    }
     if restarts:
-        metadata["annotations"][wellknown.RESTARTS] = _compact(dict(restarts))
+        metadata["annotations"][wellknown.RESTARTS] = _json(restarts)
     if owner:
         metadata["ownerReferences"] = [owner.reference]
-    spec = member_spec(spec, parent, target)
-    if known is not None:
-        drop_unknown(spec, known)
-    metadata["annotations"][wellknown.APPLIED] = applied.encode(applied.record(spec))
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def member_spec(spec: dict[str, Any], parent: Pod, target: Target) -> dict[str, Any]:
-    """Changes `spec`, a parent pod's, into a member pod's."""
-    for field in DROPPED:
-        spec.pop(field, None)
-    soften(spec, target.names)
-    spec["automountServiceAccountToken"] = False
-    _rewrite_field_refs(spec, target.field_refs)
-    if target.api_access is ApiAccess.PARENT:
-        _parent_api(spec, parent, target)
-    elif target.api_access is ApiAccess.NONE:
-        _no_api(spec)
-    _map_root_ca(spec, target)
-    _trust_bundles(spec, target.names)
-    _certificates(spec, parent, target.names)
+    """Changes `spec`, that of a parent pod, into that of a member pod, and returns it."""
+    _translate(spec, parent, target)
     return spec
 
 
-def _metadata(parent: Pod, names: Names, spec: Mapping[str, Any]) -> dict[str, Any]:
+def may_lose_fields(parent: Pod, target: Target) -> bool:
+    """Whether the member pod may lack something that a user relies on; `differences` finds it. Cheap, and a False is
+    always right.
+    """
+    spec = bytes(parent.spec)
+    if (
+        b'"persistentVolumeClaim"' in spec
+        or b'"podAffinity"' in spec
+        or b'"podAntiAffinity"' in spec
+        or b'"topologySpreadConstraints"' in spec
+        or mentions_extended_resources(parent)
+    ):
+        return True
+    match target.api_access:
+        case ApiAccess.NONE:
+            return b'"serviceAccountToken"' in spec
+        case ApiAccess.MEMBER:
+            return spec.count(b'"serviceAccountName"') > spec.count(b'"serviceAccountName":"default"')
+    return False
+
+
+def applied_record(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The images and resizable resources of a translated spec, to be recorded in an annotation of the member pod.
+
+    The member's admission may change them: images of a mirror, larger requests. A comparison with the member pod would
+    revert that, on a running container. The record shows whether the parent pod has changed. Absent parts have no
+    entry.
+    """
+    return {part: value for part, value in _recorded(spec) if value}
+
+
+def image_part(kind: str, container: str) -> str:
+    """Key of a container's image in the record; `kind` is the list that the container is in."""
+    return f"{kind}/{container}/image"
+
+
+def resources_part(kind: str = "", container: str = "") -> str:
+    """Key of a container's resources in the record, or of the pod's own resources."""
+    return f"{kind}/{container}/resources" if container else "resources"
+
+
+def resizable(resources: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The part of resources that a resize may change
+    (https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/#limitations).
+    """
+    found: dict[str, Any] = {}
+    for kind in ("requests", "limits"):
+        if quantities := (resources or {}).get(kind):
+            if kept := {name: value for name, value in quantities.items() if name in _RESIZABLE}:
+                found[kind] = kept
+    return found
+
+
+def _recorded(spec: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for kind, container in started_containers(spec):
+        yield image_part(kind, container["name"]), container.get("image")
+        yield resources_part(kind, container["name"]), resizable(container.get("resources"))
+    yield resources_part(), resizable(spec.get("resources"))
+
+
+def _translate(spec: dict[str, Any], parent: Pod, target: Target) -> Set[str]:
+    """Changes the spec of a parent pod into that of a member pod. Returns the fieldPaths that the parent pod uses."""
+    for field in DROPPED:
+        spec.pop(field, None)
+    if "affinity" in spec or "topologySpreadConstraints" in spec:
+        soften(spec, target.names)
+    spec["automountServiceAccountToken"] = False
+    shown = _rewrite_field_refs(spec, target)
+    if any("projected" in volume for volume in spec.get("volumes") or ()):
+        replace_sources(spec, parent.metadata, target.names, target.api_access)
+    if target.api_access is ApiAccess.PARENT:
+        _add_api_address(spec, target)
+    _rename_root_ca(spec, target.names)
+    return shown
+
+
+def _metadata(parent: Pod, names: Names, shown: Set[str]) -> dict[str, Any]:
+    """`shown`: the fieldPaths that the parent pod uses."""
     labels = {key: value for key, value in parent.metadata.labels.items() if not key.startswith(_OWN)}
     annotations = {key: value for key, value in parent.metadata.annotations.items() if not key.startswith(_OWN)}
-    ours = names.annotations(parent.metadata) | {
-        wellknown.PARENT_SERVICE_ACCOUNT: spec.get("serviceAccountName", "default"),
-        wellknown.METADATA_KEYS: _compact([sorted(labels), sorted(annotations)]),
-    }
-    shown = {reference["fieldPath"] for reference in _field_refs(spec)}
+    ours = names.annotations(parent.metadata)
+    ours[wellknown.METADATA_KEYS] = _json([sorted(labels), sorted(annotations)])
     if "metadata.labels" in shown:
         ours[wellknown.PARENT_LABELS] = downward.text(parent.metadata.labels)
     if "metadata.annotations" in shown:
         ours[wellknown.PARENT_ANNOTATIONS] = downward.text(parent.metadata.annotations)
     for label, annotation in wellknown.PARENT_TOPOLOGY.items():
-        if f"metadata.labels['{label}']" in shown and label in parent.metadata.labels:
+        if label in parent.metadata.labels and f"metadata.labels['{label}']" in shown:
             ours[annotation] = parent.metadata.labels[label]
     return {
         "name": parent.metadata.name,
@@ -156,120 +227,36 @@ def _metadata(parent: Pod, names: Names, spec: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _compact(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value, order="sorted").decode()
 
 
-def containers(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """All containers of a spec, of every kind."""
-    for kind in CONTAINER_LISTS:
-        yield from spec.get(kind) or ()
+def _rewrite_field_refs(spec: Mapping[str, Any], target: Target) -> Set[str]:
+    """Returns the fieldPaths as they were."""
+    shown = set()
+    for reference in field_references(spec):
+        path = reference["fieldPath"]
+        shown.add(path)
+        reference["fieldPath"] = target.field_refs.get(path, path)
+    return shown
 
 
-def _rewrite_field_refs(spec: dict[str, Any], paths: Mapping[str, str]) -> None:
-    for reference in _field_refs(spec):
-        reference["fieldPath"] = paths.get(reference["fieldPath"], reference["fieldPath"])
-
-
-def _field_refs(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What the downward API puts into environments and files."""
-    for container in containers(spec):
-        for entry in container.get("env") or ():
-            if reference := (entry.get("valueFrom") or {}).get("fieldRef"):
-                yield reference
-    for volume in spec.get("volumes") or ():
-        for source in (volume, *(volume.get("projected", {}).get("sources") or ())):
-            for item in source.get("downwardAPI", {}).get("items") or ():
-                if reference := item.get("fieldRef"):
-                    yield reference
-
-
-def _parent_api(spec: dict[str, Any], parent: Pod, target: Target) -> None:
-    secret = target.names.token_secret(parent.metadata.name, parent.metadata.uid)
-    for volume in spec.get("volumes") or ():
-        for index, source in enumerate(volume.get("projected", {}).get("sources") or ()):
-            if token := source.pop("serviceAccountToken", None):
-                item = {"key": token_key(volume["name"], index), "path": token["path"]}
-                if _is_for_one_user(spec) and not volume["projected"].get("defaultMode", _FILE_MODE) & _OTHERS_READ:
-                    item["mode"] = _READ_ONLY
-                source["secret"] = {"name": secret, "items": [item]}
+def _add_api_address(spec: Mapping[str, Any], target: Target) -> None:
+    """Client libraries find the API server by these variables. Those that a user sets stay."""
     address = {"KUBERNETES_SERVICE_HOST": target.parent_host, "KUBERNETES_SERVICE_PORT": target.parent_port}
     for container in containers(spec):
         env = container.get("env") or []
-        named = {entry["name"] for entry in env}
-        added = [{"name": name, "value": value} for name, value in address.items() if name not in named and value]
+        present = {entry["name"] for entry in env}
+        added = [{"name": name, "value": value} for name, value in address.items() if value and name not in present]
         if added:
             container["env"] = added + env
 
 
-def _is_for_one_user(spec: Mapping[str, Any]) -> bool:
-    """Whether all containers run as one user. A kubelet gives it the files of tokens, whatever their mode; those of a
-    Secret are root's.
-    (https://kubernetes.io/docs/concepts/storage/projected-volumes/#securitycontext-interactions)
+def _rename_root_ca(spec: Mapping[str, Any], names: Names) -> None:
+    """The member has its own kube-root-ca.crt in every namespace, and the pod means that of the parent.
+
+    Except in a volume with a token of the member (apiAccess Member), which needs the CA of the member.
     """
-    of_pod = spec.get("securityContext") or {}
-    users = {(of_pod | (container.get("securityContext") or {})).get("runAsUser") for container in containers(spec)}
-    return len(users) == 1 and None not in users and "fsGroup" not in of_pod
-
-
-def _no_api(spec: dict[str, Any]) -> None:
-    mounted = {
-        mount["name"]
-        for container in containers(spec)
-        for mount in container.get("volumeMounts") or ()
-        if mount.get("mountPath") == _SERVICE_ACCOUNT_DIR
-    }
-    gone = {
-        volume["name"]
-        for volume in spec.get("volumes") or ()
-        if volume["name"] in mounted
-        and any("serviceAccountToken" in s for s in volume.get("projected", {}).get("sources") or ())
-    }
-    if gone:
-        spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] not in gone]
-        for container in containers(spec):
-            if mounts := container.get("volumeMounts"):
-                container["volumeMounts"] = [mount for mount in mounts if mount["name"] not in gone]
-    for volume in spec.get("volumes") or ():
-        if sources := volume.get("projected", {}).get("sources"):
-            volume["projected"]["sources"] = [s for s in sources if "serviceAccountToken" not in s]
-
-
-def _trust_bundles(spec: dict[str, Any], names: Names) -> None:
-    """ClusterTrustBundles are objects of the parent: the member gets what they hold, whatever it has of its own."""
-    for volume in spec.get("volumes") or ():
-        for source in volume.get("projected", {}).get("sources") or ():
-            if bundle := source.pop("clusterTrustBundle", None):
-                items = [{"key": TRUST_KEY, "path": bundle["path"]}]
-                source["configMap"] = {"name": names.trust_bundle(TrustQuery.of(bundle).text), "items": items}
-
-
-def _certificates(spec: dict[str, Any], parent: Pod, names: Names) -> None:
-    """Certificates are signed in the parent, in the name of the parent pod."""
-    secret = names.certificate_secret(parent.metadata.name, parent.metadata.uid)
-    for volume in spec.get("volumes") or ():
-        for index, source in enumerate(volume.get("projected", {}).get("sources") or ()):
-            if certificate := source.pop("podCertificate", None):
-                source["secret"] = mounted(certificate, source_name(volume["name"], index), secret)
-
-
-def _map_root_ca(spec: dict[str, Any], target: Target) -> None:
-    """The member has a kube-root-ca.crt of its own in every namespace: references mean the parent's."""
-    mapped = target.names.config_map(ROOT_CA)
-    for container in containers(spec):
-        for source in container.get("envFrom") or ():
-            _rename(source.get("configMapRef"), mapped)
-        for entry in container.get("env") or ():
-            _rename((entry.get("valueFrom") or {}).get("configMapKeyRef"), mapped)
-    for volume in spec.get("volumes") or ():
-        _rename(volume.get("configMap"), mapped)
-        sources = volume.get("projected", {}).get("sources") or ()
-        if any("serviceAccountToken" in source for source in sources):
-            continue  # a token of the member's own (apiAccess Member) goes with the CA of the member
-        for source in sources:
-            _rename(source.get("configMap"), mapped)
-
-
-def _rename(reference: dict[str, Any] | None, mapped: str) -> None:
-    if reference and reference.get("name") == ROOT_CA:
-        reference["name"] = mapped
+    for kind, holder, field, volume in named_objects(spec):
+        if kind == "ConfigMap" and holder[field] == ROOT_CA and not (volume and has_token(volume)):
+            holder[field] = names.config_map(ROOT_CA)

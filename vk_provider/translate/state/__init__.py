@@ -1,1 +1,1 @@
-"""Decisions about what is known of a member: its health, and the freeze."""
+"""Decisions about the state of a member: its health, and the freeze of losses."""

@@ -1,0 +1,133 @@
+"""What the routes of the kubelet API do (see `routes`)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from vk_provider.kube.objects import Pod, encode
+from vk_provider.kubelet.backend import Backend
+from vk_provider.kubelet.logs import stream_log
+from vk_provider.kubelet.own_metrics import OwnMetrics
+from vk_provider.kubelet.streams import Sessions, exec_query, port_forward_query, run_query, upgrade
+
+
+class Metrics(Protocol):
+    """Port: metrics of the member; a MemberMetrics."""
+
+    async def summary(self, *, only_cpu_and_memory: bool) -> bytes: ...
+
+    async def resource(self) -> bytes: ...
+
+    async def cadvisor(self) -> bytes: ...
+
+    async def probes(self) -> bytes: ...
+
+    @property
+    def skipped(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class KubeletApi:
+    """What the handlers of one virtual node use."""
+
+    backend: Backend
+    sessions: Sessions
+    metrics: Metrics
+    own_metrics: OwnMetrics
+
+
+Handler = Callable[[KubeletApi, web.Request], Awaitable[web.StreamResponse]]
+
+
+async def container_log(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    return await stream_log(request, api.backend)
+
+
+async def exec_in_container(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    query = exec_query(request.rel_url.raw_query_string, request.match_info["container"])
+    return await upgrade(request, api.backend, api.sessions, "exec", query)
+
+
+async def attach_to_container(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    query = exec_query(request.rel_url.raw_query_string, request.match_info["container"])
+    return await upgrade(request, api.backend, api.sessions, "attach", query)
+
+
+async def port_forward(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    query = port_forward_query(request.rel_url.raw_query_string)
+    return await upgrade(request, api.backend, api.sessions, "portforward", query)
+
+
+async def run_in_container(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    query = run_query(request.rel_url.raw_query_string, request.match_info["container"])
+    return await upgrade(request, api.backend, api.sessions, "exec", query)
+
+
+async def pods(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    """All pods that are bound to the virtual node."""
+    return _pod_list(api.backend.parent_pods.items.values())
+
+
+async def running_pods(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    """The pods that have a member pod."""
+    names, member_pods = api.backend.names, api.backend.member_pods.items
+    return _pod_list(
+        pod
+        for pod in api.backend.parent_pods.items.values()
+        if f"{names.namespace(pod.metadata.namespace)}/{pod.metadata.name}" in member_pods
+    )
+
+
+async def stats_summary(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    lean = request.query.get("only_cpu_and_memory", "false").lower() == "true"
+    body = await api.metrics.summary(only_cpu_and_memory=lean)
+    return web.Response(body=body, content_type="application/json")
+
+
+async def own_metrics(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    return _prometheus(api.own_metrics.text())
+
+
+async def resource_metrics(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    return _prometheus(await api.metrics.resource())
+
+
+async def cadvisor_metrics(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    return _prometheus(await api.metrics.cadvisor())
+
+
+async def probe_metrics(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    return _prometheus(await api.metrics.probes())
+
+
+async def healthz(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    return web.Response(text="ok")
+
+
+async def configz(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    return web.json_response({"kubeletconfig": {"kind": "KubeletConfiguration"}})
+
+
+async def node_logs(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    raise web.HTTPNotFound(text="a virtual node has no log files")
+
+
+async def checkpoint(api: KubeletApi, request: web.Request) -> web.StreamResponse:
+    raise web.HTTPNotImplemented(text="checkpoints are not supported by a virtual node")
+
+
+def _prometheus(body: bytes) -> web.Response:
+    return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+def _pod_list(found: Iterable[Pod]) -> web.Response:
+    items = [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": pod.metadata, "spec": pod.spec, "status": pod.status}
+        for pod in found
+    ]
+    body = encode({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items})
+    return web.Response(body=body, content_type="application/json")

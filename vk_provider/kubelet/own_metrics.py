@@ -1,0 +1,72 @@
+"""The provider's own metrics, as every virtual node serves them at /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sized
+from typing import Protocol
+
+from prometheus_client import Metric, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+from vk_provider.api import wellknown
+from vk_provider.kubelet.backend import MemberHealth
+from vk_provider.translate.state.health import State
+
+
+class Scrapes(Protocol):
+    """Port: `skipped` is the number of answers of member nodes that could not be used; a MemberMetrics."""
+
+    @property
+    def skipped(self) -> int: ...
+
+
+class OwnMetrics:
+    """Reads the current values when it is asked. Used from one event loop."""
+
+    def __init__(self, member: str, node: str, state: MemberHealth, sessions: Sized, scrapes: Scrapes) -> None:
+        """`member` and `node` are the names of the member and of its virtual node."""
+        self._labels = {"member": member, "node": node}
+        self._state, self._sessions, self._scrapes = state, sessions, scrapes
+
+    def text(self) -> bytes:
+        """In the Prometheus text format, version 0.0.4."""
+        return generate_latest(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, for prometheus-client."""
+        yield GaugeMetricFamily(
+            "vk_provider_kubelet_sessions",
+            "Streams (exec, attach, portforward) that are open.",
+            value=len(self._sessions),
+        )
+        yield GaugeMetricFamily("vk_provider_tasks", "Tasks of the whole process.", value=len(asyncio.all_tasks()))
+        yield CounterMetricFamily(
+            "vk_provider_member_nodes_skipped",
+            "Answers of member nodes that could not be used.",
+            value=self._scrapes.skipped,
+        )
+        health = self._state.health
+        state = GaugeMetricFamily(
+            "vk_provider_member_state",
+            "State of the member: 1 for its state, 0 for the others.",
+            labels=[*self._labels, "state"],
+        )
+        for each in State:
+            state.add_metric([*self._labels.values(), each], each is health.state)
+        yield state
+        yield self._of_member(
+            "vk_provider_member_frozen",
+            "Whether the member is not declared lost although it is silent.",
+            health.reason == wellknown.FROZEN,
+        )
+        yield self._of_member(
+            "vk_provider_member_silence_seconds",
+            "Time since the last sign of life of the member.",
+            round(asyncio.get_running_loop().time() - self._state.last_sign_of_life, 1),
+        )
+
+    def _of_member(self, name: str, documentation: str, value: float) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(name, documentation, labels=list(self._labels))
+        family.add_metric(list(self._labels.values()), value)
+        return family

@@ -1,0 +1,160 @@
+"""Supervises one MemberCluster: tries to serve it, again and again, until it is cancelled or the membership has ended.
+
+    attempt: finalizer -> connection -> claim -> the cluster that was joined -> Member.run
+    failure: Ready condition, pause (Backoff); a member that is to leave may be abandoned
+
+A MemberCluster that cannot be served reports why and is tried again with growing pauses; the others do not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from vk_provider.api import wellknown
+from vk_provider.api.membercluster import MemberCluster, decode
+from vk_provider.config import Settings
+from vk_provider.errors import ConfigError, UnreachableError, VkError
+from vk_provider.kube.backoff import Backoff
+from vk_provider.kube.objects import Object
+from vk_provider.member import Member
+from vk_provider.observable import Observable
+from vk_provider.parent import Parent
+from vk_provider.sync.membership import leave
+from vk_provider.sync.membership.abandon import Abandonment
+from vk_provider.sync.membership.access import another_cluster
+from vk_provider.sync.membership.claims import Claims
+from vk_provider.sync.membership.connection import Connection, KubeconfigChangedError
+from vk_provider.sync.membership.report import Report
+from vk_provider.sync.nodes.lease import renew
+
+log = logging.getLogger(__name__)
+
+_RETRY_CAP: Final = 10.0  # seconds between attempts
+_STABLE: Final = 60.0  # seconds of an attempt after which the next failure is the first one again
+
+
+class Supervisor:
+    """One MemberCluster of this process."""
+
+    def __init__(self, raw: Object, parent: Parent, settings: Settings, claims: Claims) -> None:
+        self._raw, self._parent, self._settings, self._claims = raw, parent, settings, claims
+        self._report = Report(parent.client, raw, parent.recorder)
+        self._abandonment = Abandonment(parent.client)
+        self._backoff = Backoff(base=1.0, cap=_RETRY_CAP)
+        self._cluster: Observable[MemberCluster] | None = None  # while it is served
+        self._stopping = False
+
+    @property
+    def connection(self) -> Any:
+        """What was used to connect, see `connection`: a change of it needs a new supervisor."""
+        return connection(self._raw)
+
+    async def update(self, raw: Object) -> None:
+        """Applies another version of the MemberCluster in place. Its connection must be the same."""
+        if raw.metadata.resource_version == self._raw.metadata.resource_version:
+            return
+        changed = _specified(self._raw) != _specified(raw)
+        self._raw = raw
+        await self._report.update(raw)
+        if changed and self._cluster is not None:
+            self._cluster.set(decode(raw))
+
+    def stop(self) -> None:
+        """Must be called before `run` is cancelled.
+
+        A TaskGroup in which something fails while it is being cancelled forgets that it was, and `Task.cancelling()`
+        does not tell: Python 3.11 leaves it set after any failure within a group whose body had ended.
+        """
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Returns when the membership has ended."""
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            try:
+                return await self._serve()
+            except Exception as error:
+                if self._stopping:
+                    raise asyncio.CancelledError from error
+                cause = _cause(error)
+                if isinstance(cause, KubeconfigChangedError):
+                    continue
+                if loop.time() - started > _STABLE:
+                    self._backoff.succeeded()
+                    self._abandonment.served()
+                if await self._failed(error, cause, started):
+                    return
+            await asyncio.sleep(self._backoff.failed())
+
+    async def _serve(self) -> None:
+        """One attempt. Returns when the membership has ended."""
+        cluster, report = decode(self._raw), self._report
+        name = cluster.metadata.name
+        if cluster.metadata.deletion_timestamp is None:
+            await leave.set_finalizer(self._parent.client, cluster.metadata, present=True)
+        async with Connection(self._parent.client, cluster.spec.kubeconfig_secret_ref) as connection:
+            uid = connection.facts.cluster_uid
+            with self._claims.claim(uid, name):
+                await self._recognize(connection.client.server, uid)
+                await report.set_facts(node_name=cluster.node_name, version=connection.facts.version, cluster_uid=uid)
+                self._cluster = Observable(decode(self._raw))
+                try:
+                    await Member(self._cluster, connection, self._parent, self._settings, report).run()
+                finally:
+                    self._cluster = None
+        await leave.finish(self._parent.client, cluster)
+        await report.set_ready(False, "Left", "the member has left")
+
+    async def _recognize(self, server: str, uid: str) -> None:
+        """A member must be the cluster that was joined: the pods of the parent run in that one, and in no other."""
+        joined, metadata = self._report.cluster_uid, self._raw.metadata
+        confirmed = metadata.annotations.get(wellknown.CONFIRM) == wellknown.CONFIRM_NEW_CLUSTER
+        if joined not in ("", uid) and not confirmed:
+            raise another_cluster(server, uid, joined, metadata.name)
+        if confirmed:
+            await self._report.remove_annotation(wellknown.CONFIRM)
+
+    async def _failed(self, error: Exception, cause: BaseException, started: float) -> bool:
+        """Reports a failed attempt. Whether the membership has ended."""
+        name, freeze, now = self._raw.metadata.name, self._parent.freeze, asyncio.get_running_loop().time()
+        if not isinstance(cause, VkError):
+            log.error("member failed", extra={"member": name}, exc_info=error)
+        if isinstance(cause, UnreachableError):
+            freeze.silent(name, now)
+            if freeze.why:
+                for node in decode(self._raw).node_names:
+                    await renew(self._parent.client, node)
+        else:
+            freeze.answers(name)  # or it has another problem
+        shown = self._abandonment.refusal or cause
+        await self._report.set_ready(False, getattr(shown, "reason", "Error"), str(shown) or type(shown).__name__)
+        try:
+            return await self._abandonment.after_failure(decode(self._raw), cause, started, now)
+        except ConfigError:  # the MemberCluster cannot be read
+            return False
+
+
+def connection(raw: Object) -> Any:
+    """What of a MemberCluster needs a new connection when it changes; everything, if it cannot be read."""
+    deleted = raw.metadata.deletion_timestamp is not None
+    try:
+        spec = decode(raw).spec
+    except ConfigError:
+        return raw.metadata.uid, deleted, bytes(raw.spec)
+    fixed = spec.kubeconfig_secret_ref, spec.node_name, spec.namespace_mapping, spec.api_access
+    return raw.metadata.uid, deleted, fixed
+
+
+def _specified(raw: Object) -> Any:
+    """What users write in a MemberCluster, without its status."""
+    return raw.metadata.generation, raw.metadata.annotations
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first error within nested groups: TaskGroups wrap what went wrong."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

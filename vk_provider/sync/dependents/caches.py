@@ -1,0 +1,49 @@
+"""The lists of a member that its dependents are kept by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vk_provider.kube.client import Client
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import PartialObject
+from vk_provider.kube.resources import NAMESPACES
+from vk_provider.sync.dependents.copies import Copies
+from vk_provider.sync.dependents.reflections import Reflections
+from vk_provider.sync.pod_caches import PodCaches
+from vk_provider.translate.names import Names
+from vk_provider.translate.nodes.offer import Usage
+
+
+@dataclass(frozen=True)
+class DependentCaches:
+    """Once per member; `nodes` has the pods of each virtual node, `others` the member's pods that are not ours."""
+
+    nodes: Sequence[PodCaches]
+    others: Informer[Usage]
+    namespaces: Informer[PartialObject]
+    copies: Copies
+    reflections: Reflections
+
+    @classmethod
+    def of(cls, member: Client, names: Names, nodes: Sequence[PodCaches], others: Informer[Usage]) -> DependentCaches:
+        """`names` are those of the objects that all virtual nodes of the member share."""
+        namespaces: Informer[PartialObject] = Informer(member, NAMESPACES, PartialObject)
+        return cls(nodes, others, namespaces, Copies.of(member, names), Reflections.of(member, names))
+
+    def own(self) -> list[Informer[Any]]:
+        """The lists that only dependents use."""
+        reflections = self.reflections
+        return [self.namespaces, *self.copies.lists.values(), reflections.services, reflections.slices]
+
+    def in_use(self, namespace: str) -> bool:
+        """Whether a namespace of the member holds any pods, or copies of ours."""
+        lists: list[Informer[Any]] = [*(pods.member for pods in self.nodes), self.others, *self.copies.lists.values()]
+        return any(item.metadata.namespace == namespace for informer in lists for item in informer.items.values())
+
+    def count(self) -> int:
+        """How many pods, copies and reflections of ours are in the member."""
+        pods = sum(len(pods.member.items) for pods in self.nodes)
+        return pods + self.copies.count() + self.reflections.count()

@@ -1,0 +1,88 @@
+"""What the pods of a member need there besides themselves. Once per member, for all of its virtual nodes.
+
+    pod to be created --> namespace --> its Services --> copies, tokens, trust anchors, certificates --> Owner
+
+A plain pod in a namespace that is in use costs three look-ups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from vk_provider.api.membercluster import MemberCluster
+from vk_provider.kube.client import Client
+from vk_provider.kube.objects import Pod
+from vk_provider.observable import Observable
+from vk_provider.sync.dependents.caches import DependentCaches
+from vk_provider.sync.dependents.certificates import CertificateLoop
+from vk_provider.sync.dependents.copy_loop import CopyLoop
+from vk_provider.sync.dependents.namespaces import NamespaceLoop
+from vk_provider.sync.dependents.ports import Parent
+from vk_provider.sync.dependents.services import ServiceLoop
+from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.pods.pod import Owner, Target
+from vk_provider.translate.references import mentions_dependents
+
+
+class Dependents:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        target: Target,
+        cluster: Observable[MemberCluster],
+        parent: Parent,
+        member: Client,
+        caches: DependentCaches,
+        state: MemberState,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """`target` names what all virtual nodes share. `tasks` runs watches that begin when a pod needs them."""
+        names, copies, nodes, recorder = target.names, caches.copies, caches.nodes, parent.recorder
+        self._names, self._member_namespaces = names, caches.namespaces
+        self._namespaces = NamespaceLoop(names, parent.client, member, parent.namespaces, caches)
+        self._services = ServiceLoop(names, parent.services, caches.reflections, nodes, cluster, state, recorder)
+        self._copies = CopyLoop(target, parent.client, copies, state, tasks)
+        self._certificates = CertificateLoop(names, nodes, parent.client, copies, recorder, tasks)
+
+    async def run(self) -> None:
+        """Works until cancelled. All informers must be synced and every living pod adopted."""
+        async with asyncio.TaskGroup() as group:
+            for loop in (self._namespaces, self._services, self._copies, self._certificates):
+                group.create_task(loop.run())
+
+    def adopt(self, pod: Pod) -> None:
+        """Registers what a pod that exists already needs, so that none of it counts as unused."""
+        if mentions_dependents(pod):
+            self._copies.adopt(pod)
+            self._certificates.add(pod)
+
+    async def prepare(self, pod: Pod) -> Owner:
+        """Returns when everything that the pod needs and that exists is in the member: the owner of its member pod.
+
+        Raises NameTakenError if something in the member is in the way, NotMountedError if the service account does not
+        exist, and the errors of the API servers.
+        """
+        namespace = pod.metadata.namespace
+        name = self._names.namespace(namespace)
+        found = self._member_namespaces.items.get(name)
+        owner = Owner(name, found.metadata.uid if found else await self._namespaces.ensure(namespace))
+        if namespace not in self._services.ready:
+            await self._services.ensure(namespace)
+        await self.bring(pod)
+        return owner
+
+    async def bring(self, pod: Pod) -> None:
+        """Brings what the pod names up to date. Raises as `prepare`."""
+        if mentions_dependents(pod):
+            self._certificates.add(pod)
+            await self._copies.bring(pod)
+
+    def release(self, pod_uid: str) -> None:
+        """The parent pod no longer exists: what no other pod uses is deleted."""
+        self._copies.release(pod_uid)
+        self._certificates.release(pod_uid)
+
+    def pod_gone(self, namespace: str) -> None:
+        """Neither the parent pod nor its member pod exists any more; `namespace` is the parent's."""
+        self._services.pod_gone(namespace)

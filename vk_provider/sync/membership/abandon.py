@@ -1,0 +1,90 @@
+"""The way out for a MemberCluster that is deleted and cannot be served: only the parent is cleaned up.
+
+The caller learns what may be left in the member. Pods that must run at most once are not deleted without the member's
+knowledge: that takes a fence.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from vk_provider.api import wellknown
+from vk_provider.api.membercluster import MemberCluster
+from vk_provider.errors import ConfigError, UnreachableError, VkError
+from vk_provider.kube.client import Client
+from vk_provider.kube.objects import PartialObject
+from vk_provider.sync.membership.leave import at_most_once_pods, delete_pod, finish, pods_of, remove_nodes
+
+log = logging.getLogger(__name__)
+
+_PATIENCE: Final = 30.0  # seconds that a member which is to leave may be unreachable
+
+
+@dataclass(frozen=True)
+class Left:
+    """What was left behind: the number of pods that may still run in the member, and a sentence about it."""
+
+    pods: int
+    message: str
+
+
+async def abandon(parent: Client, cluster: MemberCluster) -> Left:
+    """Cleans up the parent without asking the member: Nodes, pods, Secret, finalizer.
+
+    Raises ConfigError (FenceNeeded) if a pod must run at most once and no administrator has declared that the member is
+    down: to delete the pod, or its Node, would let another one start while it still runs.
+    """
+    name = cluster.metadata.name
+    unique = await at_most_once_pods(parent, cluster)
+    if unique and not cluster.fenced:
+        raise ConfigError(
+            f"{len(unique)} pods that must run at most once may still run in the member, {unique[0]} for one",
+            reason=wellknown.FENCE_NEEDED,
+            remedy=f"if it is down for certain: vk-provider fence {name} --confirmed-down",
+        )
+    await remove_nodes(parent, cluster)
+    pods = await pods_of(parent, cluster, PartialObject)
+    for pod in pods:
+        await delete_pod(parent, pod.metadata, grace_seconds=0)
+    await finish(parent, cluster)
+    if not pods:
+        return Left(0, f"no pod was bound to virtual node {cluster.node_name}")
+    return Left(
+        len(pods),
+        f"{len(pods)} pods may still run in the member; objects there with label "
+        f"{wellknown.NODE_LABEL}={cluster.node_name} are what was left behind",
+    )
+
+
+class Abandonment:
+    """Decides, for one MemberCluster, when attempts to serve it are given up for good."""
+
+    def __init__(self, parent: Client) -> None:
+        self._parent = parent
+        self._failing_since: float | None = None  # loop time
+        self.refusal: ConfigError | None = None  # why it cannot be released
+
+    def served(self) -> None:
+        """The member can be served: the patience starts again."""
+        self._failing_since = None
+
+    async def after_failure(self, cluster: MemberCluster, error: BaseException, started: float, now: float) -> bool:
+        """Whether the membership has ended now. `started`: when the attempt that failed began; both in loop time."""
+        if self._failing_since is None:
+            self._failing_since = started
+        patience = _PATIENCE if isinstance(error, UnreachableError) else 0.0
+        if cluster.metadata.deletion_timestamp is None or now - self._failing_since < patience:
+            return False
+        name = cluster.metadata.name
+        try:
+            left = await abandon(self._parent, cluster)
+        except ConfigError as refusal:
+            self.refusal = refusal
+            return False
+        except VkError as failure:
+            log.warning("member not released", extra={"member": name, "error": str(failure)})
+            return False
+        log.warning("member released", extra={"member": name, "left": left.message})
+        return True

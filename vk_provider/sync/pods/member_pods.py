@@ -1,0 +1,212 @@
+"""The member pod of a parent pod: created with what it needs, kept up to date, and reflected.
+
+Handles a create whose name is taken, and one whose outcome is unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from vk_provider.api import wellknown
+from vk_provider.errors import (
+    ApiError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NameTakenError,
+    NotFoundError,
+    NotMountedError,
+    VkError,
+)
+from vk_provider.kube.client import Client, PatchType
+from vk_provider.kube.objects import Pod, fields
+from vk_provider.kube.resources import PODS
+from vk_provider.sync.pod_caches import PodCaches
+from vk_provider.sync.pods.ports import Dependents, Node, PodState
+from vk_provider.sync.pods.status import StatusWriter
+from vk_provider.translate.pods.change import changes
+from vk_provider.translate.pods.container_statuses import restarts
+from vk_provider.translate.pods.differences import differences
+from vk_provider.translate.pods.pod import Target, may_lose_fields, member_pod
+from vk_provider.translate.pods.status import has_no_status
+
+log = logging.getLogger(__name__)
+
+_QUIET: Final = 2.0  # seconds that a new member pod has to get a status before its empty one is reflected
+_CONFLICT_RETRY: Final = 15.0  # seconds until a taken name is tried again
+_ACCOUNT_RETRY: Final = 0.2  # seconds; a new namespace gets its default service account a moment later
+_CRASH_BASE, _CRASH_CAP, _CRASH_RESET = 10.0, 300.0, 600.0  # seconds: the kubelet's back-off of crashing containers
+
+Event = Callable[[Pod, str, str, str], None]
+"""Records an Event about a parent pod: type, reason, message."""
+
+
+class MemberPods:
+    """Creates and updates the member pods of one virtual node. Owns no state: `PodState` is the loop's."""
+
+    def __init__(
+        self,
+        target: Target,
+        member: Client,
+        pods: PodCaches,
+        node: Node,
+        dependents: Dependents,
+        statuses: StatusWriter,
+        event: Event,
+    ) -> None:
+        self._target, self._names = target, target.names
+        self._member, self._pods, self._node = member, pods, node
+        self._dependents, self._statuses, self._event = dependents, statuses, event
+
+    async def create(self, parent: Pod, memory: PodState, *, again: bool) -> float | None:
+        """Prepares what the pod needs, then creates the member pod. `again`: an earlier one was lost.
+
+        Returns the seconds until the pod needs another look. Raises the errors of the API servers, which the queue
+        answers with a pause.
+        """
+        if again and (delay := self._restart_delay(memory)):
+            await self._statuses.wait(parent, "CrashLoopBackOff", f"back-off {delay:.0f}s: the member pod was lost")
+            return delay
+        try:
+            created, manifest = await self._prepare_and_send(parent, memory, again=again)
+        except NameTakenError as error:
+            return await self.conflict(parent, error.message)
+        except ConflictError:
+            return await self.look_up(parent, memory)
+        except NotMountedError as error:
+            self._event(parent, "Warning", error.reason, error.message)
+            await self._statuses.wait(parent, "ContainerCreating", error.message)
+            raise
+        except (ForbiddenError, InvalidError) as error:
+            if "serviceaccount" in error.message and "not found" in error.message:
+                return _ACCOUNT_RETRY
+            self._event(parent, "Warning", wellknown.MEMBER_REFUSED, error.message)
+            await self._statuses.wait(parent, wellknown.MEMBER_REFUSED, error.message)
+            raise
+        now = asyncio.get_running_loop().time()
+        memory.created_uid = parent.metadata.uid
+        if again:
+            memory.recreated, memory.recreated_at = memory.recreated + 1, now
+            self._event(parent, "Normal", "MemberPodRecreated", "the member pod was lost; a new one was created")
+        elif may_lose_fields(parent, self._target):
+            self._report_lost_fields(parent, manifest)
+        log.debug("member pod created", extra={"pod": parent.metadata.key, "node": self._names.node})
+        memory.applied = applied_signature(parent, created)
+        self._pods.member.observe(created, notify=False)
+        memory.quiet_until = now + _QUIET
+        return _QUIET
+
+    async def reflect(self, parent: Pod, member: Pod, memory: PodState) -> float | None:
+        """Returns the seconds until the pod needs another look. Raises the errors of the API servers."""
+        if memory.applied != applied_signature(parent, member):
+            try:
+                member = await self._apply(parent, member, memory)
+            except VkError:
+                await self._statuses.reflect(parent, member)  # a change that cannot be applied hides no status
+                raise
+        if memory.quiet_until and has_no_status(member):
+            # One write of "Running" instead of one of an empty status and then that.
+            if (left := memory.quiet_until - asyncio.get_running_loop().time()) > 0:
+                return left
+        memory.quiet_until = 0.0
+        await self._statuses.reflect(parent, member)
+        return None
+
+    async def _apply(self, parent: Pod, member: Pod, memory: PodState) -> Pod:
+        """Brings the dependents up to date and patches the member pod. Returns it as it is then."""
+        memory.uid = parent.metadata.uid
+        await self._dependents.bring(parent)
+        for change in changes(parent, member, self._target):
+            try:
+                member = await self._member.patch(
+                    PODS,
+                    member.metadata.name,
+                    change.patch,
+                    member.metadata.namespace,
+                    type=Pod,
+                    patch_type=PatchType.STRATEGIC,
+                    subresource=change.subresource,
+                )
+            except (ForbiddenError, InvalidError) as error:
+                where = f"pods/{change.subresource}" if change.subresource else "pods"
+                self._event(parent, "Warning", wellknown.MEMBER_REFUSED, f"update of {where}: {error.message}")
+            else:
+                self._pods.member.observe(member, notify=False)
+        memory.applied = applied_signature(parent, member)
+        return member
+
+    async def _prepare_and_send(self, parent: Pod, memory: PodState, *, again: bool) -> tuple[Pod, dict[str, Any]]:
+        """The member pod, and the manifest that it was created from."""
+        owner = await self._dependents.prepare(parent)
+        counts = restarts(parent) if again else {}
+        known = self._node.known_resources
+        manifest = member_pod(parent, self._target, restarts=counts, owner=owner, known=known)
+        return await self._send(manifest, owner.namespace, memory), manifest
+
+    async def _send(self, manifest: dict[str, Any], namespace: str, memory: PodState) -> Pod:
+        """The create itself. Its outcome is unknown until the answer arrives, and after a failure of the server.
+
+        A refusal proves nothing about the creates before it, and a name that is taken may be taken by the result of one
+        of them: only a look at the member tells (see `look_up`).
+        """
+        unknown, memory.create_unknown = memory.create_unknown, True
+        try:
+            created = await self._member.create(PODS, manifest, namespace, type=Pod)
+        except ApiError as error:
+            memory.create_unknown = unknown or error.status >= 500 or isinstance(error, ConflictError)
+            raise
+        memory.create_unknown = False
+        return created
+
+    def _restart_delay(self, memory: PodState) -> float:
+        """Seconds that are left of the back-off: none for the first loss, then 10 s, doubling to 5 min."""
+        if not memory.recreated:
+            return 0.0
+        since = asyncio.get_running_loop().time() - memory.recreated_at
+        if since > _CRASH_RESET:
+            memory.recreated = 0
+            return 0.0
+        return max(0.0, min(_CRASH_CAP, _CRASH_BASE * 2.0 ** (memory.recreated - 1)) - since)
+
+    async def look_up(self, parent: Pod, memory: PodState) -> float:
+        """A create met a name that is taken: by a pod of ours, unknown until now, or by one that is not ours."""
+        namespace = self._names.namespace(parent.metadata.namespace)
+        try:
+            found = await self._member.get(PODS, parent.metadata.name, namespace, type=Pod)
+        except NotFoundError:
+            return 0.0
+        if self._names.owns(found.metadata.labels):
+            self._pods.member.observe(found)
+        else:
+            memory.foreign = found
+        memory.create_unknown = False
+        return 0.0
+
+    async def conflict(self, parent: Pod, message: str) -> float:
+        """Reports that the name is taken. Returns the seconds until it is tried again."""
+        self._event(parent, "Warning", wellknown.NAME_CONFLICT, message)
+        await self._statuses.wait(parent, wellknown.NAME_CONFLICT, message)
+        return _CONFLICT_RETRY
+
+    def _report_lost_fields(self, parent: Pod, manifest: dict[str, Any]) -> None:
+        """One Event with every field that the member cannot honour and a user may rely on."""
+        found = differences({"spec": fields(parent.spec)}, manifest, self._target)
+        if missed := [str(difference) for difference in found if difference.missed]:
+            self._event(parent, "Warning", wellknown.NOT_HONOURED, "; ".join(missed))
+
+
+def applied_signature(parent: Pod, member: Pod) -> int:
+    """Hash of everything that `changes` reads on the parent pod, and of what a person may change on the member pod."""
+    return hash(
+        (
+            bytes(parent.spec),
+            tuple(parent.metadata.labels.items()),
+            tuple(parent.metadata.annotations.items()),
+            member.metadata.uid,
+            tuple(member.metadata.labels.items()),
+            tuple(member.metadata.annotations.items()),
+        )
+    )

@@ -1,0 +1,98 @@
+"""What is known of a member now. Built before every other part, with no collaborators.
+
+    health loop --writes--> MemberState --read by--> nodes, pods, dependents, membership, kubelet server
+                                 ^
+           the orphan brake reports what it holds; a fence is declared in the MemberCluster
+
+The health loop is the only writer of the health and of `lists_current`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vk_provider.api.membercluster import MemberCluster
+from vk_provider.observable import Observable
+from vk_provider.translate.state.health import Assessment, State
+
+
+class MemberState:
+    """Health of a member, and how far its caches can be relied on. Used from one event loop."""
+
+    def __init__(self, state: State, cluster: Observable[MemberCluster]) -> None:
+        self._health, self._cluster = Assessment(state), cluster
+        self._lists_current = True
+        self.lost = ""  # why nothing is known of the member; empty unless it is lost
+        self.unknown = ""  # why nothing certain is known of the member's pods; empty if the cache shows what exists
+        self._holding: set[str] = set()
+        self._on_change: list[Callable[[], None]] = []
+        self._on_resync: list[Callable[[], None]] = []
+        self.last_sign_of_life = 0.0  # loop time
+
+    @property
+    def health(self) -> Assessment:
+        """The current assessment."""
+        return self._health
+
+    @property
+    def lists_current(self) -> bool:
+        """Whether the pod caches of both sides are at least as new as a list made since the member last came back."""
+        return self._lists_current
+
+    @property
+    def fenced(self) -> bool:
+        """Whether an administrator has declared, in the MemberCluster, that the member is down."""
+        return self._cluster.value.fenced
+
+    @property
+    def orphans_held(self) -> bool:
+        """Whether the brake holds orphans of any virtual node of the member."""
+        return bool(self._holding)
+
+    def on_change(self, handler: Callable[[], None]) -> None:
+        """Calls `handler` after each change of the health."""
+        self._on_change.append(handler)
+
+    def on_resync(self, handler: Callable[[], None]) -> None:
+        """Calls `handler` when everything in the member is to be looked at again: it was lost, or answers again, or
+        its lists have become current. A member that becomes suspect changes nothing for its pods.
+        """
+        self._on_resync.append(handler)
+
+    def assess(self, health: Assessment) -> None:
+        """Replaces the health. Only the health loop calls this."""
+        before, self._health = self._health, health
+        self._explain()
+        if health.state not in (before.state, State.SUSPECT):
+            self._resync()
+        for handler in self._on_change:
+            handler()
+
+    def mark_lists(self, *, current: bool) -> None:
+        """Records whether the caches can be relied on. Only the health loop calls this."""
+        became_current = current and not self._lists_current
+        self._lists_current = current
+        self._explain()
+        if became_current:
+            self._resync()
+
+    def hold_orphans(self, node: str, *, held: bool) -> None:
+        """Records whether the brake of a virtual node holds orphans."""
+        if held:
+            self._holding.add(node)
+        else:
+            self._holding.discard(node)
+
+    def _explain(self) -> None:
+        health = self._health
+        self.lost = (str(health.error) or "no answer") if health.state is State.LOST else ""
+        if self.lost:
+            self.unknown = f"the member behind the node does not answer: {self.lost}"
+        elif not self._lists_current:
+            self.unknown = "the member behind the node answers again, and is not listed yet"
+        else:
+            self.unknown = ""
+
+    def _resync(self) -> None:
+        for handler in self._on_resync:
+            handler()

@@ -1,0 +1,107 @@
+"""Everything that exists once per virtual node: its Node and Lease, its pods, and its kubelet API."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from vk_provider.api.membercluster import MemberCluster
+from vk_provider.caches import Caches
+from vk_provider.config import Settings
+from vk_provider.kubelet.backend import Backend
+from vk_provider.kubelet.metrics import MemberMetrics
+from vk_provider.kubelet.server import KubeletServer
+from vk_provider.observable import Observable
+from vk_provider.parent import Parent
+from vk_provider.sync.dependents.dependents import Dependents
+from vk_provider.sync.membership.connection import Connection
+from vk_provider.sync.membership.report import Report
+from vk_provider.sync.nodes.hold import HoldLoop
+from vk_provider.sync.nodes.lease import LeaseLoop
+from vk_provider.sync.nodes.status import NodeStatusLoop
+from vk_provider.sync.pod_caches import PodCaches
+from vk_provider.sync.pods.loop import PodLoop
+from vk_provider.sync.pods.orphans import OrphanBrake
+from vk_provider.sync.pods.returning import ReturnCheck
+from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.pods.pod import Target
+
+
+@dataclass(frozen=True)
+class MemberParts:
+    """What the virtual nodes of one member share."""
+
+    cluster: Observable[MemberCluster]
+    connection: Connection
+    parent: Parent
+    settings: Settings
+    report: Report
+    state: MemberState
+    caches: Caches
+    dependents: Dependents
+
+
+class VirtualNode:
+    """One virtual node. The caches must be synced when it is built."""
+
+    def __init__(self, pods: PodCaches, target: Target, shared: MemberParts) -> None:
+        """`target` is that of this virtual node."""
+        name, cluster, state, caches = pods.names.node, shared.cluster, shared.state, shared.caches
+        parent, recorder, address = shared.parent.client, shared.parent.recorder, shared.parent.kubelet_address
+        member, facts = shared.connection.client, shared.connection.facts
+        self._hold = HoldLoop(name, parent, pods.parent, state, recorder)
+        self.status = NodeStatusLoop(
+            name,
+            address,
+            facts.version,
+            cluster,
+            parent,
+            caches.nodes,
+            caches.others,
+            state=state,
+            hold=self._hold,
+            recorder=recorder,
+        )
+        self._lease = LeaseLoop(name, parent, shared.parent.freeze, self.status)
+        self._brake = OrphanBrake(cluster, parent, pods, state, shared.report)
+        self._pods = PodLoop(
+            target,
+            parent,
+            member,
+            pods,
+            state=state,
+            node=self.status.labels_and_taints,
+            dependents=shared.dependents,
+            brake=self._brake,
+            recorder=recorder,
+            workers=shared.settings.workers,
+        )
+        self._returning = ReturnCheck(parent, member, pods)
+        backend = Backend(pods.names, member, pods.parent, pods.member, state)
+        metrics = MemberMetrics(member, pods.names, caches.nodes, pods.member)
+        self._kubelet = KubeletServer(
+            parent, backend, metrics, address, member=cluster.value.metadata.name, published=self.status.serve_kubelet
+        )
+
+    async def register(self) -> None:
+        """Creates the Node, or adopts the one that is there. Raises ConfigError (NodeNameTaken)."""
+        await self.status.register()
+
+    def renew_lease(self) -> None:
+        """Renews the Lease now, so that the freeze learns whether the parent accepts a write."""
+        self._lease.renew()
+
+    async def outdated(self) -> str:
+        """See ReturnCheck."""
+        return await self._returning.outdated()
+
+    def out_of_sync(self) -> str:
+        """See ReturnCheck."""
+        return self._returning.out_of_sync()
+
+    async def run(self) -> None:
+        """Works until cancelled. The Node must be registered."""
+        loops = (self._kubelet, self.status, self._lease, self._hold, self._brake, self._pods)
+        async with asyncio.TaskGroup() as group:
+            for loop in loops:
+                group.create_task(loop.run())
