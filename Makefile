@@ -6,7 +6,8 @@ export PYTHONPATH := hack
 WORKERS := 4
 PYTEST := .venv/bin/pytest -n $(WORKERS)
 
-.PHONY: help setup system fetch check test test-long unit integration e2e chaos demo bench bench-failover conformance lock clean
+.PHONY: help setup system fetch check test test-long unit integration e2e chaos demo bench bench-compare bench-failover \
+	conformance lock clean
 
 help:  ## show this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +51,11 @@ e2e: fetch  ## run tests on real clusters with real containers
 chaos: fetch  ## run one hour of user actions, foreign changes and faults, and check invariants (ARGS: --seconds N, --seed N, --no-faults)
 	@$(PYTHON) -m tests.chaos $(ARGS)
 
-bench: system  ## measure the cost and compare it with the budget (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)
+bench: system  ## measure the cost and compare it with limits and goals (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)
 	@$(PYTHON) -m bench $(ARGS)
+
+bench-compare: system  ## measure the cost here and at another commit in turn: BASE=REF; 15 minutes (ARGS: --rounds N)
+	@$(PYTHON) -m bench.compare $(BASE) $(ARGS)
 
 bench-failover: fetch  ## measure the time of a failover on real clusters (ARGS: --runs N, --pods N, --fake, --json FILE)
 	@$(PYTHON) -m failover $(ARGS)

@@ -1,6 +1,6 @@
 """One member, composed from top to bottom: what is known of it, its caches, its parts; then its loops run.
 
-    initial health -> state -> caches synced -> dependents -> virtual nodes -> registered -> loops
+    caches synced -> initial health -> state -> dependents -> virtual nodes -> registered -> loops
                                                                   (deleted: drain, then the loops end)
 
 Once per virtual node: see virtual_node.py. All else exists once per member. Dependencies are constructed first.
@@ -55,14 +55,14 @@ class Member:
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
         cluster, parent, member = self.cluster, self.parent, self.connection.client
         current = self.cluster.value
-        health = await initial_health(parent.client, current, asyncio.get_running_loop().time())
-        state = MemberState(health.state, cluster)
         names = Names(current.node_name, parent.uid, current.spec.namespace_mapping.prefix)
         target = Target(names, current.spec.api_access, parent.host, parent.port)
         caches = Caches.of(parent.client, member, names, current.node_names)
         for informer in caches.all():
             tasks.create_task(informer.run())
         await caches.synced()
+        health = await initial_health(parent.client, current, asyncio.get_running_loop().time())
+        state = MemberState(health.state, cluster)
         dependents = Dependents(target, cluster, parent, member, caches.dependents, state, tasks)
         shared = MemberParts(cluster, self.connection, parent, self.settings, self.report, state, caches, dependents)
         nodes = [VirtualNode(pods, replace(target, names=pods.names), shared) for pods in caches.virtual_nodes]

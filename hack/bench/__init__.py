@@ -1,26 +1,28 @@
-"""What serving a member costs, measured on real API servers and held against DESIGN.md §11: `make bench`.
+"""What serving a member costs, measured on real API servers: `make bench`. Limits and goals: `budget`, DESIGN.md §11.
 
-The price is counted in CPU time, memory and requests, which are the same on a busy machine as on an idle one; what is
-counted in seconds is shown with its budget too, but decides nothing. Requests are counted by the API servers (their
-audit logs), CPU and memory by the kernel: nothing here trusts the program under test.
+Counts, bytes and ratios within one run decide: a slow or busy machine does not change them. CPU time and seconds are
+shown and decide nothing. The API servers count requests (audit logs), the kernel counts CPU and memory: nothing here
+trusts the program under test.
 
 In reading order:
 
-    budget        what may cost how much: the table
-    scenario      the run, phase by phase
-    plain         the same burst on a cluster of its own, to compare with
-    load          pods made, watched and deleted
+    budget        the rows: what may cost how much
+    run           the whole measurement: the plain cluster, the program between two clusters, execs
+    scenario      the program between two clusters, phase by phase
+    plain         the same burst in a plain cluster, to compare with
+    load          creates, watches and deletes pods (with burst)
     pods          what these pods look like
-    latency       from bound to created and from Running to Running, beyond the API servers' own time
-    streams       what the way through the parent costs an exec (with execs)
+    latency       bound -> created and Running -> Running, without the API servers' own time
+    streams       execs and logs, through the parent and directly (with execs)
     meter         CPU and requests between two moments
-    audit         requests, from the API servers' logs
+    audit         requests, from the API servers' audit logs
     process       CPU and memory, from /proc
-    program       the program under test: started, killed, watched for its end
+    program       the program under test: starts and kills it, notices when it exits
     launcher      this provider with a watch on its event loop (stall)
-    receive       what receiving one watch event costs our informer
-    clusters      the clusters, and the program's own user in them
-    figures       from what was measured to the rows of the table
+    receive       the CPU that our informer needs for a watch event, and that of a bare decoding loop
+    clusters      the clusters, and the program's user in them
+    figures       measured values and their verdicts
     report        the table and the JSON
     cli           the command line
+    compare       two checkouts measured in turn: `make bench-compare`
 """

@@ -1,6 +1,6 @@
 """Requests as the API servers saw them: their audit logs, by user and by purpose.
 
-A request is one line, written when it has been answered; a watch, which may never be, when it begins.
+Each request is one line, written when the server has answered it; for a watch, when it begins.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 
 
 class Purpose(StrEnum):
-    """What a request is for, as far as its resource tells. POD_LIFE is whatever is not one of the others."""
+    """What a request is for, judged by its resource. POD_LIFE is whatever is none of the others."""
 
     POD_LIFE = "pod life"
     DEPENDENTS = "dependents"
@@ -28,7 +28,7 @@ class Purpose(StrEnum):
     WATCH = "watch"
 
 
-# Custom resources of other providers are not in here on purpose: what a pod needs them for is the price of a pod.
+# Custom resources of other providers are not listed on purpose: they are part of what a pod costs.
 _PURPOSES: Final = {
     "configmaps": Purpose.DEPENDENTS,
     "secrets": Purpose.DEPENDENTS,
@@ -77,7 +77,7 @@ _decoder = msgspec.json.Decoder(_Line)
 
 @dataclass(frozen=True)
 class Request:
-    """What is worth telling of a request. `resource` has the subresource: `pods/status`; empty: only a probe."""
+    """The parts of a request that matter here. `resource` has the subresource: `pods/status`; empty: only a probe."""
 
     user: str
     verb: str
@@ -93,13 +93,18 @@ class Request:
         return _PURPOSES.get(self.resource.partition("/")[0], Purpose.POD_LIFE)
 
     @property
+    def writes(self) -> bool:
+        """Whether it changes a stored object: a review is created, and not stored."""
+        return self.verb in _WRITES and self.purpose is not Purpose.ACCESS
+
+    @property
     def writes_pod(self) -> bool:
         return self.verb in _WRITES and self.resource.partition("/")[0] == "pods"
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A request for the object of that name: when the API server got it, and when it had answered (its own clock)."""
+    """A request for the object of that name: when the API server received and answered it, by its own clock."""
 
     request: Request
     name: str
@@ -108,7 +113,7 @@ class Timed:
 
 
 def timed(lines: Iterable[bytes]) -> list[Timed]:
-    """Every request once: lines that only say that one goes on do not count again."""
+    """Every request once: lines about a request that is still under way do not count."""
     found = []
     for line in lines:
         entry = _decoder.decode(line)
@@ -130,7 +135,7 @@ def parse(lines: Iterable[bytes]) -> Counter[Request]:
 
 
 class AuditLog:
-    """One API server's log, read from where the last reading ended."""
+    """The log of one API server. Each reading starts where the last one ended."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -141,7 +146,7 @@ class AuditLog:
         return parse(self.lines())
 
     def lines(self) -> list[bytes]:
-        """The same as they were written."""
+        """The same, as lines of the file."""
         with self._file.open("rb") as handle:
             handle.seek(self._offset)
             text = handle.read()
@@ -158,3 +163,8 @@ def by(requests: Counter[Request], user: str) -> Counter[Request]:
 def count(requests: Counter[Request], *purposes: Purpose) -> int:
     """How many requests are for one of these purposes."""
     return sum(number for request, number in requests.items() if request.purpose in purposes)
+
+
+def writes(requests: Counter[Request]) -> int:
+    """How many requests change a stored object."""
+    return sum(number for request, number in requests.items() if request.writes)

@@ -14,15 +14,14 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.objects import encode
 from vk_provider.kube.resources import NAMESPACES, SERVICE_ACCOUNTS
 
-WARM_UP: Final = 10  # pods whose lives are not counted: they meet cold caches and closed connections
+WARM_UP: Final = 10  # pods that are not counted: they meet cold caches and closed connections
 IDLE_CLUSTERS: Final = 10.0  # seconds in which the clusters' own upkeep is measured
 _PATIENCE, _PATIENCE_PER_POD = 120.0, 1.0  # seconds; after that something is wrong, not slow
 
 
 @dataclass(frozen=True)
 class Burst:
-    """From a pod's request to Running, in seconds (p50); and pods per second, from the first request to the last
-    pod Running."""
+    """`p50`: seconds from a pod's request to Running. `rate`: pods per second, from the first request until all run."""
 
     p50: float
     rate: float
@@ -34,13 +33,13 @@ def patience(group: Group) -> float:
 
 
 async def prepare(client: Client) -> None:
-    """Makes the namespace of all pods, and the service account without which none is admitted."""
+    """Creates the namespace of all pods, and the service account that admission needs."""
     await client.request("POST", NAMESPACES.path(), body=encode({"metadata": {"name": NAMESPACE}}))
     try:
         path = SERVICE_ACCOUNTS.path(namespace=NAMESPACE)
         await client.request("POST", path, body=encode({"metadata": {"name": "default"}}))
     except ConflictError:
-        pass  # the controller was quicker
+        pass  # the controller was faster
 
 
 async def make(client: Client, watcher: Watcher, group: Group) -> Burst:

@@ -1,4 +1,4 @@
-"""The clusters of a run, from nothing and back to nothing, and the program's own user in them."""
+"""Creates and removes the clusters of a run, and the user that the program has in them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _ACCOUNTS_NAMESPACE: Final = "kube-system"
 _TOKEN_LIFE: Final = 24 * 3600  # seconds; longer than any run
 _READY_WITHIN: Final = 120.0  # seconds until the virtual node is Ready
 _PODS_PER_NODE: Final = 250
-_SPARE: Final = 200  # pods beside those of a burst
+_SPARE: Final = 200  # pods in addition to those of a burst
 
 USER: Final = f"system:serviceaccount:{_ACCOUNTS_NAMESPACE}:{_ACCOUNT}"
-"""The program's name in the audit logs of both clusters: nobody else uses it."""
+"""The program's name in the audit logs of both clusters. Nothing else uses it."""
 
 
 class _Conditions(msgspec.Struct):
@@ -49,7 +49,7 @@ def fake(name: str, pods: int) -> str:
 
 @contextmanager
 def clusters(specs: list[str], *, keep: bool) -> Iterator[dict[str, ClusterInfo]]:
-    """Fresh clusters with audit logs, removed at the end of the block unless they are to be kept."""
+    """New clusters with audit logs, removed at the end of the block unless `keep` is set."""
     names = [spec.partition(":")[0] for spec in specs]
     with localkube.on_stderr() as progress:
         localkube.down(names, progress=progress)
@@ -98,7 +98,7 @@ def user_kubeconfig(info: ClusterInfo) -> Path:
 
 
 async def until_ready(admin: Client, node: str) -> None:
-    """Raises BenchError where the virtual node is not Ready in two minutes."""
+    """Raises BenchError if the virtual node is not Ready within two minutes."""
 
     def ready(found: Object | None) -> bool:
         if found is None:
@@ -116,23 +116,23 @@ async def join(parent: ClusterInfo, member: Path, node: str) -> None:
     """`vk-provider join`."""
     command = ["-m", "vk_provider", "--kubeconfig", str(parent.kubeconfig)]
     command += ["join", node, "--kubeconfig", str(member), "--no-wait"]
-    code, said = await run_python(command)
+    code, output = await run_python(command)
     if code:
-        raise BenchError(f"vk-provider join {node}: {said}")
+        raise BenchError(f"vk-provider join {node}: {output}")
 
 
 async def run_python(arguments: list[str]) -> tuple[int, str]:
-    """Runs a module of ours to its end. Gives its status, and what it printed; where it failed, its complaints."""
+    """Runs a module of ours to its end. Returns its status and its output; if it failed, its stderr instead."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        output, complaints = await process.communicate()
+        output, errors = await process.communicate()
     except BaseException:
         process.kill()
         await process.wait()
         raise
-    return process.returncode or 0, (complaints if process.returncode else output).decode().strip()
+    return process.returncode or 0, (errors if process.returncode else output).decode().strip()
 
 
 async def _create(admin: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:

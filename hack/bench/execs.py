@@ -1,4 +1,4 @@
-"""Exec over WebSockets, as kubectl does it, without a process for each.
+"""Exec over WebSockets, as kubectl does it, without one process per exec.
 
 (https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/4006-transition-spdy-to-websockets:
 v5.channel.k8s.io)
@@ -39,7 +39,7 @@ class Execs:
         await self._session.close()
 
     async def open(self, *command: str) -> aiohttp.ClientWebSocketResponse:
-        """A stream of `command`, both ways."""
+        """Starts `command` with stdin and stdout."""
         authorization = await self._authorization()
         query = urlencode([("command", word) for word in command] + [("stdin", "true"), ("stdout", "true")])
         return await self._session.ws_connect(

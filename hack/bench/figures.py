@@ -1,12 +1,25 @@
-"""What was found, row by row, and whether it is within its budget."""
+"""The measured values of a run, row by row, and the verdict on each."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
-from bench.budget import DECISIVE, ROWS, Row
+from bench.budget import DECISIVE, ROWS, Bound, Row
+
+
+class Verdict(StrEnum):
+    """What a value means for the run."""
+
+    WITHIN = "within"
+    OVER = "over"
+    """Past its limit: the run fails."""
+    SHOWN = "shown"
+    """The row has no limit."""
+    UNKNOWN = "unknown"
+    """The row has a limit, and the value cannot be measured for this program."""
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -17,7 +30,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @dataclass(frozen=True)
 class Figure:
-    """One row with what was measured, with so many pods. `value` None: this cannot be known of this program."""
+    """One row with its value, measured with that many pods. `value` None: it cannot be measured for this program."""
 
     row: Row
     value: float | None
@@ -25,37 +38,38 @@ class Figure:
 
     @property
     def shown(self) -> float | None:
+        """The value as the table has it."""
         return None if self.value is None else round(self.value, self.row.digits)
 
     @property
-    def budget(self) -> float | None:
-        return self.row.budget(self.pods)
+    def limit(self) -> float | None:
+        return None if self.row.limit is None else self.row.limit.at(self.pods)
 
     @property
-    def ratio(self) -> float | None:
-        """How much of the budget is used: over 1 is over budget. None where that is no number."""
-        value, budget = (self.budget, self.value) if self.row.at_least else (self.value, self.budget)
-        if value is None or budget is None:
+    def goal(self) -> float | None:
+        return None if self.row.goal is None else self.row.goal.at(self.pods)
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.row.limit is None or self.row.kind not in DECISIVE:
+            return Verdict.SHOWN
+        kept = self._keeps(self.row.limit)
+        return Verdict.UNKNOWN if kept is None else Verdict.WITHIN if kept else Verdict.OVER
+
+    @property
+    def reaches_goal(self) -> bool | None:
+        """None: there is no goal, or no value."""
+        return self._keeps(self.row.goal)
+
+    def _keeps(self, bound: Bound | None) -> bool | None:
+        value = self.shown
+        if value is None or bound is None:
             return None
-        if budget == 0:
-            return 0.0 if value == 0 else None
-        return value / budget
-
-    @property
-    def over(self) -> bool:
-        value, budget = self.shown, self.budget
-        if value is None or budget is None:
-            return False
-        return value < budget if self.row.at_least else value > budget
-
-    @property
-    def fails(self) -> bool:
-        """Over budget in something that no other user of the machine can change."""
-        return self.over and self.row.kind in DECISIVE
+        return value >= bound.at(self.pods) if self.row.at_least else value <= bound.at(self.pods)
 
 
 class Figures:
-    """The figures of a run, in whatever order they are found."""
+    """The figures of a run, added in any order."""
 
     def __init__(self) -> None:
         self._found: dict[str, Figure] = {}
@@ -64,10 +78,17 @@ class Figures:
     def add(self, key: str, value: float | None, pods: int = 0) -> None:
         self._found[key] = Figure(self._rows[key], value, pods)
 
+    def value(self, key: str) -> float:
+        """Raises KeyError and ValueError if there is none."""
+        if (value := self._found[key].value) is None:
+            raise ValueError(f"{key} cannot be measured for this program")
+        return value
+
     def ordered(self) -> list[Figure]:
-        """As they stand in the table."""
+        """In the order of the table."""
         return [self._found[row.key] for row in ROWS if row.key in self._found]
 
     @property
-    def failing(self) -> list[Figure]:
-        return [figure for figure in self.ordered() if figure.fails]
+    def over(self) -> list[Figure]:
+        """The figures that make the run fail."""
+        return [figure for figure in self.ordered() if figure.verdict is Verdict.OVER]

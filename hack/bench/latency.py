@@ -1,9 +1,8 @@
-"""How long the program takes, unloaded: from bound to created in the member, and from Running there to Running here.
+"""How long the program takes without load: from bound to created in the member, from Running there to Running here.
 
-The times are those of the audit logs of both API servers, which have one clock: from the moment when one server has
-answered the request that changed something until the other one receives the program's request that follows from it.
-So the servers' own time for either request is not in it (only the way of the event to the program is), and neither is
-what delays an observer on a busy machine.
+The times are from the audit logs of both API servers, which share one clock. A latency begins when one server has
+answered the request that changed something, and ends when the other one receives the program's request that follows.
+So it contains neither the servers' own time for these requests nor the delay of an observer on a busy machine.
 
     create here (by the bench): answered ---------> received: create there
                                   status Running there (by kwok): answered ---------> received: status Running here
@@ -27,7 +26,7 @@ from bench.pods import Group
 from vk_provider.kube.client import Client
 
 EVERY: Final = 0.2  # seconds between two pods
-_LOG_DELAY: Final = 0.5  # seconds; the audit line comes after the answer
+_LOG_DELAY: Final = 0.5  # seconds; the server writes the audit line after its answer
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Latencies:
 
 
 async def stream(client: Client, here: Watcher, group: Group) -> None:
-    """A gentle stream of pods; all are Running when this returns."""
+    """A slow stream of pods; all are Running when this returns."""
     for manifest in group.manifests():
         began = time.monotonic()
         await load.create_pod(client, manifest)
@@ -53,7 +52,10 @@ async def stream(client: Client, here: Watcher, group: Group) -> None:
 
 
 def latencies(parent: AuditLog, member: AuditLog, group: Group, user: str) -> Latencies:
-    """What the logs tell of the pods of a stream since they were last read. `user` is the program's name in them."""
+    """The latencies of a stream, from the log lines since the last reading. `user` is the program's name in the logs.
+
+    Raises BenchError if the logs do not have all steps of a pod.
+    """
     here, there = timed(parent.lines()), timed(member.lines())
     names = [f"{group.name}-{index}" for index in range(group.size)]
     bound = _first(entry for entry in here if entry.request.verb == "create" and entry.request.resource == "pods")
@@ -62,7 +64,7 @@ def latencies(parent: AuditLog, member: AuditLog, group: Group, user: str) -> La
     shown = _last(entry for entry in here if _writes_status(entry) and entry.request.user == user)
     missing = [name for name in names if not all(name in found for found in (bound, created, ran, shown))]
     if missing:
-        raise BenchError(f"the audit logs do not tell of all steps of {len(missing)} pods, such as {missing[0]}")
+        raise BenchError(f"the audit logs do not have all steps of {len(missing)} pods, such as {missing[0]}")
     return Latencies(
         created=[_seconds(created[name].received - bound[name].answered) for name in names],
         running=[_seconds(shown[name].received - ran[name].answered) for name in names],
@@ -86,5 +88,5 @@ def _writes_status(entry: Timed) -> bool:
 
 
 def _seconds(span: timedelta) -> float:
-    """An event may overtake the answer to the request that caused it: then it was as good as at once."""
+    """Never below zero: an event may overtake the answer to the request that caused it."""
     return max(0.0, span.total_seconds())

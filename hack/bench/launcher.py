@@ -1,6 +1,6 @@
 """The provider as `vk-provider run` starts it, with a watch on its event loop: `python -m bench.launcher FILE`.
 
-SIGUSR1 begins to watch for stalls, SIGUSR2 ends it and writes FILE; until then nothing is added to what is measured.
+SIGUSR1 begins to watch for stalls, SIGUSR2 ends it and writes FILE. Until then, this adds nothing to what is measured.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Pods made, watched and deleted, as somebody else than the program under test.
+"""Creates, watches and deletes pods, with a user that is not the program under test.
 
-What happens to them is seen through one watch per cluster; all times are monotonic seconds of this process, so that
-times from both clusters can be compared.
+One watch per cluster shows what happens to them. All times are monotonic seconds of this process, so that times from
+both clusters can be compared.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Status(msgspec.Struct, gc=False):
 
 
 class SeenPod(msgspec.Struct, gc=False):
-    """What a watcher looks at."""
+    """The parts of a pod that a watcher reads."""
 
     metadata: Metadata
     status: _Status
@@ -40,7 +40,7 @@ class SeenPod(msgspec.Struct, gc=False):
 
 @dataclass(slots=True)
 class Sighting:
-    """Where a pod is, and when it was first seen Running."""
+    """The namespace of a pod, and when it was first observed Running."""
 
     namespace: str
     running: float | None = None
@@ -53,7 +53,7 @@ class Watcher:
         self._informer: Informer[SeenPod] = Informer(client, PODS, SeenPod, labels=GROUP)
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.seen: dict[str, Sighting] = {}  # by name; stays when the pod has gone
+        self.seen: dict[str, Sighting] = {}  # by name; stays when the pod is gone
         self.present: Counter[str] = Counter()
         self.running: Counter[str] = Counter()
 
@@ -87,7 +87,7 @@ class Watcher:
         self._changed.set()
 
     async def until(self, what: str, done: Callable[[], bool], seconds: float) -> None:
-        """Returns when `done`, which is asked after every change. Raises BenchError after that many seconds."""
+        """Returns when `done` is true, checked after every change. Raises BenchError after that many seconds."""
         try:
             async with asyncio.timeout(seconds):
                 while not done():
@@ -98,7 +98,7 @@ class Watcher:
 
     async def until_running(self, group: Group, seconds: float) -> None:
         await self.until(
-            f"all {group.size} pods of {group.name} Running (so many are: {self.running[group.name]})",
+            f"all {group.size} pods of {group.name} Running",
             lambda: self.running[group.name] >= group.size,
             seconds,
         )
@@ -112,7 +112,7 @@ async def create_pod(client: Client, manifest: dict[str, Any]) -> None:
 
 
 async def create(client: Client, group: Group) -> dict[str, float]:
-    """Creates the pods, several at a time and as fast as the API server takes them. Returns when each was sent."""
+    """Creates the pods, several at a time, as fast as the API server accepts them. Returns when each was sent."""
     sent: dict[str, float] = {}
     manifests = group.manifests()
 
@@ -128,15 +128,15 @@ async def create(client: Client, group: Group) -> dict[str, float]:
 
 
 async def delete(client: Client, selector: str) -> None:
-    """Deletes the pods with these labels by one request."""
+    """Deletes the pods with these labels, by one request."""
     path = PODS.path(namespace=NAMESPACE)
     await client.request("DELETE", path, query={"labelSelector": selector}, deadline=_DELETE_DEADLINE)
 
 
 async def touch(client: Client, watcher: Watcher, group: Group, manager: str) -> None:
-    """Changes each pod in a way that means nothing: another manager applies a label that is there already.
+    """Changes each pod without an effect: another field manager applies a label that exists already.
 
-    Every watch of the pods gets one event for each, and nobody has anything to do for it.
+    Every watch of the pods receives one event for each, and no watcher has anything to do.
     """
     names = iter([f"{group.name}-{index}" for index in range(group.size)])
     query = {"fieldManager": manager, "force": "true"}

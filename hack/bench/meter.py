@@ -1,4 +1,4 @@
-"""CPU and requests between two moments, and the moment from which the program under test is at rest."""
+"""CPU and requests between two moments, and the moment when the program under test comes to rest."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 _LOOK: Final = 0.25  # seconds
 _AT_WORK: Final = 0.02  # CPU seconds within one look; leases and probes need less
-_LOG_DELAY: Final = 0.3  # seconds; the audit line comes after the answer
-# What a program that has nothing to do does as well.
+_LOG_DELAY: Final = 0.3  # seconds; the server writes the audit line after its answer
+# Requests of a program that has nothing to do.
 _UPKEEP: Final = frozenset({Purpose.NODE, Purpose.PROBE, Purpose.WATCH, Purpose.ACCESS})
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one piece of work took: seconds, CPU seconds, and the requests in each cluster by all users."""
+    """What one piece of work took: seconds, CPU seconds, and the requests of all users in each cluster."""
 
     seconds: float = 0.0
     own_cpu: float = 0.0
@@ -52,7 +52,7 @@ class Measured:
         return self.own_cpu + self.cluster_cpu
 
     def beyond(self, idle: Measured) -> Measured:
-        """Without what would have been spent anyway in that time (requests stay as they are)."""
+        """Without the CPU that idle clusters use in the same time. Requests stay as they are."""
         share = self.seconds / idle.seconds
         return Measured(
             self.seconds,
@@ -71,24 +71,25 @@ class Meter:
         self._program, self.user = program, user
 
     async def measure(self, work: Awaitable[object]) -> Measured:
-        """What it took to do something, beginning with now."""
+        """What the work takes, from now to its end."""
         measured, _ = await self.result(work)
         return measured
 
     async def result(self, work: Awaitable[T]) -> tuple[Measured, T]:
-        """The same, and what came out."""
+        """The same, and the result of the work."""
         logs = self.logs()
-        began, own, clusters = time.monotonic(), self.own_cpu(), self._cluster_cpu()
+        began, own, clusters = time.monotonic(), self.own_cpu(), self.cluster_cpu()
         result = await work
         seconds = time.monotonic() - began
-        own, clusters = self.own_cpu() - own, self._cluster_cpu() - clusters
+        own, clusters = self.own_cpu() - own, self.cluster_cpu() - clusters
         await asyncio.sleep(_LOG_DELAY)
         return Measured(seconds, own, clusters, {name: log.take() for name, log in logs.items()}), result
 
     async def at_rest(self, quiet: float, seconds: float) -> float:
-        """The monotonic time since when the program has been at rest: no request but upkeep, and next to no CPU.
+        """Waits until the program is at rest: no requests but upkeep, and almost no CPU.
 
-        Returns after `quiet` seconds of rest; raises BenchError where there are none within `seconds`.
+        Returns after `quiet` seconds of rest, with the monotonic time when the rest began. Raises BenchError if that
+        does not happen within `seconds`.
         """
         logs = self.logs()
         began = last = time.monotonic()
@@ -104,7 +105,7 @@ class Meter:
         return last
 
     def memory_mib(self) -> float:
-        """Of the program."""
+        """Resident memory of the program."""
         return process.memory_bytes(self._program.pids()) / 2**20 if self._program else 0.0
 
     def own(self, measured: Measured) -> dict[str, Counter[Request]]:
@@ -112,14 +113,16 @@ class Meter:
         return {name: audit.by(requests, self.user) for name, requests in measured.requests.items()}
 
     def own_cpu(self) -> float:
+        """CPU seconds of the program until now."""
         return process.cpu_seconds(self._program.pids()) if self._program else 0.0
 
-    def _cluster_cpu(self) -> float:
+    def cluster_cpu(self) -> float:
+        """CPU seconds of all processes of the clusters until now."""
         return sum(
             process.cpu_seconds(found.pid for found in processes.find(self._ident, info.name))
             for info in self._clusters
         )
 
     def logs(self) -> dict[str, AuditLog]:
-        """The audit logs by cluster, to be read from now on."""
+        """The audit logs by cluster, each read from its current end."""
         return {info.name: AuditLog(info.audit_log) for info in self._clusters if info.audit_log}

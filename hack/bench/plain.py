@@ -1,42 +1,54 @@
-"""The same burst on a cluster of its own: what running pods costs anyway.
+"""The same burst in a plain cluster: what running pods costs without a provider.
 
-Its pods are bound by its own scheduler, as those of a burst on a virtual node are bound by the member's: once each.
+The cluster's scheduler binds each pod once, as the member's scheduler does in a burst on a virtual node. Bursts here
+are made right before and right after that burst: what slows the machine for a while slows both.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import statistics
 from pathlib import Path
 
 from localkube import ClusterInfo
 
-from bench import burst, clusters
+from bench import burst
 from bench.burst import IDLE_CLUSTERS, WARM_UP, Burst
 from bench.load import Watcher
 from bench.meter import Measured, Meter
 from bench.pods import Group
+from vk_provider.kube.client import Client
 
 
-@dataclass(frozen=True)
-class Plain:
-    """`life` is the CPU of everything in seconds per pod, beyond what the idle cluster takes."""
+class PlainCluster:
+    """A cluster without a provider, and the bursts made there so far."""
 
-    burst: Burst
-    life: float
-    phases: dict[str, Measured]
+    def __init__(self, cluster: ClusterInfo, client: Client, watcher: Watcher, root: Path | None = None) -> None:
+        self._meter, self._client, self._watcher = Meter([cluster], root, None, ""), client, watcher
+        self._idle = Measured()
+        self._lives: list[float] = []
+        self.bursts: list[Burst] = []
+        self.phases: dict[str, Measured] = {}
 
+    @property
+    def life(self) -> float:
+        """CPU seconds of everything per pod life, without the CPU of the idle cluster: the mean of all bursts."""
+        return statistics.mean(self._lives)
 
-async def run(cluster: ClusterInfo, pods: int, root: Path | None = None) -> Plain:
-    """One burst, from created to gone."""
-    meter = Meter([cluster], root, None, "")
-    async with clusters.client(cluster) as client, Watcher(client) as watcher:
-        await burst.prepare(client)
-        warm_up, group = Group("warm-up", WARM_UP), Group("burst", pods)
-        await burst.make(client, watcher, warm_up)
-        await burst.end(client, [watcher], warm_up)
-        idle = await meter.measure(asyncio.sleep(IDLE_CLUSTERS))
-        made, seen = await meter.result(burst.make(client, watcher, group))
-        gone = await meter.measure(burst.end(client, [watcher], group))
-    life = (made + gone).beyond(idle).cluster_cpu / pods
-    return Plain(seen, life, {"plain idle": idle, "plain create": made, "plain delete": gone})
+    async def prepare(self) -> None:
+        """Comes before the first burst."""
+        await burst.prepare(self._client)
+        warm_up = Group("warm-up", WARM_UP)
+        await burst.make(self._client, self._watcher, warm_up)
+        await burst.end(self._client, [self._watcher], warm_up)
+        self._idle = self.phases["plain idle"] = await self._meter.measure(asyncio.sleep(IDLE_CLUSTERS))
+
+    async def burst(self, pods: int) -> None:
+        """One burst, from created to gone."""
+        number = len(self.bursts) + 1
+        group = Group(f"burst-{number}", pods)
+        made, seen = await self._meter.result(burst.make(self._client, self._watcher, group))
+        gone = await self._meter.measure(burst.end(self._client, [self._watcher], group))
+        self.phases |= {f"plain create {number}": made, f"plain delete {number}": gone}
+        self.bursts.append(seen)
+        self._lives.append((made + gone).beyond(self._idle).cluster_cpu / pods)

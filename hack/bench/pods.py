@@ -1,4 +1,4 @@
-"""What the pods of a burst look like: as ordinary ones do, so that translating them costs what it costs."""
+"""What the pods of a burst look like: like ordinary ones, so that their translation costs what it costs users."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ GROUP: Final = "bench/group"  # label: the phase of the run that a pod belongs t
 
 @dataclass(frozen=True)
 class Group:
-    """Pods that are made and deleted together, `NAME-0` to `NAME-(size - 1)`."""
+    """Pods that are created and deleted together, `NAME-0` to `NAME-(size - 1)`."""
 
     name: str
     size: int
     node: str = ""
-    """Bound to it from birth; empty: the scheduler binds them."""
+    """The node that they are created with; empty: the scheduler binds them."""
     tokens: bool = False
-    """They have the default service account's token, as pods have unless they say otherwise."""
+    """They mount the token of the default service account, which is the default in Kubernetes."""
 
     @property
     def selector(self) -> str:

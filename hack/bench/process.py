@@ -16,7 +16,7 @@ _PARENT, _SESSION, _USER, _SYSTEM, _CHILDREN_USER, _CHILDREN_SYSTEM = 4 - 3, 6 -
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """What these processes have used since they began, together with their children that have ended."""
+    """CPU of these processes since they started, with that of their children that have ended."""
     ticks = 0
     for pid in pids:
         if fields := _stat(pid):
@@ -25,7 +25,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def memory_bytes(pids: Iterable[int]) -> int:
-    """Resident memory. Pages that several of them share count several times."""
+    """Resident memory. Pages that several of them share are counted several times."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -34,7 +34,7 @@ def memory_bytes(pids: Iterable[int]) -> int:
 
 
 def tree(root: int) -> list[int]:
-    """A process, its descendants, and whatever else is in its session."""
+    """A process, its descendants, and all other processes of its session."""
     children: defaultdict[int, list[int]] = defaultdict(list)
     members = {root}
     for entry in os.listdir("/proc"):

@@ -1,4 +1,4 @@
-"""The program under test: started in a session of its own, killed, and watched for an end that nobody asked for."""
+"""The program under test: starts it in a new session, kills it, and notices when it exits by itself."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from bench.stall import Stalls
 
 T = TypeVar("T")
 
-_FAREWELL: Final = 10.0  # seconds between SIGTERM and SIGKILL
-_ANSWER: Final = 10.0  # seconds for the stalls to be written
+_GRACE: Final = 10.0  # seconds between SIGTERM and SIGKILL
+_ANSWER: Final = 10.0  # seconds until the stalls must be written
 _LOOK: Final = 0.1  # seconds
-_LAST_WORDS: Final = 5  # lines
+_TAIL: Final = 5  # lines of the log in an error message
 
 
 class Program:
-    """One command, which may be started again. `stall_file`: it is `bench.launcher`, and tells of its stalls there."""
+    """One command, which may be started again. `stall_file`: it is `bench.launcher`, which writes its stalls there."""
 
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], log: Path, stall_file: Path | None
@@ -51,11 +51,11 @@ class Program:
         self._started.set()
 
     def pids(self) -> list[int]:
-        """Everything that belongs to it."""
+        """All its processes."""
         return process.tree(self._process.pid) if self._process else []
 
     async def kill(self) -> None:
-        """SIGKILL to everything that belongs to it; returns when it has ended."""
+        """Kills all its processes with SIGKILL; returns when it has ended."""
         if self._process is None:
             return
         pids, process = self.pids(), self._process
@@ -67,16 +67,16 @@ class Program:
         await process.wait()
 
     async def stop(self) -> None:
-        """A farewell, and a kill for what does not take it."""
+        """SIGTERM, then SIGKILL for what is still running."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError, TimeoutError):
             self._process.terminate()
-            await asyncio.wait_for(self._process.wait(), _FAREWELL)
+            await asyncio.wait_for(self._process.wait(), _GRACE)
         await self.kill()
 
     async def during(self, work: Coroutine[Any, Any, T]) -> T:
-        """Does something with the program. Raises BenchError as soon as that ends without having been killed."""
+        """Does the work. Raises BenchError as soon as the program exits without having been killed."""
         doing, losing = asyncio.create_task(work), asyncio.create_task(self._lost())
         try:
             await asyncio.wait((doing, losing), return_when=asyncio.FIRST_COMPLETED)
@@ -100,13 +100,13 @@ class Program:
                     return process.returncode
 
     def begin_stalls(self) -> None:
-        """From now on the event loop is watched, where that is possible."""
+        """Begins to watch the event loop, if this program can do that."""
         if self._process and self._stall_file:
             self._stall_file.unlink(missing_ok=True)
             self._process.send_signal(signal.SIGUSR1)
 
     async def end_stalls(self) -> Stalls | None:
-        """The longest stalls since `begin_stalls`; None where nobody can tell."""
+        """The longest stalls since `begin_stalls`; None if this program cannot measure them."""
         if not self._process or not self._stall_file:
             return None
         self._process.send_signal(signal.SIGUSR2)
@@ -114,7 +114,7 @@ class Program:
             await asyncio.sleep(_LOOK)
             if self._stall_file.exists():
                 return msgspec.json.decode(self._stall_file.read_bytes(), type=Stalls)
-        raise BenchError(f"the launcher does not tell of its stalls within {_ANSWER:.0f} s; see {self._log}")
+        raise BenchError(f"the launcher does not write its stalls within {_ANSWER:.0f} s; see {self._log}")
 
     def _tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LAST_WORDS:]) or "(it is empty)"
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-_TAIL:]) or "(it is empty)"

@@ -8,40 +8,50 @@ import platform
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.audit import Request
-from bench.figures import Figure, Figures
+from bench.figures import Figure, Figures, Verdict
 from bench.meter import Measured
 
-_VERDICTS = {(False, False): "", (True, False): "over (decides nothing)", (True, True): "OVER"}
+_VERDICTS: Final = {Verdict.WITHIN: "ok", Verdict.OVER: "OVER", Verdict.SHOWN: "", Verdict.UNKNOWN: "n/a"}
 
 
 def show(figures: Figures, title: str, console: Console) -> None:
-    table = Table(title=title, title_justify="left")
-    for heading in ("what", "measured", "budget", "ratio", ""):
-        table.add_column(heading, justify="left" if heading in ("what", "") else "right")
+    """Prints the table."""
+    table = Table(
+        title=title, title_justify="left", caption="rows without a limit decide nothing", caption_justify="left"
+    )
+    for heading in ("what", "measured", "limit", "goal", "verdict"):
+        table.add_column(heading, justify="left" if heading in ("what", "verdict") else "right")
     for figure in figures.ordered():
         table.add_row(
             figure.row.what.format(pods=figure.pods),
-            "n/a" if figure.shown is None else _number(figure.shown, figure),
-            _budget(figure),
-            "" if figure.ratio is None else f"{figure.ratio:.2f}",
-            _VERDICTS[figure.over, figure.fails],
-            style="red" if figure.fails else "yellow" if figure.over else "",
+            "n/a" if figure.shown is None else _number(figure, figure.shown),
+            _bound(figure, figure.limit),
+            _bound(figure, figure.goal),
+            _VERDICTS[figure.verdict] + (", goal reached" if figure.reaches_goal else ""),
+            style="red" if figure.verdict is Verdict.OVER else "",
         )
     console.print(table)
+
+
+def over(figure: Figure) -> str:
+    """One line about a figure that is past its limit."""
+    what = figure.row.what.format(pods=figure.pods)
+    return f"past its limit: {what}: {_number(figure, figure.shown or 0.0)} (limit: {_bound(figure, figure.limit)})"
 
 
 def document(
     figures: Figures, options: Mapping[str, Any], phases: Mapping[str, Measured], details: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything that is known, in plain types. Of the requests: per phase, cluster and user, what was asked."""
+    """Everything that is known, in plain types. Requests: by phase, cluster and user, how often each was made."""
     return {
-        "ok": not figures.failing,
+        "ok": not figures.over,
+        "over": [figure.row.key for figure in figures.over],
         "options": dict(options),
         "machine": {
             "cpus": os.cpu_count(),
@@ -66,11 +76,11 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "kind": figure.row.kind.value,
         "pods": figure.pods,
         "measured": figure.value,
-        "budget": figure.budget,
+        "limit": figure.limit,
+        "goal": figure.goal,
         "at_least": figure.row.at_least,
-        "ratio": figure.ratio,
-        "over": figure.over,
-        "fails": figure.fails,
+        "verdict": figure.verdict.value,
+        "reaches_goal": figure.reaches_goal,
     }
 
 
@@ -91,11 +101,11 @@ def _requests(requests: Counter[Request]) -> dict[str, dict[str, int]]:
     return by_user
 
 
-def _number(value: float, figure: Figure) -> str:
+def _number(figure: Figure, value: float) -> str:
     return f"{value:.{figure.row.digits}f} {figure.row.unit}".rstrip()
 
 
-def _budget(figure: Figure) -> str:
-    if figure.budget is None:
+def _bound(figure: Figure, value: float | None) -> str:
+    if value is None:
         return ""
-    return f"{'at least ' if figure.row.at_least else ''}{figure.budget:.4g} {figure.row.unit}".rstrip()
+    return f"{'at least ' if figure.row.at_least else ''}{value:.4g} {figure.row.unit}".rstrip()

@@ -1,10 +1,11 @@
 """The run, phase by phase, with the program under test between a parent and one member.
 
-    ready -- memory -- warm-up -- a gentle stream (latency) -- burst -- memory -- idle -- events that mean nothing
-      -- delete -- [burst with tokens -- delete] -- many pods -- memory -- restart -- memory -- delete
+    ready -- memory -- warm-up -- a slow stream (latency) -- (plain burst) -- burst -- memory -- idle
+      -- events without an effect -- delete -- (plain burst) -- [burst with tokens -- delete]
+      -- many pods -- memory -- restart -- memory -- delete
 
-CPU and requests of a phase are counted until the program is at rest again, so that nothing which is put off is lost.
-The event loop is watched for stalls while pods come and go, except where CPU per pod is told.
+CPU and requests of a phase are counted until the program is at rest again, so that postponed work counts, too.
+The event loop is watched for stalls while pods come and go, except while CPU per pod is measured.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from bench.errors import BenchError
 from bench.figures import Figures
 from bench.load import Watcher
 from bench.meter import Measured, Meter
+from bench.plain import PlainCluster
 from bench.pods import Group
 from bench.program import Program
 from bench.receive import Received
@@ -42,7 +44,7 @@ Say = Callable[[str], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything. `idle` is in seconds; `large` 0: as many pods as `pods`, without figures of their own."""
+    """Numbers of pods, and `idle` in seconds. `large` 0: no more pods than `pods`, and no rows for more."""
 
     pods: int
     large: int
@@ -57,7 +59,7 @@ class Sizes:
 
 @dataclass
 class Found:
-    """What a run has brought to light so far."""
+    """The results of a run so far."""
 
     figures: Figures = field(default_factory=Figures)
     phases: dict[str, Measured] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class Found:
 
 
 class Scenario:
-    """One run. `ours`: the program is this provider, of which more can be known than of others."""
+    """One run. `ours`: the program is this provider; some rows cannot be measured for others."""
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class Scenario:
         meter: Meter,
         parent: tuple[Client, Watcher],
         member: tuple[Client, Watcher],
+        plain: PlainCluster,
         *,
         node: str,
         sizes: Sizes,
@@ -83,20 +86,25 @@ class Scenario:
         self._program, self._meter = program, meter
         self._parent, self._here = parent
         self._member, self._there = member
+        self._plain = plain
         self._node, self._sizes, self._ours, self._say = node, sizes, ours, say
         self._member_kubeconfig = member_kubeconfig
         self.found = Found()
 
     async def run(self) -> None:
-        """All phases, in order. Raises BenchError where one cannot be measured."""
+        """All phases, in order. Raises BenchError if one cannot be measured."""
         with self._say(f"waiting for virtual node {self._node}"):
             await clusters.until_ready(self._parent, self._node)
+            await self._plain.prepare()
             await self._rest()
         self._memory("memory_before", 0)
-        with self._say(f"{self._sizes.stream} pods in a gentle stream"):
+        with self._say(f"{self._sizes.stream} pods in a slow stream"):
             await self._latency()
         idle = await self._idle("idle clusters", IDLE_CLUSTERS)
+        await self._plain_burst()
         await self._burst(idle)
+        await self._plain_burst()
+        self._compare()
         if self._sizes.tokens:
             await self._burst_with_tokens()
         await self._many()
@@ -128,7 +136,9 @@ class Scenario:
         with self._say(f"idle with {pods} pods: {self._sizes.idle:.0f} s"):
             resting = await self._idle("idle", self._sizes.idle)
         add("idle_cpu", resting.own_cpu / resting.seconds * 100, pods)
-        with self._say("changes that mean nothing"):
+        written = sum(audit.writes(requests) for requests in self._meter.own(resting).values())
+        add("idle_writes", written / resting.seconds * 60, pods)
+        with self._say("changes without an effect"):
             touched = await self._phase("touch", load.touch(self._member, self._there, group, "bench"))
         add("event_cpu", touched.beyond(resting).own_cpu / pods * 1e6, pods)
         with self._say(f"burst: {pods} pods deleted"):
@@ -138,6 +148,20 @@ class Scenario:
         own = self._meter.own(life)
         add("parent_requests", audit.count(own[PARENT], Purpose.POD_LIFE) / pods, pods)
         add("member_requests", audit.count(own[MEMBER], Purpose.POD_LIFE) / pods, pods)
+
+    async def _plain_burst(self) -> None:
+        with self._say(f"{self._sizes.pods} pods in a plain cluster"):
+            await self._plain.burst(self._sizes.pods)
+
+    def _compare(self) -> None:
+        """The plain cluster, and the ratios to it."""
+        pods, add, value = self._sizes.pods, self.found.figures.add, self.found.figures.value
+        plain = self._plain.life * 1000
+        add("plain_cpu", plain, pods)
+        add("plain_rate", max(burst.rate for burst in self._plain.bursts), pods)
+        add("own_cpu_share", value("own_cpu") / plain, pods)
+        add("everything_ratio", value("everything_cpu") / plain, pods)
+        self.found.phases |= self._plain.phases
 
     async def _burst_with_tokens(self) -> None:
         pods, add = self._sizes.pods, self.found.figures.add
@@ -160,7 +184,7 @@ class Scenario:
         rising = await self._program.end_stalls()
         if self._sizes.large:
             self._memory("memory_large", pods)
-        with self._say("what one watch event costs to receive"):
+        with self._say("receiving watch events"):
             await self._receive(group)
         with self._say(f"restart with {pods} pods"):
             await self._restart(pods)
@@ -176,14 +200,17 @@ class Scenario:
 
     async def _receive(self, group: Group) -> None:
         if not self._ours:
-            self.found.figures.add("receive_cpu", None, group.size)
+            self.found.figures.add("receive_ratio", None, group.size)
             return
         arguments = ["-m", "bench.receive", str(self._member_kubeconfig), group.selector]
-        code, said = await clusters.run_python(arguments)
+        code, output = await clusters.run_python(arguments)
         if code:
-            raise BenchError(f"bench.receive: {said}")
-        received = msgspec.json.decode(said, type=Received)
-        self.found.figures.add("receive_cpu", received.cpu * 1e6, received.events)
+            raise BenchError(f"bench.receive: {output}")
+        received = msgspec.json.decode(output, type=Received)
+        add = self.found.figures.add
+        add("receive_cpu", received.cpu * 1e6, received.events)
+        add("receive_bare_cpu", received.bare * 1e6, received.events)
+        add("receive_ratio", received.cpu / received.bare, received.events)
 
     async def _restart(self, pods: int) -> None:
         synced = 0.0

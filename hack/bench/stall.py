@@ -1,8 +1,8 @@
-"""How long an event loop stands still: a timer that looks how late it comes.
+"""How long an event loop does not run its callbacks: a timer that measures its own delay.
 
-Late by the clock is what users feel; on a machine that others use it is mostly others. So the CPU time that the loop's
-own thread spent meanwhile is kept as well: a stall that the program itself makes shows in both. While it watches, the
-timer costs a per cent of a core; it sleeps until it is asked.
+Users notice the delay by the clock; on a shared machine most of it is caused by other processes. So the CPU time of
+the loop's thread during the delay is kept, too: a stall caused by the program shows in both. While it watches, the
+timer costs one per cent of a core; it is off until it is asked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Stalls(msgspec.Struct):
 
 
 class StallWatch:
-    """Watches the event loop that it is made in, between `begin` and `end`."""
+    """Watches the event loop that it is created in, between `begin` and `end`."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -38,7 +38,7 @@ class StallWatch:
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     def end(self) -> None:
-        """Writes the longest stalls to the file, which is whole when it appears."""
+        """Writes the longest stalls to the file, atomically."""
         if self._task is not None:
             self._task.cancel()
         temporary = self._file.with_suffix(".part")

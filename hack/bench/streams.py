@@ -1,6 +1,7 @@
-"""What the way through the parent costs an exec or a log, against the same made directly in the member.
+"""Execs and logs through the parent, and the same made directly in the member.
 
-Needs containers: a parent and a member with a real node, and the program under test between them.
+Needs containers: a parent and a member with a real node, and the program under test between them. The rows that decide
+are ratios of the two ways.
 """
 
 from __future__ import annotations
@@ -8,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench import process
 from bench.errors import BenchError
 from bench.execs import STATUS, STDOUT, Execs, outcome
 from bench.figures import percentile
-from bench.program import Program
+from bench.meter import Meter
 from vk_provider.errors import ConflictError, ForbiddenError, NotFoundError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Pod, encode, pod_phase
@@ -28,73 +29,111 @@ _IMAGE: Final = "busybox:1.36"
 _RUNS_WITHIN: Final = 120.0  # seconds
 _LOOK: Final = 0.2  # seconds
 _MEGABYTES: Final = 100  # of one transfer
-_LOG_MEGABYTES: Final = 200
-_TRANSFERS: Final = 3
+_LOG_MEGABYTES: Final = 100
+_ROUNDS: Final = 5  # of each kind of work, so that both sides see the same machine
+_WARM_UP: Final = 2  # execs
 IDLE: Final = 200
-"""Sessions that only stay open."""
+"""Sessions that stay open and do nothing."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The same work done in turn through the parent and directly in the member.
+
+    `parent`, `direct`: seconds or MB/s of each time. `own_cpu`: CPU seconds of the program for all times through the
+    parent; `direct_cpu`: those of the member's processes for all direct ones.
+    """
+
+    parent: list[float]
+    direct: list[float]
+    own_cpu: float
+    direct_cpu: float
+
+    @property
+    def cpu_ratio(self) -> float:
+        return self.own_cpu / self.direct_cpu
+
+    def least(self) -> tuple[float, float]:
+        """The smallest value of either side. Disturbances only slow down, so seconds are best compared by these."""
+        return min(self.parent), min(self.direct)
+
+    def most(self) -> tuple[float, float]:
+        """The same for rates."""
+        return max(self.parent), max(self.direct)
+
+    def median(self) -> tuple[float, float]:
+        return percentile(self.parent, 0.5), percentile(self.direct, 0.5)
 
 
 @dataclass(frozen=True)
 class Streams:
-    """`opened` is in seconds, the rates in MB/s; each through the parent and directly. `memory` is in MiB."""
+    """`opened` is in seconds, the rates are in MB/s, `memory` is in MiB."""
 
-    opened: tuple[float, float]
-    rate: tuple[float, float]
-    log_rate: tuple[float, float]
+    opened: Sides
+    rate: Sides
+    log_rate: Sides
     memory: float
-
-    @property
-    def share(self) -> float:
-        """Of the throughput that is due: 100 MB/s, or half of the direct one where that is less."""
-        return self.rate[0] / min(100.0, self.rate[1] / 2)
 
 
 async def run(
-    parent: Client, member: Client, kubeconfigs: tuple[Path, Path], node: str, program: Program, samples: int
+    parent: Client, member: Client, kubeconfigs: tuple[Path, Path], node: str, meter: Meter, samples: int
 ) -> Streams:
-    """`kubeconfigs` are those of the parent and of the member; the virtual node is Ready. Raises BenchError."""
+    """`kubeconfigs` are those of the parent and of the member, `meter` measures the program and the member.
+
+    The virtual node is Ready. Raises BenchError.
+    """
     await _pod(parent, node)
     here, there = [Execs(file, NAMESPACE, _POD) for file in kubeconfigs]
     async with here, there:
-        opened = await _opened(here, there, samples)
-        rates = [(await _rate(here), await _rate(there)) for _ in range(_TRANSFERS)]
-        logs = [(await _log_rate(parent), await _log_rate(member)) for _ in range(_TRANSFERS)]
+        for execs in (here, there) * _WARM_UP:  # the first ones need a review of permissions, and new connections
+            await _opened(execs)
+        opened = await _in_turn(meter, samples // _ROUNDS, lambda: _opened(here), lambda: _opened(there))
+        rate = await _in_turn(meter, 1, lambda: _rate(here), lambda: _rate(there))
+        log_rate = await _in_turn(meter, 1, lambda: _log_rate(parent), lambda: _log_rate(member))
         streams = await asyncio.gather(*(here.open("cat") for _ in range(IDLE)))
-        memory = process.memory_bytes(program.pids()) / 2**20
+        memory = meter.memory_mib()
         await asyncio.gather(*(stream.close() for stream in streams))
-    return Streams(opened, _best(rates), _best(logs), memory)
+    return Streams(opened, rate, log_rate, memory)
 
 
-def _best(rates: list[tuple[float, float]]) -> tuple[float, float]:
-    """Whatever disturbs only ever slows down."""
-    return max(rate for rate, _ in rates), max(rate for _, rate in rates)
+async def _in_turn(
+    meter: Meter, times: int, parent: Callable[[], Awaitable[float]], direct: Callable[[], Awaitable[float]]
+) -> Sides:
+    """In each of the rounds, so many times through the parent, and then directly."""
+    through: list[float] = []
+    directly: list[float] = []
+    own_cpu = direct_cpu = 0.0
+    for _ in range(_ROUNDS):
+        before = meter.own_cpu()
+        through += [await parent() for _ in range(times)]
+        own_cpu += meter.own_cpu() - before
+        before = meter.cluster_cpu()
+        directly += [await direct() for _ in range(times)]
+        direct_cpu += meter.cluster_cpu() - before
+    return Sides(through, directly, own_cpu, direct_cpu)
 
 
-async def _opened(here: Execs, there: Execs, samples: int) -> tuple[float, float]:
-    """Seconds from the request until the stream is open, p50; in turns, so that both meet the same disturbances."""
-    found: tuple[list[float], list[float]] = ([], [])
-    for number in range(samples + 2):
-        for execs, times in zip((here, there), found, strict=True):
-            began = time.monotonic()
-            stream = await execs.open("true")
-            if number >= 2:  # the first ones ask for permission, and make connections
-                times.append(time.monotonic() - began)
-            _, status = await outcome(stream)
-            if json.loads(status or "{}").get("status") != "Success":
-                raise BenchError(f"true did not run in the container, which says: {status.decode(errors='replace')}")
-    return percentile(found[0], 0.5), percentile(found[1], 0.5)
+async def _opened(execs: Execs) -> float:
+    """Seconds from the request until the stream is open."""
+    began = time.monotonic()
+    stream = await execs.open("true")
+    seconds = time.monotonic() - began
+    _, status = await outcome(stream)
+    if json.loads(status or "{}").get("status") != "Success":
+        raise BenchError(f"true did not run in the container: {status.decode(errors='replace')}")
+    return seconds
 
 
 async def _rate(execs: Execs) -> float:
-    """MB/s out of a container."""
+    """MB/s from a container to here."""
     stream = await execs.open("head", "-c", f"{_MEGABYTES}000000", "/dev/zero")
     began, received, status = time.monotonic(), 0, b""
     async for message in stream:
         received += len(message.data) - 1 if message.data[0] == STDOUT else 0
         status += message.data[1:] if message.data[0] == STATUS else b""
     if received != _MEGABYTES * 1_000_000:
-        said = status.decode(errors="replace")
-        raise BenchError(f"{received} bytes of {_MEGABYTES} MB came out of the container, which says: {said}")
+        reason = status.decode(errors="replace")
+        raise BenchError(f"the container sent {received} bytes instead of {_MEGABYTES} MB: {reason}")
     return received / 1e6 / (time.monotonic() - began)
 
 
@@ -111,7 +150,7 @@ async def _log_rate(client: Client) -> float:
 
 
 async def _pod(parent: Client, node: str) -> None:
-    """A pod that runs; its namespace may get its service account only now."""
+    """Creates the pod, as soon as its namespace has a service account; returns when it runs."""
     script = f"yes {'x' * 999} | head -c {_LOG_MEGABYTES}000000; sleep 100000"
     container = {"name": "main", "image": _IMAGE, "command": ["sh", "-c", script]}
     spec: dict[str, Any] = {"nodeName": node, "containers": [container], "automountServiceAccountToken": False}
@@ -121,11 +160,11 @@ async def _pod(parent: Client, node: str) -> None:
             while not await _runs(parent):
                 try:
                     await parent.request("POST", PODS.path(namespace=NAMESPACE), body=encode(manifest))
-                except (ForbiddenError, ConflictError):  # no service account yet; it is there already
+                except (ForbiddenError, ConflictError):  # no service account yet; the pod exists already
                     pass
                 await asyncio.sleep(_LOOK)
     except TimeoutError as error:
-        raise BenchError(f"pod {NAMESPACE}/{_POD} does not run within {_RUNS_WITHIN:.0f} s") from error
+        raise BenchError(f"pod {NAMESPACE}/{_POD} is not Running within {_RUNS_WITHIN:.0f} s") from error
 
 
 async def _runs(parent: Client) -> bool:

@@ -1,4 +1,4 @@
-"""The bench without clusters: budgets, audit logs, processes and the report."""
+"""The bench without clusters: limits, audit logs, processes, the report and the comparison."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from typing import Any
 
 import msgspec
 import pytest
-from bench import process, report
-from bench.audit import AuditLog, Purpose, Request, by, count, parse
-from bench.budget import DECISIVE, ROWS, Kind, Row
+from bench import compare, process, report, run
+from bench.audit import AuditLog, Purpose, Request, by, count, parse, writes
+from bench.budget import ROWS, Bound, Kind, Row
 from bench.cli import main
+from bench.compare import COMPARED, Comparison, Values, compared
 from bench.errors import BenchError
-from bench.figures import Figure, Figures, percentile
+from bench.figures import Figure, Figures, Verdict, percentile
 from bench.latency import latencies
 from bench.meter import Measured
 from bench.pods import GROUP, Group
 from bench.program import Program
+from bench.receive import bare_loop
+from bench.scenario import Found
 from bench.stall import Stalls, StallWatch
+from bench.streams import Sides, Streams
 from rich.console import Console
 
 ME = "system:serviceaccount:kube-system:program-under-test"
@@ -150,73 +154,176 @@ def test_a_percentile_is_one_of_the_values(share: float, value: float) -> None:
     assert percentile([4, 1, 3, 2], share) == value
 
 
-CPU = Row("own", "own CPU", "ms", Kind.CPU, 5)
+SHARE = Row("share", "", "x", Kind.RATIO, Bound(0.25), Bound(0.2))
+WRITES = Row("writes", "", "", Kind.COUNT, Bound(0), Bound(0))
+RATE = Row("rate", "", "x", Kind.RATIO, Bound(0.7), Bound(0.9), at_least=True)
 
 
 @pytest.mark.parametrize(
-    ("row", "value", "ratio", "over", "fails"),
+    ("row", "value", "verdict", "reaches_goal"),
     [
-        (CPU, 2.5, 0.5, False, False),
-        (CPU, 5.004, 1.0008, False, False),  # shown as 5.00
-        (CPU, 6, 1.2, True, True),
-        (CPU, None, None, False, False),
-        (Row("time", "", "s", Kind.TIME, 5), 6, 1.2, True, False),
-        (Row("rate", "", "pods/s", Kind.TIME, 30, at_least=True), 15, 2, True, False),
-        (Row("rate", "", "pods/s", Kind.TIME, 30, at_least=True), 60, 0.5, False, False),
-        (Row("none", "", "", Kind.COUNT), 6, None, False, False),
-        (Row("writes", "", "", Kind.COUNT, 0), 0, 0, False, False),
-        (Row("writes", "", "", Kind.COUNT, 0), 1, None, True, True),
+        (SHARE, 0.1, Verdict.WITHIN, True),
+        (SHARE, 0.204, Verdict.WITHIN, True),  # shown as 0.20
+        (SHARE, 0.254, Verdict.WITHIN, False),  # shown as 0.25
+        (SHARE, 0.256, Verdict.OVER, False),
+        (SHARE, None, Verdict.UNKNOWN, None),
+        (WRITES, 0, Verdict.WITHIN, True),
+        (WRITES, 1, Verdict.OVER, False),
+        (RATE, 0.95, Verdict.WITHIN, True),
+        (RATE, 0.8, Verdict.WITHIN, False),
+        (RATE, 0.6, Verdict.OVER, False),
+        (Row("none", "", "", Kind.COUNT), 6, Verdict.SHOWN, None),
+        (Row("goal", "", "", Kind.COUNT, goal=Bound(5)), 6, Verdict.SHOWN, False),
+        (Row("time", "", "s", Kind.TIME, Bound(5)), 6, Verdict.SHOWN, None),
+        (Row("cpu", "", "ms", Kind.CPU, Bound(5)), 6, Verdict.SHOWN, None),
     ],
 )
-def test_over_budget_fails_only_where_other_users_of_the_machine_do_not_matter(
-    row: Row, value: float | None, ratio: float | None, over: bool, fails: bool
+def test_a_value_past_its_limit_fails_unless_the_machine_may_be_the_reason(
+    row: Row, value: float | None, verdict: Verdict, reaches_goal: bool | None
 ) -> None:
     figure = Figure(row, value, 0)
-    assert figure.ratio == pytest.approx(ratio)
-    assert (figure.over, figure.fails) == (over, fails)
+    assert (figure.verdict, figure.reaches_goal) == (verdict, reaches_goal)
 
 
-def test_memory_has_a_budget_that_grows_with_the_pods() -> None:
-    (row,) = [row for row in ROWS if row.key == "memory_large"]
-    assert row.budget(5000) == pytest.approx(80 + 5000 * 20 / 1024)
+def test_the_limit_and_the_goal_of_memory_grow_with_the_pods() -> None:
+    figures = Figures()
+    figures.add("memory_large", 1.0, 5000)
+    (figure,) = figures.ordered()
+    assert figure.limit == pytest.approx(113 + 5000 * 20 / 1024)
+    assert figure.goal == pytest.approx(60 + 5000 * 15 / 1024)
 
 
-def test_every_row_of_the_table_has_a_key_of_its_own() -> None:
+def test_every_row_of_the_table_has_its_own_key() -> None:
     assert len({row.key for row in ROWS}) == len(ROWS)
 
 
-def test_seconds_decide_nothing() -> None:
-    assert Kind.TIME not in DECISIVE
+def test_only_counts_bytes_and_ratios_have_limits() -> None:
+    limited = {row.kind for row in ROWS if row.limit}
+    assert limited == {Kind.RATIO, Kind.COUNT, Kind.MEMORY}
+    assert not limited & {Kind.CPU, Kind.TIME}
 
 
-def test_figures_stand_in_the_order_of_the_table_whatever_the_order_they_were_found_in() -> None:
+@pytest.mark.parametrize("pods", [0, 5000])
+def test_no_limit_is_stricter_than_its_goal(pods: int) -> None:
+    for row in ROWS:
+        if row.limit and row.goal:
+            limit, goal = row.limit.at(pods), row.goal.at(pods)
+            assert limit <= goal if row.at_least else limit >= goal, row.key
+
+
+def test_figures_are_in_the_order_of_the_table_whatever_the_order_they_are_found_in() -> None:
     figures = Figures()
-    figures.add("idle_cpu", 0.1, 500)
-    figures.add("own_cpu", 6.0, 500)
-    assert [figure.row.key for figure in figures.ordered()] == ["own_cpu", "idle_cpu"]
-    assert [figure.row.key for figure in figures.failing] == ["own_cpu"]
+    figures.add("idle_cpu", 99.0, 500)
+    figures.add("parent_requests", 4.0, 500)
+    figures.add("own_cpu_share", 0.3, 500)
+    assert [figure.row.key for figure in figures.ordered()] == ["own_cpu_share", "parent_requests", "idle_cpu"]
+    assert [figure.row.key for figure in figures.over] == ["own_cpu_share", "parent_requests"]
 
 
-def test_the_table_shows_figure_budget_ratio_and_what_is_over() -> None:
+def test_the_table_shows_value_limit_goal_and_verdict() -> None:
     figures = Figures()
-    figures.add("own_cpu", 6.0, 500)
-    figures.add("stall", None, 500)
+    figures.add("own_cpu_share", 0.3, 500)
+    figures.add("everything_ratio", 1.5, 500)
+    figures.add("receive_ratio", None, 500)
+    figures.add("own_cpu", 99.0, 500)
     console = Console(width=140)
     with console.capture() as capture:
         report.show(figures, "bench", console)
-    (own,) = [row for row in capture.get().splitlines() if "own CPU per pod life" in row]
-    assert all(text in own for text in ("6.00 ms", "5 ms", "1.20", "OVER"))
-    assert "n/a" in capture.get()
+    rows = {line.split("│")[1].strip(): line for line in capture.get().splitlines() if "│" in line}
+    share, everything, receive, own = (rows[figure.row.what] for figure in figures.ordered())
+    assert all(text in share for text in ("0.30 x", "0.25 x", "0.17 x", "OVER"))
+    assert "ok, goal reached" in everything
+    assert receive.count("n/a") == 2
+    assert "99.00 ms" in own and "OVER" not in own
 
 
-def test_the_json_has_every_figure_and_who_asked_what() -> None:
+def test_what_is_past_its_limit_is_named_with_value_and_limit() -> None:
     figures = Figures()
-    figures.add("memory_before", 81.0)
+    figures.add("memory_pods", 140.2, 200)
+    assert [report.over(figure) for figure in figures.over] == [
+        "past its limit: memory with 200 pods: 140 MiB (limit: 116.9 MiB)"
+    ]
+
+
+def test_the_json_has_every_figure_and_the_requests_of_each_user() -> None:
+    figures = Figures()
+    figures.add("memory_before", 131.0)
+    figures.add("own_cpu", 9.0)
     phase = Measured(2.0, 1.0, 3.0, {"parent": parse([line("create", code=201), line("create", code=201)])})
     content = json.loads(json.dumps(report.document(figures, {"pods": 1}, {"burst": phase}, {})))
-    assert content["ok"] is False
-    assert content["figures"]["memory_before"]["ratio"] == pytest.approx(81 / 80)
+    assert (content["ok"], content["over"]) == (False, ["memory_before"])
+    memory, own = content["figures"]["memory_before"], content["figures"]["own_cpu"]
+    assert (memory["measured"], memory["limit"], memory["goal"], memory["verdict"]) == (131.0, 113, 60, "over")
+    assert (own["measured"], own["limit"], own["verdict"]) == (9.0, None, "shown")
     assert content["phases"]["burst"]["requests"] == {"parent": {ME: {"create pods 201": 2}}}
+
+
+def test_what_the_way_through_the_parent_costs_is_a_ratio_to_the_direct_way() -> None:
+    found = Found()
+    opened = Sides([0.5, 0.03, 0.04], [0.02, 0.9, 0.03], own_cpu=0.3, direct_cpu=1.0)
+    rate, log_rate = Sides([45.0, 9.0], [50.0, 10.0], 0.5, 2.5), Sides([1.0, 80.0], [100.0, 99.0], 1.0, 2.0)
+    run.add_streams(found, Streams(opened, rate, log_rate, 100.0))
+    values = {figure.row.key: figure.value for figure in found.figures.ordered()}
+    assert values == pytest.approx(
+        {
+            "exec_opened_cpu_ratio": 0.3,
+            "exec_rate_cpu_ratio": 0.2,
+            "log_rate_cpu_ratio": 0.5,
+            "exec_opened_ratio": 1.5,
+            "exec_rate_ratio": 0.9,
+            "log_rate_ratio": 0.8,
+            "exec_memory": 100,
+            "exec_opened": 40,
+            "exec_overhead": 10,
+            "exec_rate": 45,
+            "exec_rate_direct": 50,
+            "log_rate": 80,
+            "log_rate_direct": 100,
+        }
+    )
+
+
+def test_a_bare_loop_takes_longer_for_more_bytes() -> None:
+    event = json.dumps({"type": "ADDED", "object": {"metadata": {"labels": {str(n): "x" for n in range(100)}}}})
+    assert 0 < bare_loop([event.encode()] * 10) < bare_loop([event.encode()] * 1000)
+
+
+def test_writes_are_the_requests_that_change_a_stored_object() -> None:
+    found = parse([line("patch", "leases"), line("create", "events"), line("create", "tokenreviews"), line("get")])
+    assert writes(found) == 2
+
+
+def _values(**changed: float) -> Values:
+    return dict.fromkeys(COMPARED, 2.0) | changed
+
+
+def test_checkouts_are_compared_by_their_medians() -> None:
+    base = [_values(), _values(), _values(own_cpu_share=9.0)]
+    here = [_values(), _values(own_cpu_share=9.0), _values(own_cpu_share=2.1)]
+    found = {comparison.key: comparison for comparison in compared(base, here)}
+    assert list(found) == list(COMPARED)
+    assert found["own_cpu_share"].difference == pytest.approx(5.0)
+    assert not any(comparison.worse for comparison in found.values())
+
+
+@pytest.mark.parametrize(
+    ("base", "here", "worse"), [(10, 11, False), (10, 11.1, True), (10, 5, False), (0, 0, False), (0, 1, True)]
+)
+def test_more_than_ten_per_cent_above_the_base_is_worse(base: float, here: float, worse: bool) -> None:
+    assert Comparison("memory_pods", [base], [here]).worse is worse
+
+
+def test_the_comparison_shows_medians_rounds_and_differences() -> None:
+    console = Console(width=140)
+    with console.capture() as capture:
+        compare.show([Comparison("memory_pods", [90, 80, 85], [100, 100, 99])], "v1", console)
+    (row,) = [line for line in capture.get().splitlines() if "memory" in line]
+    assert all(text in row for text in ("85.0 MiB (90.0, 80.0, 85.0)", "100.0 MiB", "+17.6 %", "WORSE"))
+
+
+def test_each_compared_row_exists_and_less_of_it_is_better() -> None:
+    rows = {row.key: row for row in ROWS}
+    assert not any(rows[key].at_least for key in COMPARED)
 
 
 def test_phases_add_up_and_idle_time_is_taken_off_in_proportion() -> None:
@@ -316,7 +423,14 @@ def test_pods_of_a_group_are_bound_labelled_and_without_tokens_unless_asked() ->
 
 
 @pytest.mark.parametrize("arguments", [["--pods", "0"], ["--idle", "x"], ["--no-such-option"], ["extra"]])
-def test_wrong_usage_has_a_status_of_its_own(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_has_its_own_status(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(arguments)
+    assert end.value.code == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such-commit"], ["HEAD", "--rounds", "0"]])
+def test_wrong_usage_of_the_comparison_has_it_too(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        compare.main(arguments)
     assert end.value.code == 2

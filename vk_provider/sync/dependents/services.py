@@ -107,6 +107,7 @@ class ServiceLoop:
             for pod in node.member.items.values():
                 self._use(self._names.parent_key(pod.metadata).partition("/")[0])
         self._cluster.subscribe(self._cluster_changed)
+        self._cluster_changed()  # it may have changed since this loop was built
         self._state.on_resync(self._resync)
         with self._parent.subscribed(self._service_changed, self._slice_changed, self._restored):
             self._ours.services.on_change(self._our_service_changed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence, Set
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -140,16 +141,16 @@ class LabelsAndTaints:
     async def _write(self) -> None:
         wanted = self._wanted()
         lifts_fence = self._lifts_fence()
-        await edit_node(self._parent, self._name, self._edit)
+        await edit_node(self._parent, self._name, partial(self._edit, lifts_fence))
         if lifts_fence:
             await self._remove_fence()
         self._written = wanted
 
-    def _edit(self, node: Node, taints: list[Taint]) -> NodeEdit:
+    def _edit(self, lifts_fence: bool, node: Node, taints: list[Taint]) -> NodeEdit:
         record, wanted, wanted_taints = NodeRecord.of(node), self._labels(), self._taints()
         ours = {(taint["key"], taint["effect"]) for taint in wanted_taints}
         replaced = ours | set(record.taints)
-        if self._lifts_fence():
+        if lifts_fence:
             replaced.add((wellknown.OUT_OF_SERVICE_TAINT, "NoExecute"))
         kept = [taint for taint in taints if (taint["key"], taint["effect"]) not in replaced]
         metadata = {

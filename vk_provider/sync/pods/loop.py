@@ -101,8 +101,8 @@ class PodLoop:
 
     def _forget(self) -> None:
         """A server was restored from a backup: what was done since is undone, and has to be done again."""
-        for key, memory in self._memory.items():
-            self._memory[key] = PodMemory(uid=memory.uid)
+        for memory in self._memory.values():
+            memory.forget()
         self._resync()
 
     def _member_changed(self, before: Pod | None, after: Pod | None) -> None:
@@ -187,7 +187,7 @@ class PodLoop:
             memory.uid = ""
 
     async def _create(self, parent: Pod, action: Create, memory: PodMemory) -> float | None:
-        if needs_admission(parent):
+        if not action.recreate and needs_admission(parent):
             rejection = admission.host_port_clash(parent, self._pods.parent.items.values())
             if rejection is None and admission.is_unchecked(parent):
                 node = await self._parent.get(NODES, self._names.node, type=PartialObject)

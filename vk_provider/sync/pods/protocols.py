@@ -55,3 +55,9 @@ class PodMemory:
     empty_status_until: float = 0.0  # loop time until which the empty status of a new member pod is not reflected
     recreated: int = 0  # how often a lost member pod was created again
     recreated_at: float = 0.0  # loop time
+
+    def forget(self) -> None:
+        """Forgets everything but what must not be lost while a member pod may exist that no cache shows."""
+        kept = PodMemory(uid=self.uid, create_unknown=self.create_unknown)
+        for name in self.__slots__:
+            setattr(self, name, getattr(kept, name))
