@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -27,11 +28,14 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure() -> None:
-    """Before the first test: there is no current event loop.
+    """Before the first test: an interrupt is not ignored, and there is no current event loop.
+
+    A shell starts background jobs with SIGINT ignored, and programs that a test starts and interrupts inherit that.
 
     Where nobody has said so, Python makes one when it is asked, as pytest-asyncio does before a test; nobody closes it,
     and the next test that runs a loop of its own gets the blame.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     asyncio.set_event_loop(None)
 
 
