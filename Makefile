@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 export PYTHONPATH := hack
 # Most of a test's time is waiting: more workers than cores. Each has clusters of its own (tests/workers.py).
 WORKERS := 4
-PYTEST := .venv/bin/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST := .venv/bin/pytest -n $(WORKERS)
 
 .PHONY: help setup system fetch check test test-long unit integration e2e chaos demo bench bench-compare bench-failover \
 	conformance lock clean
@@ -30,7 +30,7 @@ check: setup  ## run lint, format, types, layers and unit tests; under a minute
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	.venv/bin/pytest -q tests/unit
+	.venv/bin/pytest -q -n auto tests/unit
 
 test: fetch  ## run all checks, and all tests on real API servers and with real containers
 	.venv/bin/ruff check .

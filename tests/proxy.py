@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final
 
 _CHUNK: Final = 2**16
+_TURNS_TO_ACCEPT: Final = 5  # of the event loop, from an accepted socket to its `_serve`
 
 
 @dataclass(eq=False)
@@ -82,11 +83,22 @@ class Proxy:
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
-        """New connections are refused, and those that there are end."""
+        """New connections are refused, and existing ones end."""
         if self._server is not None:
+            await self._stop_accepting(self._server)
             self._server.close()
             self._server = None
         self.cut()
+
+    async def _stop_accepting(self, server: asyncio.Server) -> None:
+        """Returns when every connection that was accepted is in `_connections`.
+
+        A server that is closed while asyncio accepts a connection leaves that one open (`Server._attach` fails).
+        """
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(_TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
 
     def cut(self) -> None:
         """Ends all connections politely, wherever they are."""

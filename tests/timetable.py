@@ -74,7 +74,7 @@ class Timetable:
         slowest = sorted(self._reports, key=lambda item: -item[0].duration)
         line("the slowest phases of tests (seconds)")
         for report, _ in slowest[:_ROWS]:
-            line(f"{report.duration:9.1f}  {report.when:8}  {report.nodeid.partition('@')[0]}")
+            line(f"{report.duration:9.1f}  {report.when:8}  {report.nodeid}")
 
 
 def pytest_configure(config: pytest.Config) -> None:

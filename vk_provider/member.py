@@ -1,9 +1,9 @@
-"""One member, composed from top to bottom: what is known of it, its lists, its parts; then its loops run.
+"""One member, composed from top to bottom: what is known of it, its caches, its parts; then its loops run.
 
-    initial health -> state -> lists complete -> dependents -> virtual nodes -> registered -> loops
+    caches synced -> initial health -> state -> dependents -> virtual nodes -> registered -> loops
                                                                   (deleted: drain, then the loops end)
 
-Once per virtual node: see virtual_node.py. All else exists once per member. What a part is given exists before it.
+Once per virtual node: see virtual_node.py. All else exists once per member. Dependencies are constructed first.
 """
 
 from __future__ import annotations
@@ -54,27 +54,27 @@ class Member:
 
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
         cluster, parent, member = self.cluster, self.parent, self.connection.client
-        now = self.cluster.value
-        health = await initial_health(parent.client, now, asyncio.get_running_loop().time())
-        state = MemberState(health.state, cluster)
-        names = Names(now.node_name, parent.uid, now.spec.namespace_mapping.prefix)
-        target = Target(names, now.spec.api_access, parent.host, parent.port)
-        caches = Caches.of(parent.client, member, names, now.node_names)
+        current = self.cluster.value
+        names = Names(current.node_name, parent.uid, current.spec.namespace_mapping.prefix)
+        target = Target(names, current.spec.api_access, parent.host, parent.port)
+        caches = Caches.of(parent.client, member, names, current.node_names)
         for informer in caches.all():
             tasks.create_task(informer.run())
         await caches.synced()
+        health = await initial_health(parent.client, current, asyncio.get_running_loop().time())
+        state = MemberState(health.state, cluster)
         dependents = Dependents(target, cluster, parent, member, caches.dependents, state, tasks)
         shared = MemberParts(cluster, self.connection, parent, self.settings, self.report, state, caches, dependents)
         nodes = [VirtualNode(pods, replace(target, names=pods.names), shared) for pods in caches.virtual_nodes]
         for node in nodes:
             await node.register()
-        probe = partial(self.connection.probe, now.metadata.name)
-        watch = HealthLoop(cluster, member, health, state, parent.freeze, nodes, probe, parent.client.timestamp)
+        probe = partial(self.connection.probe, current.metadata.name)
+        health_loop = HealthLoop(cluster, member, health, state, parent.freeze, nodes, probe, parent.client.timestamp)
         events = EventLoop(caches.virtual_nodes, member_events(member), parent.recorder)
         conditions = ConditionLoop(cluster, state, [node.status for node in nodes], self.report)
-        member_wide = (dependents.run(), watch.run(), events.run(), conditions.run())
+        member_wide = (dependents.run(), health_loop.run(), events.run(), conditions.run())
         for loop in (*(node.run() for node in nodes), *member_wide, self.report.run(), self.connection.run()):
             tasks.create_task(loop)
-        if now.metadata.deletion_timestamp is not None:
-            await drain(parent.client, now, caches.dependents, state, self.report)
+        if current.metadata.deletion_timestamp is not None:
+            await drain(parent.client, current, caches.dependents, state, self.report)
             raise _LeftError

@@ -70,13 +70,13 @@ class VirtualNode:
             member,
             pods,
             state=state,
-            node=self.status.labels_and_taints,
+            resources=self.status.labels_and_taints,
             dependents=shared.dependents,
             brake=self._brake,
             recorder=recorder,
             workers=shared.settings.workers,
         )
-        self._returning = ReturnCheck(parent, member, pods)
+        self._return_check = ReturnCheck(parent, member, pods)
         backend = Backend(pods.names, member, pods.parent, pods.member, state)
         metrics = MemberMetrics(member, pods.names, caches.nodes, pods.member)
         self._kubelet = KubeletServer(
@@ -93,11 +93,11 @@ class VirtualNode:
 
     async def outdated(self) -> str:
         """See ReturnCheck."""
-        return await self._returning.outdated()
+        return await self._return_check.outdated()
 
     def out_of_sync(self) -> str:
         """See ReturnCheck."""
-        return self._returning.out_of_sync()
+        return self._return_check.out_of_sync()
 
     async def run(self) -> None:
         """Works until cancelled. The Node must be registered."""

@@ -112,6 +112,7 @@ async def echo(stream: aiohttp.ClientWebSocketResponse) -> bytes:
     raise AssertionError("the command ended without a word")
 
 
+@pytest.mark.long
 async def test_a_thousand_execs_one_after_the_other_leave_nothing_behind(world: World, home: Pods) -> None:
     rest = Rest(world)
 

@@ -107,7 +107,7 @@ class Pods:
 class Answers:
     """The state of a member that answers."""
 
-    lost = ""
+    lost_reason = ""
     health = Assessment()
     last_sign_of_life = 0.0
 

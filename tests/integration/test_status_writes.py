@@ -1,4 +1,4 @@
-"""What is written of a pod while somebody else writes it too."""
+"""Status writes of a pod that other clients write at the same time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 from aiohttp import web
 
 from tests.gateway import Gateway
+from tests.unit.merge import merge
+from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod
 from vk_provider.kube.resources import PODS
@@ -32,8 +35,8 @@ def decoded(manifest: dict[str, Any]) -> Pod:
     return msgspec.json.decode(json.dumps(manifest), type=Pod)
 
 
-async def test_a_pod_that_somebody_else_made_not_ready_meanwhile_is_made_ready_again() -> None:
-    """As the node controller does where the node was away, and the watch has not told it yet."""
+async def test_a_pod_that_another_client_made_not_ready_meanwhile_is_made_ready_again() -> None:
+    """As the node controller does if the node was not Ready; the watch has not shown it yet."""
     patches: list[dict[str, Any]] = []
 
     async def script(request: web.Request) -> web.StreamResponse:
@@ -48,3 +51,40 @@ async def test_a_pod_that_somebody_else_made_not_ready_meanwhile_is_made_ready_a
         await writer.reflect(decoded(pod("False", 1)), member)
     (ready,) = (condition for condition in patches[1]["status"]["conditions"] if condition["type"] == "Ready")
     assert ready["status"] == "True"
+
+
+class Cache(Informer[Pod]):
+    """Parent pods; notes whether the answer to a write is announced to those who follow them."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client, PODS, Pod)
+        self.announced: list[bool] = []
+
+    def observe(self, item: Pod, *, notify: bool = True) -> None:
+        self.announced.append(notify)
+
+
+@pytest.mark.parametrize(
+    ("answer", "announced"),
+    [
+        pytest.param({}, False, id="only this write"),
+        pytest.param({"metadata": {"deletionTimestamp": "2030-01-01T00:00:30Z"}}, True, id="a deletion"),
+        pytest.param({"metadata": {"labels": {"tier": "web"}}}, True, id="a label"),
+        pytest.param({"metadata": {"annotations": {"note": "new"}}}, True, id="an annotation"),
+        pytest.param({"spec": {"activeDeadlineSeconds": 60}}, True, id="an edit of the spec"),
+        pytest.param({"status": pod("False", 1)["status"]}, True, id="a condition that another client wrote"),
+    ],
+)
+async def test_what_arrives_with_the_answer_is_announced_because_the_watch_does_not_show_it_again(
+    answer: dict[str, Any], announced: bool
+) -> None:
+    async def script(request: web.Request) -> web.StreamResponse:
+        before = pod("True", 0)
+        status = merge(before["status"], (await request.json())["status"])
+        written = before | {"status": status}
+        return web.json_response({part: written[part] | answer.get(part, {}) for part in written})
+
+    async with Gateway(script) as gateway, gateway.client() as client:
+        cache = Cache(client)
+        await StatusWriter(client, cache).reflect(decoded(pod("True", 0)), decoded(pod("True", 1)))
+    assert cache.announced == [announced]

@@ -42,7 +42,7 @@ class Quiet:
     async def prepare(self, pod: Pod) -> Owner:
         return Owner("shop", "namespace-uid")
 
-    async def bring(self, pod: Pod) -> None: ...
+    async def ensure(self, pod: Pod) -> None: ...
 
     def release(self, pod_uid: str) -> None: ...
 
@@ -134,7 +134,7 @@ async def served(parent: Parent, member: Member) -> AsyncIterator[None]:
                 down,
                 pods,
                 state=MemberState(State.HEALTHY, cluster),
-                node=quiet,
+                resources=quiet,
                 dependents=quiet,
                 brake=quiet,
                 recorder=Recorder(up),

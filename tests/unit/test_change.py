@@ -188,6 +188,23 @@ def test_an_ephemeral_container_is_translated_like_other_containers() -> None:
     assert paths == ["metadata.annotations['vk-provider.io/parent-uid']"]
 
 
+def test_an_ephemeral_container_can_show_the_zone_of_the_parent_pod() -> None:
+    zone = "topology.kubernetes.io/zone"
+    env = [{"name": "ZONE", "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{zone}']"}}}]
+    debug = {"name": "debug", "image": "busybox", "env": env}
+    debugged = with_spec({"ephemeralContainers": [debug]})
+    debugged.metadata.labels[zone] = "eu-1a"
+    found = changes(debugged, served(BASE), TARGET)
+    patches = {change.subresource: change.patch for change in found}
+    (reference,) = (
+        entry["valueFrom"]["fieldRef"]["fieldPath"]
+        for entry in patches["ephemeralcontainers"]["spec"]["ephemeralContainers"][0]["env"]
+        if "valueFrom" in entry
+    )
+    annotation = reference.removeprefix("metadata.annotations['").removesuffix("']")
+    assert patches[""]["metadata"]["annotations"][annotation] == "eu-1a"
+
+
 def test_an_ephemeral_container_does_not_mount_volumes_that_the_member_pod_lacks() -> None:
     mount = {"name": "api", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
     api = {"volumes": [{"name": "api", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]}

@@ -66,9 +66,12 @@ SHADOW = {wellknown.PLAN: "1a2b3c4d"}
     [
         pytest.param(parent(), None, Create(), id="active, never created: create"),
         pytest.param(parent("Never"), None, Create(), id="active, restartPolicy Never, never created: create"),
-        pytest.param(parent(status=CREATED), None, Create(again=True), id="active, created before: create again"),
+        pytest.param(parent(status=CREATED), None, Create(recreate=True), id="active, created before: create again"),
         pytest.param(
-            parent("OnFailure", CREATED), None, Create(again=True), id="active, OnFailure, created before: create again"
+            parent("OnFailure", CREATED),
+            None,
+            Create(recreate=True),
+            id="active, OnFailure, created before: create again",
         ),
         pytest.param(parent(status=RUNNING), member(), Reflect(), id="active, ours: reflect"),
         pytest.param(parent(), member(), Reflect(), id="active, ours, creation not recorded: adopt"),
@@ -142,7 +145,7 @@ def test_a_lost_pod_that_must_not_restart_fails() -> None:
 
 def test_a_member_pod_that_was_just_created_counts_as_created() -> None:
     assert isinstance(decide(parent("Never"), None, NAMES, now=NOW, created_uid="p-1"), Fail)
-    assert decide(parent(), None, NAMES, now=NOW, created_uid="p-1") == Create(again=True)
+    assert decide(parent(), None, NAMES, now=NOW, created_uid="p-1") == Create(recreate=True)
 
 
 def test_a_member_pod_of_an_earlier_incarnation_does_not_count() -> None:

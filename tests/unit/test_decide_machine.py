@@ -217,9 +217,9 @@ class World(RuleBasedStateMachine):
         parent, member = self.parent, self.member
         action = decide(parent, member, NAMES, now=self.now, created_uid=self.created_uid)
         match action:
-            case Create(again=again):
+            case Create(recreate=recreate):
                 assert parent is not None and member is None, "a second member pod with the same name"
-                self._create(parent, again)
+                self._create(parent, recreate)
             case Reflect():
                 assert parent is not None and member is not None
                 for change in changes(parent, member, TARGET):
@@ -254,8 +254,8 @@ class World(RuleBasedStateMachine):
             case _:
                 assert_never(action)
 
-    def _create(self, parent: Pod, again: bool) -> None:
-        manifest = member_pod(parent, TARGET, restarts=restarts(parent) if again else None)
+    def _create(self, parent: Pod, recreate: bool) -> None:
+        manifest = member_pod(parent, TARGET, restarts=restarts(parent) if recreate else None)
         manifest["metadata"]["uid"] = self._uid("m")
         manifest["status"] = {"phase": "Pending"}
         self.member = as_pod(manifest)

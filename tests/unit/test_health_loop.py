@@ -160,7 +160,7 @@ async def test_a_returning_member_gets_new_watches_and_is_healthy_once_it_is_in_
         (again,) = world.watches_ended
         assert 40.0 <= again <= 44.0
         assert not world.state.lists_current
-        assert world.state.unknown
+        assert world.state.unknown_reason
         assert world.changes[-1][1] == "Returning", "long enough, but not in sync"
         assert "has ended" in world.state.health.node_ready[2]
     world.pending = ""

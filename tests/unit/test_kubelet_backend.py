@@ -29,7 +29,7 @@ class Pods(NamedTuple):
 
 
 class State(NamedTuple):
-    lost: str
+    lost_reason: str
     health: Assessment = Assessment()
     last_sign_of_life: float = 0.0
 

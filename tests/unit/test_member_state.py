@@ -33,17 +33,17 @@ class Watched:
 
 def test_the_pod_states_of_a_lost_member_are_unknown_with_the_reason() -> None:
     state = Watched().state
-    assert (state.lost, state.unknown) == ("", "")
+    assert (state.lost_reason, state.unknown_reason) == ("", "")
     state.assess(Assessment(State.LOST, NO_ANSWER))
-    assert state.lost == "no answer in time"
-    assert state.unknown == "the member behind the node does not answer: no answer in time"
+    assert state.lost_reason == "no answer in time"
+    assert state.unknown_reason == "the member behind the node does not answer: no answer in time"
 
 
 def test_a_member_that_is_lost_without_an_error_message_counts_as_lost_too() -> None:
     state = Watched().state
     state.assess(Assessment(State.LOST, UnreachableError("")))
-    assert state.lost
-    assert state.unknown
+    assert state.lost_reason
+    assert state.unknown_reason
 
 
 def test_the_pod_states_of_a_returning_member_are_unknown_until_its_lists_are_current() -> None:
@@ -51,11 +51,11 @@ def test_the_pod_states_of_a_returning_member_are_unknown_until_its_lists_are_cu
     watched.state.assess(Assessment(State.LOST, NO_ANSWER))
     watched.state.mark_lists(current=False)
     watched.state.assess(Assessment(State.RETURNING))
-    assert watched.state.lost == ""
-    assert "not listed yet" in watched.state.unknown
+    assert watched.state.lost_reason == ""
+    assert "not listed yet" in watched.state.unknown_reason
     before = watched.resyncs
     watched.state.mark_lists(current=True)
-    assert watched.state.unknown == ""
+    assert watched.state.unknown_reason == ""
     assert watched.resyncs == before + 1
 
 

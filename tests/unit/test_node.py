@@ -203,23 +203,23 @@ class TestRequests:
 class TestLabels:
     def test_labels_that_all_nodes_share_are_copied(self) -> None:
         nodes = [node("n1", labels={"disk": "ssd", "gpu": "a100"}), node("n2", labels={"disk": "ssd"})]
-        found = labels(cluster(), nodes)
+        found = labels(cluster(), "member-a", nodes)
         assert ("disk" in found, "gpu" in found) == (True, False)
 
     def test_labels_in_the_spec_override_labels_of_the_nodes(self) -> None:
-        assert labels(cluster(disk="fast"), [node(labels={"disk": "ssd"})])["disk"] == "fast"
+        assert labels(cluster(disk="fast"), "member-a", [node(labels={"disk": "ssd"})])["disk"] == "fast"
 
     def test_the_zone_is_the_name_of_the_member_if_its_nodes_have_different_zones(self) -> None:
         nodes = [node(n, labels={"topology.kubernetes.io/zone": n}) for n in ("a", "b")]
-        assert labels(cluster(), nodes)["topology.kubernetes.io/zone"] == "member-a"
+        assert labels(cluster(), "member-a", nodes)["topology.kubernetes.io/zone"] == "member-a"
 
     def test_the_zone_is_the_one_of_the_nodes_if_all_have_the_same(self) -> None:
         nodes = [node(n, labels={"topology.kubernetes.io/zone": "eu-1"}) for n in ("a", "b")]
-        assert labels(cluster(), nodes)["topology.kubernetes.io/zone"] == "eu-1"
+        assert labels(cluster(), "member-a", nodes)["topology.kubernetes.io/zone"] == "eu-1"
 
     def test_labels_of_the_provider_override_all_others(self) -> None:
         forged = {"kubernetes.io/hostname": "n1", "type": "x", "vk-provider.io/cluster": "x"}
-        found = labels(cluster(node_name="vk-a", type="y"), [node(labels=forged)])
+        found = labels(cluster(node_name="vk-a", type="y"), "vk-a", [node(labels=forged)])
         assert {key: found[key] for key in forged} == {
             "kubernetes.io/hostname": "vk-a",
             "type": "virtual-kubelet",
@@ -227,14 +227,14 @@ class TestLabels:
         }
 
     def test_load_balancers_exclude_the_node(self) -> None:
-        assert "node.kubernetes.io/exclude-from-external-load-balancers" in labels(cluster(), [])
+        assert "node.kubernetes.io/exclude-from-external-load-balancers" in labels(cluster(), "member-a", [])
 
     def test_roles_of_member_nodes_are_not_copied(self) -> None:
-        found = labels(cluster(), [node(labels={"node-role.kubernetes.io/control-plane": ""})])
+        found = labels(cluster(), "member-a", [node(labels={"node-role.kubernetes.io/control-plane": ""})])
         assert not any(key.startswith("node-role.kubernetes.io/") for key in found)
 
     def test_the_operating_system_without_nodes_is_linux(self) -> None:
-        assert labels(cluster(), [])["kubernetes.io/os"] == "linux"
+        assert labels(cluster(), "member-a", [])["kubernetes.io/os"] == "linux"
 
 
 class TestConditions:

@@ -14,7 +14,7 @@ from vk_provider.translate.state.health import Assessment, State
 class Member:
     health: Assessment = field(default_factory=Assessment)
     last_sign_of_life: float = 0.0
-    lost: str = ""
+    lost_reason: str = ""
 
 
 class Scrapes:

@@ -114,7 +114,7 @@ def _layer(file: str) -> int:
     return LAYERS.index(file.split("/")[0]) if file.split("/")[0] in LAYERS else 0
 
 
-class AnyNode:
+class NoResources:
     """A virtual node without extended resources."""
 
     known_resources: frozenset[str] = frozenset()
@@ -162,7 +162,7 @@ async def served(above: Server, below: Server) -> AsyncIterator[None]:
             below,
             pods,
             state=state,
-            node=AnyNode(),
+            resources=NoResources(),
             dependents=dependents,
             brake=OrphanBrake(cluster, above, pods, state, Quiet()),
             recorder=parent.recorder,

@@ -20,7 +20,7 @@ from vk_provider.kube.objects import Pod, encode
 from vk_provider.translate.dependents.certificates import certificate_sources
 from vk_provider.translate.dependents.needs import needs
 from vk_provider.translate.names import Names
-from vk_provider.translate.pods.decide import refusal
+from vk_provider.translate.pods.decide import rejection
 from vk_provider.translate.pods.differences import Difference, differences
 from vk_provider.translate.pods.pod import Target, member_pod
 
@@ -102,7 +102,7 @@ def rendered(pod: dict[str, Any], target: Target) -> Rendered:
         raise ConfigError(
             f"pod {pod['metadata']['name']} is not a valid pod: {error!r}", reason="InvalidPod"
         ) from error
-    refused = refusal(parent)
+    refused = rejection(parent)
     return Rendered(manifest, refused.message if refused else "", dependents, differences(pod, manifest, target))
 
 

@@ -23,17 +23,17 @@ from vk_provider.translate.state.health import Assessment
 
 
 class Pods(Protocol):
-    """Port: a list of pods that is kept current; an Informer of them."""
+    """Interface: a list of pods that is kept current; an Informer of them."""
 
     @property
     def items(self) -> Mapping[str, Pod]: ...
 
 
 class MemberHealth(Protocol):
-    """Port: what is known of the member now; a MemberState."""
+    """Interface: what is known of the member now; a MemberState."""
 
     @property
-    def lost(self) -> str:
+    def lost_reason(self) -> str:
         """Why nothing is known of the member; empty unless it is lost."""
 
     @property
@@ -57,7 +57,7 @@ class Backend:
     def path(self, request: web.Request, subresource: str) -> str:
         """URL path of the subresource of the member pod that a request is about. Raises the HTTP error of a kubelet."""
         namespace, name = request.match_info["namespace"], request.match_info["pod"]
-        if cause := self.state.lost:
+        if cause := self.state.lost_reason:
             text = f"the member behind node {self.names.node} does not answer: {cause}"
             raise web.HTTPInternalServerError(text=text)
         parent = self.parent_pods.items.get(f"{namespace}/{name}")

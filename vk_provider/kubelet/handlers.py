@@ -16,7 +16,7 @@ from vk_provider.kubelet.streams import Sessions, exec_query, port_forward_query
 
 
 class Metrics(Protocol):
-    """Port: metrics of the member; a MemberMetrics."""
+    """Interface: metrics of the member; a MemberMetrics."""
 
     async def summary(self, *, only_cpu_and_memory: bool) -> bytes: ...
 

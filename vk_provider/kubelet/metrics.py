@@ -34,13 +34,13 @@ _CONCURRENT: Final = 16  # nodes asked at a time: bounds the memory of answers t
 
 
 class Api(Protocol):
-    """Port: the member's API server; a kube.client.Client."""
+    """Interface: the member's API server; a kube.client.Client."""
 
     async def request(self, method: str, path: str, *, deadline: float) -> bytes: ...
 
 
 class Nodes(Protocol):
-    """Port: the member's nodes, by name; an Informer of them."""
+    """Interface: the member's nodes, by name; an Informer of them."""
 
     @property
     def items(self) -> Mapping[str, object]: ...

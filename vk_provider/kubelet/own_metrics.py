@@ -15,7 +15,7 @@ from vk_provider.translate.state.health import State
 
 
 class Scrapes(Protocol):
-    """Port: `skipped` is the number of answers of member nodes that could not be used; a MemberMetrics."""
+    """Interface: `skipped` is the number of answers of member nodes that could not be used; a MemberMetrics."""
 
     @property
     def skipped(self) -> int: ...

@@ -70,7 +70,7 @@ class CopyLoop:
         for item in found:
             self._users.setdefault(item, set()).add(pod.metadata.uid)
 
-    async def bring(self, pod: Pod) -> None:
+    async def ensure(self, pod: Pod) -> None:
         """Returns when everything that the pod names and that exists in the parent is in the member.
 
         Raises NameTakenError if something in the member is in the way, NotMountedError if the service account does not

@@ -17,7 +17,7 @@ from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.certificates import CertificateLoop
 from vk_provider.sync.dependents.copy_loop import CopyLoop
 from vk_provider.sync.dependents.namespaces import NamespaceLoop
-from vk_provider.sync.dependents.ports import Parent
+from vk_provider.sync.dependents.protocols import Parent
 from vk_provider.sync.dependents.services import ServiceLoop
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.pods.pod import Owner, Target
@@ -69,14 +69,14 @@ class Dependents:
         owner = Owner(name, found.metadata.uid if found else await self._namespaces.ensure(namespace))
         if namespace not in self._services.ready:
             await self._services.ensure(namespace)
-        await self.bring(pod)
+        await self.ensure(pod)
         return owner
 
-    async def bring(self, pod: Pod) -> None:
+    async def ensure(self, pod: Pod) -> None:
         """Brings what the pod names up to date. Raises as `prepare`."""
         if mentions_dependents(pod):
             self._certificates.add(pod)
-            await self._copies.bring(pod)
+            await self._copies.ensure(pod)
 
     def release(self, pod_uid: str) -> None:
         """The parent pod no longer exists: what no other pod uses is deleted."""

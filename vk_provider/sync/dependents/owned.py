@@ -48,7 +48,7 @@ class OwnedObjects:
                 self._cache.observe(written)
                 return
             except NotFoundError:
-                return  # the watch will show it
+                pass  # deleted by another client, which the cache does not show yet
             except InvalidError:
                 await self.delete(existing)
         try:

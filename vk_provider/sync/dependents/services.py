@@ -26,7 +26,7 @@ from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import ENDPOINT_SLICES, SERVICES, Resource
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.observable import Observable
-from vk_provider.sync.dependents.ports import ParentServices
+from vk_provider.sync.dependents.protocols import ParentServices
 from vk_provider.sync.dependents.reflections import Reflections
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.state.state import MemberState
@@ -107,6 +107,7 @@ class ServiceLoop:
             for pod in node.member.items.values():
                 self._use(self._names.parent_key(pod.metadata).partition("/")[0])
         self._cluster.subscribe(self._cluster_changed)
+        self._cluster_changed()  # it may have changed since this loop was built
         self._state.on_resync(self._resync)
         with self._parent.subscribed(self._service_changed, self._slice_changed, self._restored):
             self._ours.services.on_change(self._our_service_changed)
@@ -120,7 +121,7 @@ class ServiceLoop:
             self._look_again()
 
     def _resync(self) -> None:
-        if not self._state.unknown:
+        if not self._state.unknown_reason:
             self._look_again()
 
     def _look_again(self) -> None:

@@ -50,7 +50,7 @@ async def abandon(parent: Client, cluster: MemberCluster) -> Left:
         await delete_pod(parent, pod.metadata, grace_seconds=0)
     await finish(parent, cluster)
     if not pods:
-        return Left(0, f"no pod was bound to virtual node {cluster.node_name}")
+        return Left(0, f"no pod was bound to virtual node {', '.join(cluster.node_names)}")
     return Left(
         len(pods),
         f"{len(pods)} pods may still run in the member; objects there with label "

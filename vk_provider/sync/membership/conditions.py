@@ -14,7 +14,7 @@ from vk_provider.sync.state.state import MemberState
 
 
 class Node(Protocol):
-    """Port: a virtual node."""
+    """Interface: a virtual node."""
 
     @property
     def written(self) -> asyncio.Event: ...
@@ -54,4 +54,5 @@ class ConditionLoop:
             return
         cluster = self._cluster.value
         if cluster.metadata.deletion_timestamp is None:
-            await self._report.set_ready(ready, reason, message or f"virtual node {cluster.node_name} is served")
+            served = f"virtual node {', '.join(cluster.node_names)} is served"
+            await self._report.set_ready(ready, reason, message or served)

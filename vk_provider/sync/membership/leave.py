@@ -50,7 +50,7 @@ class _Owned(msgspec.Struct):
 
 
 class Caches(Protocol):
-    """Port: what is known of our objects on both sides."""
+    """Interface: what is known of our objects on both sides."""
 
     @property
     def nodes(self) -> Sequence[PodCaches]: ...
@@ -73,7 +73,7 @@ async def drain(
     started, removed = loop.time(), False
     await _taint(parent, cluster)
     while (leaving := [pod for node in caches.nodes for pod in node.parent.items.values()]) or caches.count():
-        if lost := state.lost:
+        if lost := state.lost_reason:
             raise UnreachableError(f"the member behind the node does not answer: {lost}")
         message = f"{len(leaving)} pods are leaving, {caches.count()} objects are left in the member"
         await report.set_ready(False, "Leaving", message)

@@ -72,14 +72,14 @@ class HoldLoop:
         while True:
             self._changed.clear()
             await self._look()
-            idle = not self._state.lost and not any(map(is_held, self._pods.items.values()))
+            idle = not self._state.lost_reason and not any(map(is_held, self._pods.items.values()))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if idle else _LOOK):
                     await self._changed.wait()
 
     async def _look(self) -> None:
         try:
-            if self._state.lost:
+            if self._state.lost_reason:
                 await self._hold()
             elif self._state.health.state is State.HEALTHY:
                 await self._release()

@@ -1,14 +1,15 @@
 """Registers the Node of a virtual node, and keeps its labels and taints as they should be.
 
-Owns the labels and taints that are ours; those of others, and a cordon, stay. An annotation of the Node records what
-is ours, so that it can be removed later. Lifts a fence when the member answers: first the taint, then the annotation of
-the MemberCluster.
+Owns our labels and taints, except the taint of a member that leaves (see membership/leave). Those of others, and a
+cordon, stay. An annotation of the Node records what is ours, so that it can be removed later. Lifts a fence when the
+member answers: first the taint, then the annotation of the MemberCluster.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence, Set
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -140,16 +141,16 @@ class LabelsAndTaints:
     async def _write(self) -> None:
         wanted = self._wanted()
         lifts_fence = self._lifts_fence()
-        await edit_node(self._parent, self._name, self._edit)
+        await edit_node(self._parent, self._name, partial(self._edit, lifts_fence))
         if lifts_fence:
             await self._remove_fence()
         self._written = wanted
 
-    def _edit(self, node: Node, taints: list[Taint]) -> NodeEdit:
+    def _edit(self, lifts_fence: bool, node: Node, taints: list[Taint]) -> NodeEdit:
         record, wanted, wanted_taints = NodeRecord.of(node), self._labels(), self._taints()
         ours = {(taint["key"], taint["effect"]) for taint in wanted_taints}
         replaced = ours | set(record.taints)
-        if self._lifts_fence():
+        if lifts_fence:
             replaced.add((wellknown.OUT_OF_SERVICE_TAINT, "NoExecute"))
         kept = [taint for taint in taints if (taint["key"], taint["effect"]) not in replaced]
         metadata = {
@@ -162,7 +163,7 @@ class LabelsAndTaints:
         return self._labels(), self._taints(), self._lifts_fence(), set(self.known_resources)
 
     def _labels(self) -> dict[str, str]:
-        return labels(self._cluster.value, self._member_nodes.items.values())
+        return labels(self._cluster.value, self._name, self._member_nodes.items.values())
 
     def _taints(self) -> list[Taint]:
         wanted: list[Taint] = [msgspec.to_builtins(taint) for taint in self._cluster.value.spec.taints]

@@ -32,7 +32,7 @@ _NAMESPACE: Final = "kube-node-lease"
 
 
 class Node(Protocol):
-    """Port: the Node that the Lease is for; `changed` has it written, and registered again if it is gone."""
+    """Interface: the Node that the Lease is for; `changed` has it written, and registered again if it is gone."""
 
     @property
     def uid(self) -> str: ...

@@ -132,7 +132,7 @@ class NodeStatusLoop:
             self._dirty.clear()
             self._urgent.clear()
             try:
-                if self._state.lost and self._since.get("Ready", ("", ""))[0] != "False":
+                if self._state.lost_reason and self._since.get("Ready", ("", ""))[0] != "False":
                     await self._hold.before_not_ready()
                 await self.labels_and_taints.refresh()
                 await self._write_status()

@@ -1,10 +1,11 @@
 """The pods of one virtual node: reads both caches, asks `decide`, and carries out what it says.
 
-Who owns what: the informers own what is known of either side; the queue makes sure that one worker at a time handles a
-pod; this loop owns the memory that is in no object (see `PodState`), all of which may be lost at any time without harm.
-It runs once both caches are complete, so that "not in the cache" means "does not exist", with two exceptions that
+Ownership: the informers own what is known of either side. The queue makes sure that one worker at a time handles a pod.
+This loop owns the memory that is in no object (see `PodMemory`); a new process starts without it.
+The loop runs once both caches are synced, so that "not in the cache" means "does not exist", with two exceptions that
 `member_pods` handles: a write whose outcome is unknown, and a name that belongs to an object outside the cache.
-While the state of the member's pods is unknown, none of them is Ready, and nothing else is done. Ends when cancelled.
+While the state of the member's pods is unknown, none of them is Ready, and the only thing that is done is to delete
+parent pods that never had a member pod. Ends when cancelled.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from vk_provider.kube.resources import NODES, PODS
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.member_pods import MemberPods
-from vk_provider.sync.pods.ports import Brake, Dependents, Node, PodState
+from vk_provider.sync.pods.protocols import Brake, Dependents, KnownResources, PodMemory
 from vk_provider.sync.pods.status import StatusWriter
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.pods import admission
@@ -46,7 +47,7 @@ from vk_provider.translate.pods.pod import Target
 
 log = logging.getLogger(__name__)
 
-_LOOK_AGAIN: Final = 5.0  # seconds until a server is asked again about a pod that its cache shows differently
+_LOOK_AGAIN: Final = 5.0  # seconds until a pod whose cached copy differs from the live object is read again
 
 
 class PodLoop:
@@ -60,7 +61,7 @@ class PodLoop:
         pods: PodCaches,
         *,
         state: MemberState,
-        node: Node,
+        resources: KnownResources,
         dependents: Dependents,
         brake: Brake,
         recorder: Recorder,
@@ -70,8 +71,8 @@ class PodLoop:
         self._names, self._parent, self._member, self._pods = target.names, parent, member, pods
         self._state, self._dependents, self._brake, self._recorder = state, dependents, brake, recorder
         self._statuses = StatusWriter(parent, pods.parent)
-        self._member_pods = MemberPods(target, member, pods, node, dependents, self._statuses, self._event)
-        self._memory: dict[str, PodState] = {}
+        self._member_pods = MemberPods(target, member, pods, resources, dependents, self._statuses, self._event)
+        self._memory: dict[str, PodMemory] = {}
         self._busy: set[asyncio.Timeout] = set()  # one for each worker that handles a pod
         self.queue: WorkQueue[str] = WorkQueue("pods", self._reconcile, workers=workers)
         for pod in pods.parent.items.values():
@@ -89,7 +90,7 @@ class PodLoop:
 
     def _resync(self) -> None:
         """Looks at every pod again. Workers that wait for a member that is lost are interrupted."""
-        if self._state.unknown:
+        if self._state.unknown_reason:
             for busy in self._busy:
                 busy.reschedule(asyncio.get_running_loop().time())
             self._busy.clear()
@@ -100,8 +101,8 @@ class PodLoop:
 
     def _forget(self) -> None:
         """A server was restored from a backup: what was done since is undone, and has to be done again."""
-        for key, memory in self._memory.items():
-            self._memory[key] = PodState(uid=memory.uid)
+        for memory in self._memory.values():
+            memory.forget()
         self._resync()
 
     def _member_changed(self, before: Pod | None, after: Pod | None) -> None:
@@ -115,8 +116,8 @@ class PodLoop:
             memory.created_uid = pod.metadata.annotations.get(wellknown.PARENT_UID, "")
         self.queue.add(key)
 
-    def _remember(self, key: str) -> PodState:
-        return self._memory.setdefault(key, PodState())
+    def _remember(self, key: str) -> PodMemory:
+        return self._memory.setdefault(key, PodMemory())
 
     async def _reconcile(self, key: str) -> float | None:
         busy = asyncio.timeout(None)
@@ -144,7 +145,7 @@ class PodLoop:
             self._dependents.pod_gone(key.partition("/")[0])
             del self._memory[key]
             return None
-        unknown = self._state.unknown
+        unknown = self._state.unknown_reason
         if parent and member is None and not unknown:
             parent = await self._reflect_final(parent, memory)
         now = self._parent.server_time()
@@ -157,7 +158,7 @@ class PodLoop:
             return await self._delete_orphan(key, member)
         return None
 
-    async def _act(self, parent: Pod, member: Pod | None, action: Action, memory: PodState) -> float | None:
+    async def _act(self, parent: Pod, member: Pod | None, action: Action, memory: PodMemory) -> float | None:
         """Carries out what was decided about a parent pod that exists."""
         match action:
             case Reflect() if member:
@@ -174,34 +175,34 @@ class PodLoop:
                 await self._fail(parent, action)
             case Conflict():
                 memory.foreign = None  # look again: it may have been deleted
-                return await self._member_pods.conflict(parent, action.message)
+                return await self._member_pods.report_name_taken(parent, action.message)
             case Keep() | Nothing():
                 pass
         return None
 
-    def _release_dependents(self, parent: Pod | None, memory: PodState) -> None:
+    def _release_dependents(self, parent: Pod | None, memory: PodMemory) -> None:
         """What an earlier parent pod of that name needed is no longer needed."""
         if memory.uid and (parent is None or parent.metadata.uid != memory.uid):
             self._dependents.release(memory.uid)
             memory.uid = ""
 
-    async def _create(self, parent: Pod, action: Create, memory: PodState) -> float | None:
-        if needs_admission(parent):
-            refused = admission.host_port_clash(parent, self._pods.parent.items.values())
-            if refused is None and admission.is_unchecked(parent):
+    async def _create(self, parent: Pod, action: Create, memory: PodMemory) -> float | None:
+        if not action.recreate and needs_admission(parent):
+            rejection = admission.host_port_clash(parent, self._pods.parent.items.values())
+            if rejection is None and admission.is_unchecked(parent):
                 node = await self._parent.get(NODES, self._names.node, type=PartialObject)
-                refused = admission.misplaced(parent, node.metadata)
-            if refused is not None:
-                await self._fail(parent, refused)
+                rejection = admission.misplaced(parent, node.metadata)
+            if rejection is not None:
+                await self._fail(parent, rejection)
                 return None
         memory.uid = parent.metadata.uid
-        return await self._member_pods.create(parent, memory, again=action.again)
+        return await self._member_pods.create(parent, memory, recreate=action.recreate)
 
     async def _fail(self, parent: Pod, action: Fail) -> None:
         self._event(parent, "Warning", action.reason, action.message)
         await self._statuses.fail(parent, action.reason, action.status_message)
 
-    async def _while_unknown(self, parent: Pod | None, action: Action, memory: PodState, cause: str) -> float | None:
+    async def _while_unknown(self, parent: Pod | None, action: Action, memory: PodMemory, cause: str) -> float | None:
         if parent is None:
             return None
         created = pod_phase(parent).has(wellknown.CREATED_CONDITION) or memory.created_uid == parent.metadata.uid
@@ -210,13 +211,13 @@ class PodLoop:
         await self._statuses.mark_not_ready(parent, cause)
         return None
 
-    async def _delete(self, parent: Pod, member: Pod, action: Delete, memory: PodState) -> float | None:
+    async def _delete(self, parent: Pod, member: Pod, action: Delete, memory: PodMemory) -> float | None:
         """Deletes the member pod of a parent pod, or one that an earlier parent pod of that name left behind."""
         ours = parent.metadata.uid == member.metadata.annotations.get(wellknown.PARENT_UID)
         if not ours and (delay := self._brake.delay(member)) is not None:
             return delay
         asked = (action.uid, action.grace_seconds)
-        if memory.deleting != asked and await _exists(
+        if memory.deleting != asked and await _delete_if_present(
             self._member.delete(
                 PODS,
                 member.metadata.name,
@@ -230,7 +231,7 @@ class PodLoop:
             await self._statuses.reflect(parent, member)
         return None
 
-    async def _reflect_final(self, parent: Pod, memory: PodState) -> Pod:
+    async def _reflect_final(self, parent: Pod, memory: PodMemory) -> Pod:
         """Reflects the last status of a member pod that was removed, once. Returns the parent pod after that."""
         if (final := memory.final) and final.metadata.annotations.get(wellknown.PARENT_UID) == parent.metadata.uid:
             await self._statuses.reflect(parent, final)
@@ -238,19 +239,19 @@ class PodLoop:
         memory.final = None
         return parent
 
-    async def _finish(self, parent: Pod, memory: PodState) -> float | None:
+    async def _finish(self, parent: Pod, memory: PodMemory) -> float | None:
         """The member pod no longer exists: deletes the parent pod for good."""
         if memory.finished == parent.metadata.uid:
             return None  # the watch will show it; a finalizer may hold it
         if memory.create_unknown:
-            await self._member_pods.look_up(parent, memory)
+            await self._member_pods.resolve_conflict(parent, memory)
             if self._names.member_key(parent.metadata.key) in self._pods.member.items:
                 return 0.0
         if parent.metadata.finalizers and not pod_phase(parent).ended:
             # It outlives its deletion for a controller that waits for its end, as a Job does: a kubelet gives it one.
             await self._statuses.fail(parent, "", "")
         name, namespace, uid = parent.metadata.name, parent.metadata.namespace, parent.metadata.uid
-        if not await _exists(self._parent.delete(PODS, name, namespace, uid=uid, grace_seconds=0)):
+        if not await _delete_if_present(self._parent.delete(PODS, name, namespace, uid=uid, grace_seconds=0)):
             return _LOOK_AGAIN  # the watch will show it
         memory.finished = uid
         return None
@@ -268,7 +269,7 @@ class PodLoop:
         except NotFoundError:
             pass
         log.info("orphan deleted", extra={"pod": key, "node": self._names.node})
-        await _exists(
+        await _delete_if_present(
             self._member.delete(PODS, member.metadata.name, member.metadata.namespace, uid=member.metadata.uid)
         )
         return None
@@ -277,7 +278,7 @@ class PodLoop:
         self._recorder.event(PODS, parent.metadata, type, reason, message)
 
 
-async def _exists(delete: Awaitable[None]) -> bool:
+async def _delete_if_present(delete: Awaitable[None]) -> bool:
     """Awaits a deletion. False if that incarnation does not exist any more."""
     try:
         await delete

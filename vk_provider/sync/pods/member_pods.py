@@ -25,7 +25,7 @@ from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.objects import Pod, fields
 from vk_provider.kube.resources import PODS
 from vk_provider.sync.pod_caches import PodCaches
-from vk_provider.sync.pods.ports import Dependents, Node, PodState
+from vk_provider.sync.pods.protocols import Dependents, KnownResources, PodMemory
 from vk_provider.sync.pods.status import StatusWriter
 from vk_provider.translate.pods.change import changes
 from vk_provider.translate.pods.container_statuses import restarts
@@ -45,37 +45,37 @@ Event = Callable[[Pod, str, str, str], None]
 
 
 class MemberPods:
-    """Creates and updates the member pods of one virtual node. Owns no state: `PodState` is the loop's."""
+    """Creates and updates the member pods of one virtual node. Owns no state: `PodMemory` is the loop's."""
 
     def __init__(
         self,
         target: Target,
         member: Client,
         pods: PodCaches,
-        node: Node,
+        resources: KnownResources,
         dependents: Dependents,
         statuses: StatusWriter,
         event: Event,
     ) -> None:
         self._target, self._names = target, target.names
-        self._member, self._pods, self._node = member, pods, node
+        self._member, self._pods, self._resources = member, pods, resources
         self._dependents, self._statuses, self._event = dependents, statuses, event
 
-    async def create(self, parent: Pod, memory: PodState, *, again: bool) -> float | None:
-        """Prepares what the pod needs, then creates the member pod. `again`: an earlier one was lost.
+    async def create(self, parent: Pod, memory: PodMemory, *, recreate: bool) -> float | None:
+        """Prepares what the pod needs, then creates the member pod. `recreate`: an earlier one was lost.
 
         Returns the seconds until the pod needs another look. Raises the errors of the API servers, which the queue
         answers with a pause.
         """
-        if again and (delay := self._restart_delay(memory)):
+        if recreate and (delay := self._restart_delay(memory)):
             await self._statuses.wait(parent, "CrashLoopBackOff", f"back-off {delay:.0f}s: the member pod was lost")
             return delay
         try:
-            created, manifest = await self._prepare_and_send(parent, memory, again=again)
+            created, manifest = await self._prepare_and_send(parent, memory, recreate=recreate)
         except NameTakenError as error:
-            return await self.conflict(parent, error.message)
+            return await self.report_name_taken(parent, error.message)
         except ConflictError:
-            return await self.look_up(parent, memory)
+            return await self.resolve_conflict(parent, memory)
         except NotMountedError as error:
             self._event(parent, "Warning", error.reason, error.message)
             await self._statuses.wait(parent, "ContainerCreating", error.message)
@@ -88,7 +88,7 @@ class MemberPods:
             raise
         now = asyncio.get_running_loop().time()
         memory.created_uid = parent.metadata.uid
-        if again:
+        if recreate:
             memory.recreated, memory.recreated_at = memory.recreated + 1, now
             self._event(parent, "Normal", "MemberPodRecreated", "the member pod was lost; a new one was created")
         elif may_lose_fields(parent, self._target):
@@ -96,10 +96,10 @@ class MemberPods:
         log.debug("member pod created", extra={"pod": parent.metadata.key, "node": self._names.node})
         memory.applied = applied_signature(parent, created)
         self._pods.member.observe(created, notify=False)
-        memory.quiet_until = now + _QUIET
+        memory.empty_status_until = now + _QUIET
         return _QUIET
 
-    async def reflect(self, parent: Pod, member: Pod, memory: PodState) -> float | None:
+    async def reflect(self, parent: Pod, member: Pod, memory: PodMemory) -> float | None:
         """Returns the seconds until the pod needs another look. Raises the errors of the API servers."""
         if memory.applied != applied_signature(parent, member):
             try:
@@ -107,18 +107,18 @@ class MemberPods:
             except VkError:
                 await self._statuses.reflect(parent, member)  # a change that cannot be applied hides no status
                 raise
-        if memory.quiet_until and has_no_status(member):
+        if memory.empty_status_until and has_no_status(member):
             # One write of "Running" instead of one of an empty status and then that.
-            if (left := memory.quiet_until - asyncio.get_running_loop().time()) > 0:
+            if (left := memory.empty_status_until - asyncio.get_running_loop().time()) > 0:
                 return left
-        memory.quiet_until = 0.0
+        memory.empty_status_until = 0.0
         await self._statuses.reflect(parent, member)
         return None
 
-    async def _apply(self, parent: Pod, member: Pod, memory: PodState) -> Pod:
+    async def _apply(self, parent: Pod, member: Pod, memory: PodMemory) -> Pod:
         """Brings the dependents up to date and patches the member pod. Returns it as it is then."""
         memory.uid = parent.metadata.uid
-        await self._dependents.bring(parent)
+        await self._dependents.ensure(parent)
         for change in changes(parent, member, self._target):
             try:
                 member = await self._member.patch(
@@ -138,19 +138,19 @@ class MemberPods:
         memory.applied = applied_signature(parent, member)
         return member
 
-    async def _prepare_and_send(self, parent: Pod, memory: PodState, *, again: bool) -> tuple[Pod, dict[str, Any]]:
+    async def _prepare_and_send(self, parent: Pod, memory: PodMemory, *, recreate: bool) -> tuple[Pod, dict[str, Any]]:
         """The member pod, and the manifest that it was created from."""
         owner = await self._dependents.prepare(parent)
-        counts = restarts(parent) if again else {}
-        known = self._node.known_resources
+        counts = restarts(parent) if recreate else {}
+        known = self._resources.known_resources
         manifest = member_pod(parent, self._target, restarts=counts, owner=owner, known=known)
         return await self._send(manifest, owner.namespace, memory), manifest
 
-    async def _send(self, manifest: dict[str, Any], namespace: str, memory: PodState) -> Pod:
+    async def _send(self, manifest: dict[str, Any], namespace: str, memory: PodMemory) -> Pod:
         """The create itself. Its outcome is unknown until the answer arrives, and after a failure of the server.
 
         A refusal proves nothing about the creates before it, and a name that is taken may be taken by the result of one
-        of them: only a look at the member tells (see `look_up`).
+        of them: only a look at the member tells (see `resolve_conflict`).
         """
         unknown, memory.create_unknown = memory.create_unknown, True
         try:
@@ -161,7 +161,7 @@ class MemberPods:
         memory.create_unknown = False
         return created
 
-    def _restart_delay(self, memory: PodState) -> float:
+    def _restart_delay(self, memory: PodMemory) -> float:
         """Seconds that are left of the back-off: none for the first loss, then 10 s, doubling to 5 min."""
         if not memory.recreated:
             return 0.0
@@ -171,7 +171,7 @@ class MemberPods:
             return 0.0
         return max(0.0, min(_CRASH_CAP, _CRASH_BASE * 2.0 ** (memory.recreated - 1)) - since)
 
-    async def look_up(self, parent: Pod, memory: PodState) -> float:
+    async def resolve_conflict(self, parent: Pod, memory: PodMemory) -> float:
         """A create met a name that is taken: by a pod of ours, unknown until now, or by one that is not ours."""
         namespace = self._names.namespace(parent.metadata.namespace)
         try:
@@ -185,7 +185,7 @@ class MemberPods:
         memory.create_unknown = False
         return 0.0
 
-    async def conflict(self, parent: Pod, message: str) -> float:
+    async def report_name_taken(self, parent: Pod, message: str) -> float:
         """Reports that the name is taken. Returns the seconds until it is tried again."""
         self._event(parent, "Warning", wellknown.NAME_CONFLICT, message)
         await self._statuses.wait(parent, wellknown.NAME_CONFLICT, message)

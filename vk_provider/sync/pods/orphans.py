@@ -33,7 +33,7 @@ _BETWEEN_COUNTS: Final = 0.2  # seconds: counting orphans looks at every pod
 
 
 class Report(Protocol):
-    """Port: conditions and annotations of the MemberCluster."""
+    """Interface: conditions and annotations of the MemberCluster."""
 
     async def set_condition(self, type: str, status: str, reason: str, message: str) -> None: ...
 
@@ -60,11 +60,12 @@ class OrphanBrake:
         uid = orphan.metadata.uid
         if uid in self._released:
             return None
-        if not self._holding.is_set() and uid not in self._few:
+        if not self._holding.is_set():
             left = self._counted_at + _BETWEEN_COUNTS - asyncio.get_running_loop().time()
-            if left > 0:
+            if left <= 0:
+                self._count()
+            elif uid not in self._few:
                 return left
-            self._count()
         return _HELD_RETRY if self._holding.is_set() else None
 
     async def run(self) -> None:
@@ -126,6 +127,8 @@ class OrphanBrake:
         self._held = frozenset()
         self._holding.clear()
         self._state.hold_orphans(self._pods.names.node, held=False)
+        if self._state.orphans_held:
+            return  # another virtual node of the member holds some
         message = f"{len(self._released)} orphans are deleted: {cause}"
         await self._report.set_condition(wellknown.ORPHANS_HELD, "False", "Released", message)
         if self._is_confirmed:
@@ -167,5 +170,5 @@ class OrphanBrake:
                 continue
             if self._holding.is_set():
                 self._confirmed.set()
-            else:
+            elif not self._state.orphans_held:
                 await self._report.remove_annotation(wellknown.CONFIRM)

@@ -33,10 +33,14 @@ class StatusWriter:
             return
         wanted = translate.reflected(parent, member, now=self._parent.timestamp())
         patch = translate.status_patch(parent, wanted)
-        written = await self._write(parent, patch)
-        # Another client may have written what the watch has not shown yet: then the answer is not what is wanted.
-        if written is not None and (patch is None or translate.status_patch(written, wanted) is None):
-            self._agreed[key] = _signature(written, member)
+        if patch is None:
+            self._agreed[key] = _signature(parent, member)
+        elif written := await self._patch(parent, patch):
+            # Another client may have written what the watch has not shown yet: then the answer is not what is wanted.
+            agreed = translate.status_patch(written, wanted) is None
+            self._parent_pods.observe(written, notify=not agreed or _changed(parent, written))
+            if agreed:
+                self._agreed[key] = _signature(written, member)
 
     async def wait(self, parent: Pod, reason: str, message: str) -> None:
         """Shows that no container of the pod can start yet, and why."""
@@ -56,15 +60,17 @@ class StatusWriter:
         """Called when the parent pod is gone."""
         self._agreed.pop(key, None)
 
-    async def _write(self, parent: Pod, patch: dict[str, Any] | None) -> Pod | None:
-        """The parent pod after the patch; None where this incarnation of it is gone."""
-        if patch is None:
-            return parent
+    async def _write(self, parent: Pod, patch: dict[str, Any] | None) -> None:
+        if patch is not None and (written := await self._patch(parent, patch)):
+            self._parent_pods.observe(written)
+
+    async def _patch(self, parent: Pod, patch: dict[str, Any]) -> Pod | None:
+        """The parent pod after the patch; None if this incarnation of it no longer exists."""
         for condition in patch["status"].get("conditions", ()):
             if "$patch" not in condition and condition.get("lastTransitionTime") is None:
                 condition["lastTransitionTime"] = self._parent.timestamp()
         try:
-            written = await self._parent.patch(
+            return await self._parent.patch(
                 PODS,
                 parent.metadata.name,
                 patch,
@@ -75,8 +81,22 @@ class StatusWriter:
             )
         except (NotFoundError, ConflictError):
             return None
-        self._parent_pods.observe(written, notify=False)
-        return written
+
+
+def _changed(parent: Pod, written: Pod) -> bool:
+    """Whether the answer to a status write shows more than that write.
+
+    A deletion or an edit that the watch has not shown yet arrives with the answer, and not again.
+    """
+    before, after = parent.metadata, written.metadata
+    same = (
+        before.deletion_timestamp == after.deletion_timestamp
+        and before.deletion_grace_period_seconds == after.deletion_grace_period_seconds
+        and before.labels == after.labels
+        and before.annotations == after.annotations
+        and before.finalizers == after.finalizers
+    )
+    return not same or bytes(parent.spec) != bytes(written.spec)
 
 
 def _signature(parent: Pod, member: Pod) -> int:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Api(Protocol):
-    """Port: the member's API server; a kube.client.Client."""
+    """Interface: the member's API server; a kube.client.Client."""
 
     @property
     def last_sign_of_life(self) -> float: ...
@@ -40,13 +40,13 @@ class Api(Protocol):
 
 
 class Probe(Protocol):
-    """Port: asks the member for a sign of life. Raises ConfigError if it is another cluster."""
+    """Interface: asks the member for a sign of life. Raises ConfigError if it is another cluster."""
 
     async def __call__(self, *, deadline: float) -> None: ...
 
 
 class VirtualNode(Protocol):
-    """Port: a virtual node of the member.
+    """Interface: a virtual node of the member.
 
     `renew_lease` proves whether the parent accepts writes. `outdated` and `out_of_sync` give what is not in order yet
     before a member that was away is Ready again; empty if nothing is.

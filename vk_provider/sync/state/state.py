@@ -1,4 +1,4 @@
-"""What is known of a member now. Built before every other part, with no collaborators.
+"""What is known of a member now. Built first; depends on no other part.
 
     health loop --writes--> MemberState --read by--> nodes, pods, dependents, membership, kubelet server
                                  ^
@@ -22,8 +22,8 @@ class MemberState:
     def __init__(self, state: State, cluster: Observable[MemberCluster]) -> None:
         self._health, self._cluster = Assessment(state), cluster
         self._lists_current = True
-        self.lost = ""  # why nothing is known of the member; empty unless it is lost
-        self.unknown = ""  # why nothing certain is known of the member's pods; empty if the cache shows what exists
+        self.lost_reason = ""  # why nothing is known of the member; empty unless it is lost
+        self.unknown_reason = ""  # why its pods are not known for certain; empty if the cache shows what exists
         self._holding: set[str] = set()
         self._on_change: list[Callable[[], None]] = []
         self._on_resync: list[Callable[[], None]] = []
@@ -54,8 +54,8 @@ class MemberState:
         self._on_change.append(handler)
 
     def on_resync(self, handler: Callable[[], None]) -> None:
-        """Calls `handler` when everything in the member is to be looked at again: it was lost, or answers again, or
-        its lists have become current. A member that becomes suspect changes nothing for its pods.
+        """Calls `handler` when everything in the member must be requeued: after every change of the state except to
+        Suspect, which changes nothing for pods, and when the lists become current.
         """
         self._on_resync.append(handler)
 
@@ -85,13 +85,13 @@ class MemberState:
 
     def _explain(self) -> None:
         health = self._health
-        self.lost = (str(health.error) or "no answer") if health.state is State.LOST else ""
-        if self.lost:
-            self.unknown = f"the member behind the node does not answer: {self.lost}"
+        self.lost_reason = (str(health.error) or "no answer") if health.state is State.LOST else ""
+        if self.lost_reason:
+            self.unknown_reason = f"the member behind the node does not answer: {self.lost_reason}"
         elif not self._lists_current:
-            self.unknown = "the member behind the node answers again, and is not listed yet"
+            self.unknown_reason = "the member behind the node answers again, and is not listed yet"
         else:
-            self.unknown = ""
+            self.unknown_reason = ""
 
     def _resync(self) -> None:
         for handler in self._on_resync:

@@ -16,9 +16,9 @@ _EXCLUDED: Final = "node.kubernetes.io/exclude-from-external-load-balancers"
 _WEBSOCKETS: Final = "ExtendWebSocketsToKubelet"
 
 
-def labels(cluster: MemberCluster, nodes: Iterable[MemberNode]) -> dict[str, str]:
-    """Labels of the virtual node. Later ones override earlier ones: labels that all nodes of the member share,
-    `spec.labels`, the labels that every virtual node has.
+def labels(cluster: MemberCluster, name: str, nodes: Iterable[MemberNode]) -> dict[str, str]:
+    """Labels of the virtual node with that name. Later ones override earlier ones: labels that all nodes of the member
+    share, `spec.labels`, the labels that every virtual node has.
     """
     common: dict[str, str] | None = None
     for node in nodes:
@@ -33,7 +33,7 @@ def labels(cluster: MemberCluster, nodes: Iterable[MemberNode]) -> dict[str, str
         | cluster.spec.labels
         | {
             wellknown.CLUSTER_LABEL: cluster.metadata.name,
-            _HOSTNAME: cluster.node_name,
+            _HOSTNAME: name,
             "type": "virtual-kubelet",
             _EXCLUDED: "true",
         }

@@ -32,9 +32,9 @@ _MIRROR: Final = "kubernetes.io/config.mirror"
 
 @dataclass(frozen=True)
 class Create:
-    """Bring the dependents, then create the member pod. `again`: an earlier one was lost, so count a restart."""
+    """Bring the dependents, then create the member pod. `recreate`: an earlier one was lost, so count a restart."""
 
-    again: bool = False
+    recreate: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetim
     if phase.ended:
         same = member is not None and ours and _parent_uid(member) == parent.metadata.uid
         return Keep(reflect=same and member is not None and pod_phase(member).phase == phase.phase)
-    if refused := refusal(parent):
-        return refused
+    if rejected := rejection(parent):
+        return rejected
     if member is None:
         if wellknown.PLAN in parent.metadata.labels:
             return Nothing()  # a shadow pod of `plan-failover`: it exists only to be scheduled
@@ -146,7 +146,7 @@ def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetim
     return Reflect()
 
 
-def refusal(parent: Pod) -> Fail | None:
+def rejection(parent: Pod) -> Fail | None:
     """Why the pod can never run on a virtual node; None if it can."""
     if _MIRROR in parent.metadata.annotations:
         return Fail(wellknown.NOT_SUPPORTED, "static (mirror) pods cannot run on a virtual node")
@@ -184,7 +184,7 @@ def _without_member(parent: Pod, *, created: bool) -> Action:
         return Fail(
             wellknown.MEMBER_POD_LOST, "the pod was removed from the member cluster, and its restartPolicy is Never"
         )
-    return Create(again=True)
+    return Create(recreate=True)
 
 
 def _delete(parent: Metadata, member: Metadata, now: datetime) -> Action:

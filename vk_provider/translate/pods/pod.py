@@ -192,12 +192,12 @@ def _recorded(spec: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _translate(spec: dict[str, Any], parent: Pod, target: Target) -> Set[str]:
     """Changes the spec of a parent pod into that of a member pod. Returns the fieldPaths that the parent pod uses."""
+    shown = _rewrite_field_refs(spec, target)  # those of ephemeral containers, too, which are added later
     for field in DROPPED:
         spec.pop(field, None)
     if "affinity" in spec or "topologySpreadConstraints" in spec:
         soften(spec, target.names)
     spec["automountServiceAccountToken"] = False
-    shown = _rewrite_field_refs(spec, target)
     if any("projected" in volume for volume in spec.get("volumes") or ()):
         replace_sources(spec, parent.metadata, target.names, target.api_access)
     if target.api_access is ApiAccess.PARENT:

@@ -14,7 +14,7 @@ from vk_provider.translate.dependents.services import ParentSlice
 
 
 class ParentServices(Protocol):
-    """Port: the Services and EndpointSlices of the parent, which all members share."""
+    """Interface: the Services and EndpointSlices of the parent, which all members share."""
 
     @property
     def services(self) -> Mapping[str, Object]: ...
@@ -32,7 +32,7 @@ class ParentServices(Protocol):
 
 
 class Parent(Protocol):
-    """Port: the parent, with the lists that all members share."""
+    """Interface: the parent, with the lists that all members share."""
 
     @property
     def client(self) -> Client: ...

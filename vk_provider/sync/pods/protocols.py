@@ -1,6 +1,6 @@
 """What the pod loop asks of other parts, and what it remembers of a pod.
 
-The parts do not import one another: member.py hands them to each other as these protocols.
+The parts do not import one another: virtual_node.py hands them to each other as these protocols.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from vk_provider.translate.pods.pod import Owner
 
 
 class Dependents(Protocol):
-    """Port: what pods need in the member besides themselves."""
+    """Interface: what pods need in the member besides themselves."""
 
     def adopt(self, pod: Pod) -> None: ...
 
     async def prepare(self, pod: Pod) -> Owner: ...
 
-    async def bring(self, pod: Pod) -> None: ...
+    async def ensure(self, pod: Pod) -> None: ...
 
     def release(self, pod_uid: str) -> None: ...
 
@@ -28,20 +28,20 @@ class Dependents(Protocol):
 
 
 class Brake(Protocol):
-    """Port: when an orphan may be deleted: now (None), or ask again after that many seconds."""
+    """Interface: when an orphan may be deleted: now (None), or ask again after that many seconds."""
 
     def delay(self, orphan: Pod) -> float | None: ...
 
 
-class Node(Protocol):
-    """Port: the virtual node."""
+class KnownResources(Protocol):
+    """Interface: the resources that nodes of the member have or had."""
 
     @property
     def known_resources(self) -> Set[str]: ...
 
 
 @dataclass(slots=True)
-class PodState:
+class PodMemory:
     """Memory about one pod beyond the caches; may be lost at any time."""
 
     uid: str = ""  # of the parent pod whose dependents are registered
@@ -52,6 +52,12 @@ class PodState:
     create_unknown: bool = False  # a create was sent and its outcome is unknown
     finished: str = ""  # UID of the parent pod whose final delete was sent
     deleting: tuple[str, int | None] | None = None  # UID and grace of the delete that was sent
-    quiet_until: float = 0.0  # loop time until which the empty status of a new member pod is not reflected
+    empty_status_until: float = 0.0  # loop time until which the empty status of a new member pod is not reflected
     recreated: int = 0  # how often a lost member pod was created again
     recreated_at: float = 0.0  # loop time
+
+    def forget(self) -> None:
+        """Forgets everything but what must not be lost while a member pod may exist that no cache shows."""
+        kept = PodMemory(uid=self.uid, create_unknown=self.create_unknown)
+        for name in self.__slots__:
+            setattr(self, name, getattr(kept, name))
