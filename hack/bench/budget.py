@@ -60,9 +60,15 @@ _MEMORY_GOAL: Final = Bound(60, 15 * _KIB)
 ROWS: Final = (
     Row("own_cpu_share", "own CPU per pod life, of the plain cluster's", "x", Kind.RATIO, Bound(0.25), Bound(0.17)),
     Row("everything_ratio", "CPU of everything, of the plain cluster's", "x", Kind.RATIO, Bound(2.7), Bound(2)),
-    Row("receive_ratio", "CPU to receive a watch event, of a bare decoding loop's", "x", Kind.RATIO, digits=1),
+    Row("receive_ratio", "CPU to receive a watch event, of a bare loop's", "x", Kind.RATIO),
     Row("parent_requests", "requests per pod life, parent", "", Kind.COUNT, Bound(3), Bound(2), digits=1),
     Row("member_requests", "requests per pod life, member", "", Kind.COUNT, Bound(2), Bound(2), digits=1),
+    Row(
+        "parent_requests_slow", "the same, one pod after another, parent", "", Kind.COUNT, Bound(3), Bound(2), digits=1
+    ),
+    Row(
+        "member_requests_slow", "the same, one pod after another, member", "", Kind.COUNT, Bound(2), Bound(2), digits=1
+    ),
     Row("parent_requests_tokens", "the same with tokens and all dependents, parent", "", Kind.COUNT, digits=1),
     Row("member_requests_tokens", "the same with tokens and all dependents, member", "", Kind.COUNT, digits=1),
     Row("idle_writes", "writes per minute, idle with {pods} pods", "", Kind.COUNT, goal=Bound(8), digits=0),
@@ -80,19 +86,34 @@ ROWS: Final = (
         digits=0,
     ),
     Row("exec_memory", "memory with {pods} idle exec sessions", "MiB", Kind.MEMORY, Bound(135), digits=0),
-    Row("exec_opened_cpu_ratio", "own CPU for an exec, of the member's for a direct one", "x", Kind.RATIO),
+    Row("exec_opened_cpu_ratio", "own CPU for an exec, of the member's for a direct one", "x", Kind.RATIO, Bound(0.18)),
     Row("exec_rate_cpu_ratio", "own CPU for bytes of an exec, of the member's for direct ones", "x", Kind.RATIO),
-    Row("log_rate_cpu_ratio", "own CPU for bytes of logs -f, of the member's for direct ones", "x", Kind.RATIO),
-    Row("exec_opened_ratio", "exec through the parent: until it is open, of a direct one's", "x", Kind.RATIO),
+    Row(
+        "log_rate_cpu_ratio",
+        "own CPU for bytes of logs -f, of the member's for direct ones",
+        "x",
+        Kind.RATIO,
+        Bound(0.9),
+    ),
+    Row(
+        "exec_opened_ratio", "exec through the parent: until it is open, of a direct one's", "x", Kind.RATIO, Bound(2.6)
+    ),
     Row("exec_rate_ratio", "exec through the parent: throughput, of a direct one's", "x", Kind.RATIO, at_least=True),
-    Row("log_rate_ratio", "logs -f through the parent: throughput, of direct ones'", "x", Kind.RATIO, at_least=True),
+    Row(
+        "log_rate_ratio",
+        "logs -f through the parent: throughput, of direct ones'",
+        "x",
+        Kind.RATIO,
+        Bound(0.58),
+        at_least=True,
+    ),
     Row("own_cpu", "own CPU per pod life (created, Running, deleted)", "ms", Kind.CPU),
     Row("own_cpu_tokens", "the same with service account tokens", "ms", Kind.CPU),
     Row("everything_cpu", "CPU of everything per pod life, both control planes", "ms", Kind.CPU, digits=0),
     Row("plain_cpu", "CPU of everything per pod life in a plain cluster", "ms", Kind.CPU, digits=0),
     Row("event_cpu", "own CPU for a watch event that changes nothing", "µs", Kind.CPU, digits=0),
     Row("receive_cpu", "of which to receive and decode it", "µs", Kind.CPU, digits=0),
-    Row("receive_bare_cpu", "a bare loop that decodes the same bytes", "µs", Kind.CPU, digits=0),
+    Row("receive_bare_cpu", "a bare loop that receives and decodes the same bytes", "µs", Kind.CPU, digits=0),
     Row("idle_cpu", "idle with {pods} pods", "% of a core", Kind.CPU),
     Row("stall", "longest event-loop stall, CPU time of it, up to {pods} pods", "ms", Kind.CPU, digits=0),
     Row("stall_wall", "longest event-loop stall, seconds of it", "ms", Kind.TIME, digits=0),

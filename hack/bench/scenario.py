@@ -115,15 +115,14 @@ class Scenario:
         await burst.end(self._parent, [self._here, self._there], warm_up)
         group = Group("stream", self._sizes.stream, self._node)
         logs = self._meter.logs()
-        await latency.stream(self._parent, self._here, group)
+        made = await self._meter.measure(latency.stream(self._parent, self._here, group))
         found = latency.latencies(logs[PARENT], logs[MEMBER], group, self._meter.user)
-        await burst.end(self._parent, [self._here, self._there], group)
+        self._requests("requests_slow", made + await self._gone("stream", group), group, Purpose.POD_LIFE)
         for name, share in (("p50", 0.5), ("p99", 0.99)):
             created, running = found.percentiles(share)
-            self.found.figures.add(f"created_{name}", created * 1000, self._sizes.stream)
-            self.found.figures.add(f"running_{name}", running * 1000, self._sizes.stream)
+            self.found.figures.add(f"created_{name}", created * 1000, group.size)
+            self.found.figures.add(f"running_{name}", running * 1000, group.size)
         self.found.details["latencies"] = msgspec.to_builtins(found)
-        await self._rest()
 
     async def _burst(self, idle: Measured) -> None:
         pods, add = self._sizes.pods, self.found.figures.add
@@ -145,9 +144,7 @@ class Scenario:
             life = made + await self._gone("burst", group)
         add("own_cpu", life.own_cpu / pods * 1000, pods)
         add("everything_cpu", life.beyond(idle).everything_cpu / pods * 1000, pods)
-        own = self._meter.own(life)
-        add("parent_requests", audit.count(own[PARENT], Purpose.POD_LIFE) / pods, pods)
-        add("member_requests", audit.count(own[MEMBER], Purpose.POD_LIFE) / pods, pods)
+        self._requests("requests", life, group, Purpose.POD_LIFE)
 
     async def _plain_burst(self) -> None:
         with self._say(f"{self._sizes.pods} pods in a plain cluster"):
@@ -170,10 +167,7 @@ class Scenario:
             made, _ = await self._made("tokens", group)
             life = made + await self._gone("tokens", group)
         add("own_cpu_tokens", life.own_cpu / pods * 1000, pods)
-        own = self._meter.own(life)
-        kinds = (Purpose.POD_LIFE, Purpose.DEPENDENTS)
-        add("parent_requests_tokens", audit.count(own[PARENT], *kinds) / pods, pods)
-        add("member_requests_tokens", audit.count(own[MEMBER], *kinds) / pods, pods)
+        self._requests("requests_tokens", life, group, Purpose.POD_LIFE, Purpose.DEPENDENTS)
 
     async def _many(self) -> None:
         pods = self._sizes.most
@@ -263,6 +257,12 @@ class Scenario:
 
     async def _rest(self) -> None:
         await self._meter.at_rest(_REST, _REST_WITHIN)
+
+    def _requests(self, key: str, life: Measured, group: Group, *purposes: Purpose) -> None:
+        """The program's requests for each pod of the group, from created to gone."""
+        own = self._meter.own(life)
+        for side, cluster in (("parent", PARENT), ("member", MEMBER)):
+            self.found.figures.add(f"{side}_{key}", audit.count(own[cluster], *purposes) / group.size, group.size)
 
     def _memory(self, key: str, pods: int) -> None:
         self.found.figures.add(key, self._meter.memory_mib(), pods)

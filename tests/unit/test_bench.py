@@ -1,4 +1,4 @@
-"""The bench without clusters: limits, audit logs, processes, the report and the comparison."""
+"""The bench without clusters: limits, audit logs, processes and the report."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from typing import Any
 
 import msgspec
 import pytest
-from bench import compare, process, report, run
+from bench import process, report, run
 from bench.audit import AuditLog, Purpose, Request, by, count, parse, writes
 from bench.budget import ROWS, Bound, Kind, Row
 from bench.cli import main
-from bench.compare import COMPARED, Comparison, Values, compared
 from bench.errors import BenchError
 from bench.figures import Figure, Figures, Verdict, percentile
 from bench.latency import latencies
 from bench.meter import Measured
 from bench.pods import GROUP, Group
 from bench.program import Program
-from bench.receive import bare_loop
+from bench.receive import EventDecoder
 from bench.scenario import Found
 from bench.stall import Stalls, StallWatch
 from bench.streams import Sides, Streams
@@ -283,47 +282,19 @@ def test_what_the_way_through_the_parent_costs_is_a_ratio_to_the_direct_way() ->
     )
 
 
-def test_a_bare_loop_takes_longer_for_more_bytes() -> None:
-    event = json.dumps({"type": "ADDED", "object": {"metadata": {"labels": {str(n): "x" for n in range(100)}}}})
-    assert 0 < bare_loop([event.encode()] * 10) < bare_loop([event.encode()] * 1000)
+def test_the_bare_loop_counts_events_until_the_bookmark_however_the_bytes_are_cut() -> None:
+    lines = [{"type": "ADDED", "object": {}}, {"type": "ADDED", "object": {}}, {"type": "BOOKMARK", "object": {}}]
+    text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    for size in (1, 7, len(text)):
+        decoder = EventDecoder()
+        ends = [decoder.feed(text[at : at + size]) for at in range(0, len(text), size)]
+        assert decoder.events == 2
+        assert ends == [False] * (len(ends) - 1) + [True]
 
 
 def test_writes_are_the_requests_that_change_a_stored_object() -> None:
     found = parse([line("patch", "leases"), line("create", "events"), line("create", "tokenreviews"), line("get")])
     assert writes(found) == 2
-
-
-def _values(**changed: float) -> Values:
-    return dict.fromkeys(COMPARED, 2.0) | changed
-
-
-def test_checkouts_are_compared_by_their_medians() -> None:
-    base = [_values(), _values(), _values(own_cpu_share=9.0)]
-    here = [_values(), _values(own_cpu_share=9.0), _values(own_cpu_share=2.1)]
-    found = {comparison.key: comparison for comparison in compared(base, here)}
-    assert list(found) == list(COMPARED)
-    assert found["own_cpu_share"].difference == pytest.approx(5.0)
-    assert not any(comparison.worse for comparison in found.values())
-
-
-@pytest.mark.parametrize(
-    ("base", "here", "worse"), [(10, 11, False), (10, 11.1, True), (10, 5, False), (0, 0, False), (0, 1, True)]
-)
-def test_more_than_ten_per_cent_above_the_base_is_worse(base: float, here: float, worse: bool) -> None:
-    assert Comparison("memory_pods", [base], [here]).worse is worse
-
-
-def test_the_comparison_shows_medians_rounds_and_differences() -> None:
-    console = Console(width=140)
-    with console.capture() as capture:
-        compare.show([Comparison("memory_pods", [90, 80, 85], [100, 100, 99])], "v1", console)
-    (row,) = [line for line in capture.get().splitlines() if "memory" in line]
-    assert all(text in row for text in ("85.0 MiB (90.0, 80.0, 85.0)", "100.0 MiB", "+17.6 %", "WORSE"))
-
-
-def test_each_compared_row_exists_and_less_of_it_is_better() -> None:
-    rows = {row.key: row for row in ROWS}
-    assert not any(rows[key].at_least for key in COMPARED)
 
 
 def test_phases_add_up_and_idle_time_is_taken_off_in_proportion() -> None:
@@ -426,11 +397,4 @@ def test_pods_of_a_group_are_bound_labelled_and_without_tokens_unless_asked() ->
 def test_wrong_usage_has_its_own_status(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(arguments)
-    assert end.value.code == 2
-
-
-@pytest.mark.parametrize("arguments", [[], ["no-such-commit"], ["HEAD", "--rounds", "0"]])
-def test_wrong_usage_of_the_comparison_has_it_too(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        compare.main(arguments)
     assert end.value.code == 2
