@@ -60,7 +60,7 @@ _MEMORY_GOAL: Final = Bound(60, 15 * _KIB)
 ROWS: Final = (
     Row("own_cpu_share", "own CPU per pod life, of the plain cluster's", "x", Kind.RATIO, Bound(0.25), Bound(0.17)),
     Row("everything_ratio", "CPU of everything, of the plain cluster's", "x", Kind.RATIO, Bound(2.7), Bound(2)),
-    Row("receive_ratio", "CPU to receive a watch event, of a bare loop's", "x", Kind.RATIO),
+    Row("receive_ratio", "CPU to receive a watch event, of a bare loop's", "x", Kind.RATIO, Bound(1.15)),
     Row("parent_requests", "requests per pod life, parent", "", Kind.COUNT, Bound(3), Bound(2), digits=1),
     Row("member_requests", "requests per pod life, member", "", Kind.COUNT, Bound(2), Bound(2), digits=1),
     Row(
@@ -87,7 +87,13 @@ ROWS: Final = (
     ),
     Row("exec_memory", "memory with {pods} idle exec sessions", "MiB", Kind.MEMORY, Bound(135), digits=0),
     Row("exec_opened_cpu_ratio", "own CPU for an exec, of the member's for a direct one", "x", Kind.RATIO, Bound(0.18)),
-    Row("exec_rate_cpu_ratio", "own CPU for bytes of an exec, of the member's for direct ones", "x", Kind.RATIO),
+    Row(
+        "exec_rate_cpu_ratio",
+        "own CPU for bytes of an exec, of the member's for direct ones",
+        "x",
+        Kind.RATIO,
+        Bound(0.36),
+    ),
     Row(
         "log_rate_cpu_ratio",
         "own CPU for bytes of logs -f, of the member's for direct ones",
@@ -96,9 +102,16 @@ ROWS: Final = (
         Bound(0.9),
     ),
     Row(
-        "exec_opened_ratio", "exec through the parent: until it is open, of a direct one's", "x", Kind.RATIO, Bound(2.6)
+        "exec_opened_ratio", "exec through the parent: until it is open, of a direct one's", "x", Kind.RATIO, Bound(2.7)
     ),
-    Row("exec_rate_ratio", "exec through the parent: throughput, of a direct one's", "x", Kind.RATIO, at_least=True),
+    Row(
+        "exec_rate_ratio",
+        "exec through the parent: throughput, of a direct one's",
+        "x",
+        Kind.RATIO,
+        Bound(0.47),
+        at_least=True,
+    ),
     Row(
         "log_rate_ratio",
         "logs -f through the parent: throughput, of direct ones'",
