@@ -1,6 +1,6 @@
-"""What serving a member costs, measured on real API servers: `make bench`. Limits and goals: `budget`, DESIGN.md §11.
+"""What serving a member costs, measured on real API servers: `make bench`. Limits and goals: `budget`.
 
-Counts, bytes and ratios within one run decide: a slow or busy machine does not change them. CPU time and seconds are
+Counts, bytes and ratios within one run decide: a slow or busy machine changes them little. CPU time and seconds are
 shown and decide nothing. The API servers count requests (audit logs), the kernel counts CPU and memory: nothing here
 trusts the program under test.
 

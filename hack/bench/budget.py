@@ -1,7 +1,7 @@
-"""The rows of the table: what may cost how much. Goals are the budgets of DESIGN.md §11.
+"""The rows of the table: what may cost how much. Goals are what a later version must reach.
 
-A limit is what the code cost when the limit was set, and a third more. When an issue reaches a goal, the goal becomes
-the limit. Rows without a limit are shown because somebody will ask.
+Most limits are what the code cost when they were set, and a third more. Ratios of wall times have
+wider limits. When a change reaches a goal, the goal becomes the limit. Rows without a limit are shown because somebody will ask.
 """
 
 from __future__ import annotations
