@@ -1,7 +1,8 @@
 """The rows of the table: what may cost how much. Goals are what a later version must reach.
 
 Most limits are what the code cost when they were set, and a third more. Ratios of wall times have
-wider limits. When a change reaches a goal, the goal becomes the limit. Rows without a limit are shown because somebody will ask.
+wider limits. When a change reaches a goal, the goal becomes the limit.
+Rows without a limit are shown because somebody will ask.
 """
 
 from __future__ import annotations
