@@ -271,9 +271,9 @@ def test_a_pod_whose_service_account_is_gone_says_so_and_starts_when_it_is_back(
     parent.delete(SERVICE_ACCOUNTS, "robot", namespace)
     parent.patch(PODS, "web", {"spec": {"schedulingGates": None}}, namespace)
     eventually(lambda: "FailedMount" in event_reasons(parent, "web", namespace), "an Event says why")
-    waiting = parent.get(PODS, "web", namespace)["status"]["containerStatuses"][0]["state"]["waiting"]
-    assert waiting["reason"] == "ContainerCreating"
-    assert 'serviceaccounts "robot" not found' in waiting["message"]
+    eventually(lambda: waiting_reason(parent.get(PODS, "web", namespace)) == "ContainerCreating", "so does the status")
+    (container,) = parent.get(PODS, "web", namespace)["status"]["containerStatuses"]
+    assert 'serviceaccounts "robot" not found' in container["state"]["waiting"]["message"]
     parent.create(SERVICE_ACCOUNTS, robot, namespace)
     wait_until_running(parent, "web", namespace, 60)
 
