@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.transport import LEAKY_TLS
 

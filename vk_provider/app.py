@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.config import Settings
+from vk_provider.kube.auth.credentials import Credentials
 from vk_provider.kube.client import Client
-from vk_provider.kube.credentials import Credentials
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Object
 from vk_provider.observable import Observable

@@ -24,7 +24,7 @@ from vk_provider.errors import (
     UnreachableError,
     VkError,
 )
-from vk_provider.kube.auth import IN_CLUSTER
+from vk_provider.kube.auth.kubeconfig import IN_CLUSTER
 from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer

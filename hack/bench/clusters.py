@@ -17,7 +17,7 @@ from localkube import ClusterInfo
 
 from bench.errors import BenchError
 from vk_provider.cli.watching import until
-from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition, Object, encode
 from vk_provider.kube.resources import NODES, SERVICE_ACCOUNTS

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.transport import LEAKY_TLS
 
 STDIN, STDOUT, STATUS, CLOSE = 0, 1, 3, 255  # channels

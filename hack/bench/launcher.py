@@ -15,8 +15,8 @@ from bench.stall import StallWatch
 from vk_provider import app, telemetry
 from vk_provider.cli.parent import execute
 from vk_provider.config import Settings
-from vk_provider.kube.auth import find_credentials
-from vk_provider.kube.credentials import Credentials
+from vk_provider.kube.auth.credentials import Credentials
+from vk_provider.kube.auth.kubeconfig import find_credentials
 from vk_provider.telemetry import LogFormat
 
 

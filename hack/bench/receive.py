@@ -18,7 +18,7 @@ import aiohttp
 import msgspec
 
 from vk_provider.cli.parent import execute
-from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod

@@ -10,7 +10,7 @@ from typing import Any
 from tests.cluster import BINDINGS, ApiFailure, Cluster
 from tests.link import SERVER_NAME
 from tests.proxy import Proxy
-from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.resources import SERVICE_ACCOUNTS
 

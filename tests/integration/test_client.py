@@ -25,7 +25,7 @@ from vk_provider.errors import (
     UnauthorizedError,
     UnreachableError,
 )
-from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import PartialObject, Payload
 from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS, SERVICE_ACCOUNTS

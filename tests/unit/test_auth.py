@@ -17,7 +17,7 @@ import trustme
 import yaml
 
 from vk_provider.errors import ConfigError
-from vk_provider.kube.auth import Kubeconfig, find_credentials
+from vk_provider.kube.auth.kubeconfig import Kubeconfig, find_credentials
 
 SECRET = "S3CR3T-value"
 Document = dict[str, Any]

@@ -18,7 +18,7 @@ from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.terminal import progress, say
 from vk_provider.cli.watching import until_member
 from vk_provider.errors import ConfigError, NotFoundError, UnreachableError, VkError
-from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.objects import Object, PartialObject, encode, fields
 from vk_provider.kube.resources import NAMESPACES, NODES, SECRETS

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from vk_provider.errors import ConfigError, UnauthorizedError, UnreachableError
-from vk_provider.kube.auth import find_credentials
+from vk_provider.kube.auth.credentials import Credentials
+from vk_provider.kube.auth.kubeconfig import find_credentials
 from vk_provider.kube.client import Client
-from vk_provider.kube.credentials import Credentials
 
 T = TypeVar("T")
 

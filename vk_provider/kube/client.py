@@ -21,7 +21,7 @@ from yarl import URL
 
 from vk_provider.errors import UnauthorizedError, VkError
 from vk_provider.kube import transport
-from vk_provider.kube.credentials import Credentials
+from vk_provider.kube.auth.credentials import Credentials
 from vk_provider.kube.objects import encode
 from vk_provider.kube.resources import Resource
 from vk_provider.kube.timestamps import ServerClock, rfc3339

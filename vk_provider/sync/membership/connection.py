@@ -12,7 +12,7 @@ from types import TracebackType
 
 from vk_provider.api.membercluster import SecretRef
 from vk_provider.errors import ConfigError, NotFoundError
-from vk_provider.kube.auth import Kubeconfig
+from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Payload

@@ -136,7 +136,7 @@ class ExecPlugin(Source):
 
     @property
     def _name(self) -> str:
-        return f"kubeconfig {self._origin}: exec plugin {self._plugin.get('command')!r}"
+        return f"{self._origin}: exec plugin {self._plugin.get('command')!r}"
 
     async def _run(self) -> _ExecStatus:
         info: dict[str, Any] = {"interactive": False}

@@ -1,0 +1,1 @@
+"""How this program authenticates to an API server: kubeconfigs, and credentials that keep themselves fresh."""
