@@ -21,6 +21,7 @@ from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.translate.names import Names
 from vk_provider.translate.nodes.offer import MemberNode, Usage, member_node, usage
+from vk_provider.translate.state.rights import ALL_RIGHTS, Feature, Rights
 
 _FIRST_LISTS: Final = 120.0  # seconds for all lists to be complete
 
@@ -33,31 +34,41 @@ class Caches:
     virtual_nodes: Sequence[PodCaches]
     others: Informer[Usage]
     nodes: Informer[MemberNode]
-    leases: Informer[
-        PartialObject
-    ]  # of the member's nodes: a sign of life every few seconds; their contents are not read
+    # Of the member's nodes: a sign of life every few seconds; their contents are not read. None: not permitted.
+    leases: Informer[PartialObject] | None
     dependents: DependentCaches
 
     @classmethod
-    def of(cls, parent: Client, member: Client, names: Names, node_names: Sequence[str]) -> Caches:
-        """`names` are those of the objects that all virtual nodes of the member share."""
+    def of(
+        cls,
+        parent: Client,
+        member: Client,
+        names: Names,
+        node_names: Sequence[str],
+        rights: Rights = ALL_RIGHTS,
+    ) -> Caches:
+        """`names` are those of the objects that all virtual nodes of the member share. What `rights` do not permit to
+        list is not listed.
+        """
         virtual_nodes = [PodCaches.of(parent, member, replace(names, node=node)) for node in node_names]
         not_ours = f"{wellknown.PARENT_LABEL}!={names.parent}"
         running = "status.phase!=Succeeded,status.phase!=Failed"
         others: Informer[Usage] = Informer(member, PODS, Pod, labels=not_ours, fields=running, keep=usage)
+        leases: Informer[PartialObject] = Informer(member, LEASES, PartialObject, namespace="kube-node-lease")
         return cls(
             server=member.server,
             virtual_nodes=virtual_nodes,
             others=others,
             nodes=Informer(member, NODES, Node, keep=member_node),
-            leases=Informer(member, LEASES, PartialObject, namespace="kube-node-lease"),
-            dependents=DependentCaches.of(member, names, virtual_nodes, others),
+            leases=leases if rights.has(Feature.LEASES) else None,
+            dependents=DependentCaches.of(member, names, virtual_nodes, others, rights),
         )
 
     def all(self) -> list[Informer[Any]]:
         """Every list."""
         pods = [informer for node in self.virtual_nodes for informer in (node.parent, node.member)]
-        return [*pods, self.others, self.nodes, self.leases, *self.dependents.own()]
+        leases = [self.leases] if self.leases is not None else []
+        return [*pods, self.others, self.nodes, *leases, *self.dependents.own()]
 
     async def synced(self) -> None:
         """Returns when all lists are complete. Raises UnreachableError if that takes too long."""

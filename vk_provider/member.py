@@ -57,7 +57,7 @@ class Member:
         current = self.cluster.value
         names = Names(current.node_name, parent.uid, current.spec.namespace_mapping.prefix)
         target = Target(names, current.spec.api_access, parent.host, parent.port)
-        caches = Caches.of(parent.client, member, names, current.node_names)
+        caches = Caches.of(parent.client, member, names, current.node_names, self.connection.rights)
         for informer in caches.all():
             tasks.create_task(informer.run())
         await caches.synced()
@@ -70,7 +70,7 @@ class Member:
             await node.register()
         probe = partial(self.connection.probe, current.metadata.name)
         health_loop = HealthLoop(cluster, member, health, state, parent.freeze, nodes, probe, parent.client.timestamp)
-        events = EventLoop(caches.virtual_nodes, member_events(member), parent.recorder)
+        events = EventLoop(caches.virtual_nodes, member_events(member), parent.recorder, self.connection.rights)
         conditions = ConditionLoop(cluster, state, [node.status for node in nodes], self.report)
         member_wide = (dependents.run(), health_loop.run(), events.run(), conditions.run())
         for loop in (*(node.run() for node in nodes), *member_wide, self.report.run(), self.connection.run()):

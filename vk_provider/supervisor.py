@@ -25,7 +25,7 @@ from vk_provider.sync.membership import leave
 from vk_provider.sync.membership.abandon import Abandonment
 from vk_provider.sync.membership.access import another_cluster
 from vk_provider.sync.membership.claims import Claims
-from vk_provider.sync.membership.connection import Connection, KubeconfigChangedError
+from vk_provider.sync.membership.connection import Connection, ReconnectError
 from vk_provider.sync.membership.report import Report
 from vk_provider.sync.nodes.lease import renew
 
@@ -80,7 +80,7 @@ class Supervisor:
                 if self._stopping:
                     raise asyncio.CancelledError from error
                 cause = _cause(error)
-                if isinstance(cause, KubeconfigChangedError):
+                if isinstance(cause, ReconnectError):
                     continue
                 if loop.time() - started > _STABLE:
                     self._backoff.succeeded()
@@ -100,6 +100,7 @@ class Supervisor:
             with self._claims.claim(uid, name):
                 await self._recognize(connection.client.server, uid)
                 await report.set_facts(node_name=cluster.node_name, version=connection.facts.version, cluster_uid=uid)
+                await report.set_rights(connection.rights)
                 self._cluster = Observable(decode(self._raw))
                 try:
                     await Member(self._cluster, connection, self._parent, self._settings, report).run()

@@ -25,6 +25,7 @@ from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.pods.returning import ReturnCheck
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.pods.pod import Target
+from vk_provider.translate.state.rights import Rights
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class MemberParts:
     state: MemberState
     caches: Caches
     dependents: Dependents
+
+    @property
+    def rights(self) -> Rights:
+        """What the credential may do in the member. A change of it connects the member again."""
+        return self.connection.rights
 
 
 class VirtualNode:

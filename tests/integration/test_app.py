@@ -16,7 +16,7 @@ from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.app import App
 from vk_provider.config import Settings
 from vk_provider.supervisor import Supervisor
-from vk_provider.sync.membership.connection import KubeconfigChangedError
+from vk_provider.sync.membership.connection import ReconnectError
 
 
 class Reluctant(Supervisor):
@@ -76,7 +76,7 @@ class Failing(Supervisor):
             try:
                 await asyncio.Event().wait()
             finally:
-                raise KubeconfigChangedError
+                raise ReconnectError
 
         async with asyncio.TaskGroup() as group:
             group.create_task(fail_at_the_end())

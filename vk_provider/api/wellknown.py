@@ -56,6 +56,7 @@ FINALIZER: Final = f"{DOMAIN}/member"
 READY: Final = "Ready"
 REACHABLE: Final = "Reachable"
 ORPHANS_HELD: Final = "OrphansHeld"
+PERMISSIONS: Final = "Permissions"
 FENCED: Final = f"{DOMAIN}/fenced"  # annotation, RFC 3339: when an administrator declared that the member is down
 CONFIRM: Final = f"{DOMAIN}/confirm"  # annotation: what an administrator confirms, see below
 CONFIRM_ORPHANS: Final = "orphans"
@@ -63,6 +64,8 @@ CONFIRM_NEW_CLUSTER: Final = "new-cluster"
 
 # Reasons of conditions and Events about members.
 FROZEN: Final = "Frozen"
+RIGHTS_GRANTED: Final = "RightsGranted"
+RIGHTS_MISSING: Final = "RightsMissing"
 TOO_MANY_ORPHANS: Final = "TooManyOrphans"
 CLUSTER_UID_CHANGED: Final = "ClusterUidChanged"
 FENCE_NEEDED: Final = "FenceNeeded"

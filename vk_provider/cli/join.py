@@ -15,7 +15,7 @@ from vk_provider.cli import options
 from vk_provider.cli.install import apply, install
 from vk_provider.cli.members import is_fresh, list_members, renew_times
 from vk_provider.cli.parent import Parent, execute, pass_parent
-from vk_provider.cli.terminal import progress, say
+from vk_provider.cli.terminal import note, progress, say
 from vk_provider.cli.watching import until_member
 from vk_provider.errors import ConfigError, NotFoundError, UnreachableError, VkError
 from vk_provider.kube.auth.kubeconfig import Kubeconfig
@@ -128,6 +128,8 @@ async def _join(parent: Parent, request: _Request, member: Kubeconfig, wait: boo
             cluster = await _write(client, request, facts, present)
         done = "joined" if present is None else "updated"
         say(f"{request.name} {done}: Kubernetes {facts.version}, virtual node {cluster.node_name}")
+        if facts.rights.missing:
+            note(f"warning: {facts.rights.explanation}")
         if wait is not False:
             with progress(f"waiting until {request.name} is ready"):
                 problem = await _until_ready(client, cluster, seconds)

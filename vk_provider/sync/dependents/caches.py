@@ -15,28 +15,47 @@ from vk_provider.sync.dependents.reflections import Reflections
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.translate.names import Names
 from vk_provider.translate.nodes.offer import Usage
+from vk_provider.translate.state.rights import ALL_RIGHTS, Feature, Rights
 
 
 @dataclass(frozen=True)
 class DependentCaches:
-    """Once per member; `nodes` has the pods of each virtual node, `others` the member's pods that are not ours."""
+    """Once per member; `nodes` has the pods of each virtual node, `others` the member's pods that are not ours.
+
+    Without the right to list Services or EndpointSlices, `reflections` stay empty.
+    """
 
     nodes: Sequence[PodCaches]
     others: Informer[Usage]
     namespaces: Informer[PartialObject]
     copies: Copies
     reflections: Reflections
+    rights: Rights
 
     @classmethod
-    def of(cls, member: Client, names: Names, nodes: Sequence[PodCaches], others: Informer[Usage]) -> DependentCaches:
+    def of(
+        cls,
+        member: Client,
+        names: Names,
+        nodes: Sequence[PodCaches],
+        others: Informer[Usage],
+        rights: Rights = ALL_RIGHTS,
+    ) -> DependentCaches:
         """`names` are those of the objects that all virtual nodes of the member share."""
         namespaces: Informer[PartialObject] = Informer(member, NAMESPACES, PartialObject)
-        return cls(nodes, others, namespaces, Copies.of(member, names), Reflections.of(member, names))
+        return cls(nodes, others, namespaces, Copies.of(member, names), Reflections.of(member, names), rights)
 
     def own(self) -> list[Informer[Any]]:
         """The lists that only dependents use."""
-        reflections = self.reflections
-        return [self.namespaces, *self.copies.lists.values(), reflections.services, reflections.slices]
+        lists: list[Informer[Any]] = [self.namespaces, *self.copies.lists.values()]
+        if self.serves_services:
+            lists += [self.reflections.services, self.reflections.slices]
+        return lists
+
+    @property
+    def serves_services(self) -> bool:
+        """Whether the parent's Services can be kept in the member."""
+        return self.rights.has(Feature.SERVICES)
 
     def in_use(self, namespace: str) -> bool:
         """Whether a namespace of the member holds any pods, or copies of ours."""

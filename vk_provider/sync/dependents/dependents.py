@@ -41,7 +41,8 @@ class Dependents:
         names, copies, nodes, recorder = target.names, caches.copies, caches.nodes, parent.recorder
         self._names, self._member_namespaces = names, caches.namespaces
         self._namespaces = NamespaceLoop(names, parent.client, member, parent.namespaces, caches)
-        self._services = ServiceLoop(names, parent.services, caches.reflections, nodes, cluster, state, recorder)
+        services = ServiceLoop(names, parent.services, caches.reflections, nodes, cluster, state, recorder)
+        self._services = services if caches.serves_services else None
         self._copies = CopyLoop(target, parent.client, copies, state, tasks)
         self._certificates = CertificateLoop(names, nodes, parent.client, copies, recorder, tasks)
 
@@ -49,7 +50,8 @@ class Dependents:
         """Works until cancelled. All informers must be synced and every living pod adopted."""
         async with asyncio.TaskGroup() as group:
             for loop in (self._namespaces, self._services, self._copies, self._certificates):
-                group.create_task(loop.run())
+                if loop is not None:
+                    group.create_task(loop.run())
 
     def adopt(self, pod: Pod) -> None:
         """Registers what a pod that exists already needs, so that none of it counts as unused."""
@@ -67,7 +69,7 @@ class Dependents:
         name = self._names.namespace(namespace)
         found = self._member_namespaces.items.get(name)
         owner = Owner(name, found.metadata.uid if found else await self._namespaces.ensure(namespace))
-        if namespace not in self._services.ready:
+        if self._services is not None and namespace not in self._services.ready:
             await self._services.ensure(namespace)
         await self.ensure(pod)
         return owner
@@ -85,4 +87,5 @@ class Dependents:
 
     def pod_gone(self, namespace: str) -> None:
         """Neither the parent pod nor its member pod exists any more; `namespace` is the parent's."""
-        self._services.pod_gone(namespace)
+        if self._services is not None:
+            self._services.pod_gone(namespace)

@@ -18,6 +18,7 @@ from vk_provider.kube.resources import NAMESPACES
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.translate.names import Names
+from vk_provider.translate.state.rights import Feature
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class NamespaceLoop:
         ours = self._member_namespaces.items.get(self._names.namespace(parent_namespace))
         if ours is None or not self._names.owns(ours.metadata.labels) or ours.metadata.deletion_timestamp is not None:
             return None
-        if parent_namespace in self._parent_namespaces.items:
+        if parent_namespace in self._parent_namespaces.items or not self._caches.rights.has(Feature.CLEANUP):
             return None
         if self._caches.in_use(ours.metadata.name):
             return _LOOK_AGAIN

@@ -9,42 +9,39 @@ from typing import Any, Final
 import msgspec
 
 from vk_provider.api import wellknown
-from vk_provider.errors import ConfigError, ForbiddenError, UnauthorizedError, VkError
+from vk_provider.errors import ConfigError, ForbiddenError, NotFoundError, UnauthorizedError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import PartialObject
 from vk_provider.kube.resources import NAMESPACES, SELF_SUBJECT_ACCESS_REVIEWS
+from vk_provider.translate.state.rights import ALL_RIGHTS, GRANT, PERMISSIONS, Right, Rights, listed
 
-# Group, resource, verbs: everything that the provider must be able to do in a member. manifests/member/rbac.yaml grants
-# exactly this, and the optional rights for metrics of nodes.
-PERMISSIONS: Final = (
-    ("", "pods", ("get", "list", "watch", "create", "patch", "delete")),
-    ("", "pods/ephemeralcontainers", ("patch",)),
-    ("", "pods/resize", ("patch",)),
-    ("", "pods/log", ("get",)),
-    ("", "pods/exec", ("get", "create")),
-    ("", "pods/attach", ("get", "create")),
-    ("", "pods/portforward", ("get", "create")),
-    ("", "configmaps", ("get", "list", "watch", "create", "patch", "delete")),
-    ("", "secrets", ("get", "list", "watch", "create", "patch", "delete")),
-    ("", "services", ("get", "list", "watch", "create", "patch", "delete")),
-    ("discovery.k8s.io", "endpointslices", ("get", "list", "watch", "create", "patch", "delete")),
-    ("", "namespaces", ("get", "list", "watch", "create", "delete")),
-    ("", "nodes", ("list", "watch")),
-    ("", "events", ("list", "watch")),
-    ("coordination.k8s.io", "leases", ("list", "watch")),
-)
+_REVIEWS: Final = 8  # access reviews of one member at the same time
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a member is. `cluster_uid` is the UID of its kube-system namespace, `version` that of its API server."""
+    """What a member is. `cluster_uid` is the UID of its kube-system namespace, `version` that of its API server.
+
+    `rights`: what the credential may do there. Nothing essential is missing.
+    """
 
     version: str
     cluster_uid: str
+    rights: Rights = ALL_RIGHTS
 
 
 class _Version(msgspec.Struct, rename="camel"):
     git_version: str
+
+
+class _Resource(msgspec.Struct):
+    name: str
+
+
+class _ResourceList(msgspec.Struct):
+    """https://kubernetes.io/docs/reference/using-api/api-concepts/#discovery-api (unaggregated)"""
+
+    resources: list[_Resource] = []
 
 
 class _ReviewStatus(msgspec.Struct):
@@ -81,11 +78,15 @@ def another_cluster(server: str, found: str, expected: str, member: str) -> Conf
 
 async def examine(client: Client) -> Facts:
     """What the member is. Raises UnreachableError, or ConfigError: Unauthorized, NotKubernetes, or Forbidden with every
-    right that is missing.
+    right that is missing if an essential one is.
     """
     try:
         version = msgspec.json.decode(await client.request("GET", "/version", deadline=10), type=_Version)
-        await _permissions(client)
+        rights = await review(client)
+        if rights.missing_essential:
+            raise ConfigError(
+                f"the credential for {client.server} lacks: {listed(rights.missing)}", reason="Forbidden", remedy=GRANT
+            )
         system = await client.get(NAMESPACES, "kube-system", type=PartialObject)
     except UnauthorizedError as error:
         raise ConfigError(
@@ -97,28 +98,41 @@ async def examine(client: Client) -> Facts:
         raise ConfigError(f"{client.server}: {error.message}", reason="Forbidden") from error
     except msgspec.DecodeError as error:
         raise ConfigError(f"{client.server} is not a Kubernetes API server", reason="NotKubernetes") from error
-    return Facts(version.git_version, system.metadata.uid)
+    return Facts(version.git_version, system.metadata.uid, rights)
 
 
-async def _permissions(client: Client) -> None:
-    questions = [(group, resource, verb) for group, resource, verbs in PERMISSIONS for verb in verbs]
-    answers = await asyncio.gather(*(_allowed(client, *question) for question in questions))
-    missing: dict[str, list[str]] = {}
-    for (group, resource, verb), allowed in zip(questions, answers, strict=True):
-        if not allowed:
-            missing.setdefault(f"{resource}.{group}" if group else resource, []).append(verb)
-    if missing:
-        listed = ", ".join(f"{'/'.join(verbs)} {resource}" for resource, verbs in missing.items())
-        raise ConfigError(
-            f"the credential for {client.server} lacks: {listed}",
-            reason="Forbidden",
-            remedy="grant manifests/member/rbac.yaml in the member cluster",
-        )
+async def review(client: Client) -> Rights:
+    """What the credential may do, of what the provider needs. Raises the errors of the API server."""
+    questions = [right for row in PERMISSIONS for right in row.rights]
+    places = asyncio.Semaphore(_REVIEWS)
+
+    async def ask(right: Right) -> bool:
+        async with places:
+            return await _allowed(client, right)
+
+    answers = await asyncio.gather(*map(ask, questions))
+    missing = tuple(right for right, allowed in zip(questions, answers, strict=True) if not allowed)
+    return Rights(missing, await _unserved(client))
 
 
-async def _allowed(client: Client, group: str, resource: str, verb: str) -> bool:
-    name, _, subresource = resource.partition("/")
-    attributes: dict[str, Any] = {"group": group, "resource": name, "subresource": subresource, "verb": verb}
+async def _unserved(client: Client) -> frozenset[str]:
+    """The subresources of pods in the table that the API server does not have."""
+    try:
+        answer = await client.request("GET", "/api/v1", deadline=10)
+    except (ForbiddenError, NotFoundError):
+        return frozenset()  # discovery is switched off: requests find out
+    names = {resource.name for resource in msgspec.json.decode(answer, type=_ResourceList).resources}
+    return frozenset(row.resource for row in PERMISSIONS if row.resource.startswith("pods/")) - names
+
+
+async def _allowed(client: Client, right: Right) -> bool:
+    name, _, subresource = right.resource.partition("/")
+    attributes: dict[str, Any] = {
+        "group": right.group,
+        "resource": name,
+        "subresource": subresource,
+        "verb": right.verb,
+    }
     body = {
         "apiVersion": SELF_SUBJECT_ACCESS_REVIEWS.api_version,
         "kind": SELF_SUBJECT_ACCESS_REVIEWS.kind,

@@ -1,6 +1,7 @@
 """How a member's API server is reached: by the kubeconfig in a Secret of the parent. The only place that decides it.
 
-`run` watches the Secret, and ends with KubeconfigChangedError: another kubeconfig needs another connection.
+`run` watches the Secret, and ends with ReconnectError: another kubeconfig needs another connection. So does a
+permission that was missing, once it is granted: what was not started without it is started then.
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ import asyncio
 import base64
 import binascii
 from types import TracebackType
+from typing import Final
 
 from vk_provider.api.membercluster import SecretRef
-from vk_provider.errors import ConfigError, NotFoundError
+from vk_provider.errors import ConfigError, NotFoundError, VkError
 from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Payload
 from vk_provider.kube.resources import SECRETS
-from vk_provider.sync.membership.access import Facts, examine, identify
+from vk_provider.sync.membership.access import Facts, examine, identify, review
+from vk_provider.translate.state.rights import Rights
+
+_LOOK_FOR_RIGHTS: Final = 60.0  # seconds between looks whether a missing permission is granted
 
 
-class KubeconfigChangedError(Exception):
-    """The Secret holds another kubeconfig now: connect again."""
+class ReconnectError(Exception):
+    """Connect again: the Secret holds another kubeconfig, or the credential has other permissions."""
 
 
 class Connection:
@@ -49,6 +54,11 @@ class Connection:
     ) -> None:
         await self.client.close()
 
+    @property
+    def rights(self) -> Rights:
+        """What the credential may do in the member."""
+        return self.facts.rights
+
     async def probe(self, member: str, *, deadline: float) -> None:
         """Asks for a sign of life, `deadline` in seconds. Raises as `identify`."""
         await identify(self.client, self.facts.cluster_uid, member=member, deadline=deadline)
@@ -69,7 +79,7 @@ class Connection:
         return Client(Kubeconfig.from_secret(content, source).credentials())
 
     async def run(self) -> None:
-        """Raises KubeconfigChangedError once the Secret holds another kubeconfig than the one that was read."""
+        """Raises ReconnectError once the Secret holds another kubeconfig, or a missing permission is granted."""
         changed = asyncio.Event()
 
         def look(_before: Payload | None, after: Payload | None) -> None:
@@ -86,5 +96,16 @@ class Connection:
         informer.on_change(look)
         async with asyncio.TaskGroup() as group:
             group.create_task(informer.run())
+            group.create_task(self._look_for_rights(changed))
             await changed.wait()
-            raise KubeconfigChangedError
+            raise ReconnectError
+
+    async def _look_for_rights(self, changed: asyncio.Event) -> None:
+        """Sets the event when the permissions are others than they were. Ends at once if none is missing."""
+        while self.rights.missing:
+            await asyncio.sleep(_LOOK_FOR_RIGHTS)
+            try:
+                if await review(self.client) != self.rights:
+                    changed.set()
+            except VkError:
+                continue  # health probes report it

@@ -3,6 +3,7 @@
     Ready          whether its virtual node accepts pods and they run
     Reachable      the health of the member: Healthy, Suspect, Frozen, Lost, Returning
     OrphansHeld    whether orphans in the member wait for a confirmation
+    Permissions    whether the credential has every permission, or which features are not available
 
 Owns MemberCluster status; one Report per MemberCluster and process. What another client writes there, or a restored
 backup undoes, is written again; so is, while `run` runs, what could not be written.
@@ -23,11 +24,12 @@ from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition, Object, PartialObject
 from vk_provider.kube.recorder import Recorder
+from vk_provider.translate.state.rights import Rights
 
 log = logging.getLogger(__name__)
 
 # Reasons that need no attention: all is well, or a user asked for it.
-_EXPECTED: Final = frozenset({"Serving", "Leaving", "Left", "Healthy", "Returning", "Released"})
+_EXPECTED: Final = frozenset({"Serving", "Leaving", "Left", "Healthy", "Returning", "Released", "RightsGranted"})
 
 _RETRY_CAP: Final = 10.0  # seconds between attempts while the parent accepts no writes
 
@@ -75,6 +77,11 @@ class Report:
     async def set_ready(self, ready: bool, reason: str, message: str) -> None:
         """Sets the Ready condition."""
         await self.set_condition(wellknown.READY, "True" if ready else "False", reason, message)
+
+    async def set_rights(self, rights: Rights) -> None:
+        """Sets the condition Permissions, which exists only if one was ever missing."""
+        if rights.missing or wellknown.PERMISSIONS in self._conditions:
+            await self.set_condition(wellknown.PERMISSIONS, *rights.condition)
 
     async def set_condition(self, type: str, status: str, reason: str, message: str) -> None:
         """Sets a condition; writes it if it differs."""

@@ -22,6 +22,7 @@ from vk_provider.kube.recorder import ForwardedEvent, Recorder
 from vk_provider.kube.resources import EVENTS, PODS
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.translate.names import with_parent_names
+from vk_provider.translate.state.rights import ALL_RIGHTS, Feature, Rights
 
 _NORMAL_PER_SECOND: Final = 50.0
 # Seconds; more than a watch lasts. API servers send no bookmarks with Events, which they do not cache: a member where
@@ -90,14 +91,23 @@ def member_events(client: Client) -> Informer[MemberEvent]:
 class EventLoop:
     """Forwards the Events of one member until it is cancelled."""
 
-    def __init__(self, nodes: Sequence[PodCaches], events: Informer[MemberEvent], recorder: Recorder) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[PodCaches],
+        events: Informer[MemberEvent],
+        recorder: Recorder,
+        rights: Rights = ALL_RIGHTS,
+    ) -> None:
         """`nodes`: the pods of each virtual node of the member."""
+        self._permitted = rights.has(Feature.EVENTS)
         self._nodes, self._events, self._recorder = nodes, events, recorder
         self._allowance = _NORMAL_PER_SECOND
         self._refilled = 0.0
 
     async def run(self) -> None:
-        """Listens until cancelled."""
+        """Listens until cancelled. Returns at once if the provider may not read the member's Events."""
+        if not self._permitted:
+            return
         self._events.on_change(self._changed)
         await self._events.run()
 
