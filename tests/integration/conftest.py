@@ -22,7 +22,7 @@ from vk_provider.kube.client import Client
 _numbers = itertools.count(1)
 
 _LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-_ON_BOTH: Final = {"test_kubelet_streams"}  # modules
+_ON_BOTH: Final = {"test_kubelet_slow_readers", "test_kubelet_streams"}  # modules
 
 
 def pytest_asyncio_loop_factories(
