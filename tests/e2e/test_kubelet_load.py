@@ -15,7 +15,7 @@ import pytest
 from bench.execs import CLOSE, STDIN, STDOUT, Execs, outcome
 from demo.world import World
 
-from tests.e2e.test_kubelet import Kubectl
+from tests.e2e.kubelet_clients import Kubectl
 from tests.e2e.test_pods import FOREVER, Pods, manifest
 
 CONCURRENT: Final = 200
