@@ -69,11 +69,11 @@ def both(world: World) -> Iterator[Both]:
     def pods(namespace: str, cluster: str = "") -> dict[str, Json]:
         return {pod["metadata"]["name"]: pod for pod in world.pods(namespace=namespace, cluster=cluster)}
 
-    def at_rest() -> bool:
+    def until_idle() -> bool:
         found = [*pods(namespace).values(), *pods(plain, "alpha").values()]
         return len(found) == 2 * len(probes.NAMES) and all(map(shapes.has_come_to_rest, found))
 
-    world.until("all probes have come to rest", at_rest, 300)
+    world.until("all probes have come to rest", until_idle, 300)
     yield Both(world, namespace, plain, pods(namespace), pods(plain, "alpha"))
     world.kubectl("delete", "namespace", namespace, "--wait=false")
     world.delete_in("alpha", "namespace", plain)

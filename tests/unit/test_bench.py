@@ -9,7 +9,7 @@ from bench import report, run
 from bench.audit import parse
 from bench.budget import ROWS, Bound, Kind, Row
 from bench.cli import main
-from bench.figures import Figure, Figures, Verdict, percentile
+from bench.measurements import Measurement, Measurements, Verdict, percentile
 from bench.meter import Measured
 from bench.pods import GROUP, Group
 from bench.receive import EventDecoder
@@ -52,16 +52,16 @@ RATE = Row("rate", "", "x", Kind.RATIO, Bound(0.7), Bound(0.9), at_least=True)
 def test_a_value_past_its_limit_fails_unless_the_machine_may_be_the_reason(
     row: Row, value: float | None, verdict: Verdict, reaches_goal: bool | None
 ) -> None:
-    figure = Figure(row, value, 0)
-    assert (figure.verdict, figure.reaches_goal) == (verdict, reaches_goal)
+    measurement = Measurement(row, value, 0)
+    assert (measurement.verdict, measurement.reaches_goal) == (verdict, reaches_goal)
 
 
 def test_the_limit_and_the_goal_of_memory_grow_with_the_pods() -> None:
-    figures = Figures()
-    figures.add("memory_large", 1.0, 5000)
-    (figure,) = figures.ordered()
-    assert figure.limit == pytest.approx(113 + 5000 * 20 / 1024)
-    assert figure.goal == pytest.approx(60 + 5000 * 15 / 1024)
+    measurements = Measurements()
+    measurements.add("memory_large", 1.0, 5000)
+    (measurement,) = measurements.ordered()
+    assert measurement.limit == pytest.approx(113 + 5000 * 20 / 1024)
+    assert measurement.goal == pytest.approx(60 + 5000 * 15 / 1024)
 
 
 def test_every_row_of_the_table_has_its_own_key() -> None:
@@ -82,26 +82,30 @@ def test_no_limit_is_stricter_than_its_goal(pods: int) -> None:
             assert limit <= goal if row.at_least else limit >= goal, row.key
 
 
-def test_figures_are_in_the_order_of_the_table_whatever_the_order_they_are_found_in() -> None:
-    figures = Figures()
-    figures.add("idle_cpu", 99.0, 500)
-    figures.add("parent_requests", 4.0, 500)
-    figures.add("own_cpu_share", 0.3, 500)
-    assert [figure.row.key for figure in figures.ordered()] == ["own_cpu_share", "parent_requests", "idle_cpu"]
-    assert [figure.row.key for figure in figures.over] == ["own_cpu_share", "parent_requests"]
+def test_measurements_are_in_the_order_of_the_table_whatever_the_order_they_are_found_in() -> None:
+    measurements = Measurements()
+    measurements.add("idle_cpu", 99.0, 500)
+    measurements.add("parent_requests", 4.0, 500)
+    measurements.add("own_cpu_share", 0.3, 500)
+    assert [each.row.key for each in measurements.ordered()] == [
+        "own_cpu_share",
+        "parent_requests",
+        "idle_cpu",
+    ]
+    assert [each.row.key for each in measurements.over] == ["own_cpu_share", "parent_requests"]
 
 
 def test_the_table_shows_value_limit_goal_and_verdict() -> None:
-    figures = Figures()
-    figures.add("own_cpu_share", 0.3, 500)
-    figures.add("everything_ratio", 1.5, 500)
-    figures.add("receive_ratio", None, 500)
-    figures.add("own_cpu", 99.0, 500)
+    measurements = Measurements()
+    measurements.add("own_cpu_share", 0.3, 500)
+    measurements.add("everything_ratio", 1.5, 500)
+    measurements.add("receive_ratio", None, 500)
+    measurements.add("own_cpu", 99.0, 500)
     console = Console(width=140)
     with console.capture() as capture:
-        report.show(figures, "bench", console)
+        report.show(measurements, "bench", console)
     rows = {line.split("│")[1].strip(): line for line in capture.get().splitlines() if "│" in line}
-    share, everything, receive, own = (rows[figure.row.what] for figure in figures.ordered())
+    share, everything, receive, own = (rows[measurement.row.what] for measurement in measurements.ordered())
     assert all(text in share for text in ("0.30 x", "0.25 x", "0.17 x", "OVER"))
     assert "ok, goal reached" in everything
     assert "n/a" in receive
@@ -109,21 +113,21 @@ def test_the_table_shows_value_limit_goal_and_verdict() -> None:
 
 
 def test_what_is_past_its_limit_is_named_with_value_and_limit() -> None:
-    figures = Figures()
-    figures.add("memory_pods", 140.2, 200)
-    assert [report.over(figure) for figure in figures.over] == [
-        "past its limit: memory with 200 pods: 140 MiB (limit: 116.9 MiB)"
+    measurements = Measurements()
+    measurements.add("memory_pods", 140.2, 200)
+    assert [report.over(each) for each in measurements.over] == [
+        "over its limit: memory with 200 pods: 140 MiB (limit: 116.9 MiB)"
     ]
 
 
-def test_the_json_has_every_figure_and_the_requests_of_each_user() -> None:
-    figures = Figures()
-    figures.add("memory_before", 131.0)
-    figures.add("own_cpu", 9.0)
+def test_the_json_has_every_measurement_and_the_requests_of_each_user() -> None:
+    measurements = Measurements()
+    measurements.add("memory_before", 131.0)
+    measurements.add("own_cpu", 9.0)
     phase = Measured(2.0, 1.0, 3.0, {"parent": parse([line("create", code=201), line("create", code=201)])})
-    content = json.loads(json.dumps(report.document(figures, {"pods": 1}, {"burst": phase}, {})))
+    content = json.loads(json.dumps(report.document(measurements, {"pods": 1}, {"burst": phase}, {})))
     assert (content["ok"], content["over"]) == (False, ["memory_before"])
-    memory, own = content["figures"]["memory_before"], content["figures"]["own_cpu"]
+    memory, own = content["measurements"]["memory_before"], content["measurements"]["own_cpu"]
     assert (memory["measured"], memory["limit"], memory["goal"], memory["verdict"]) == (131.0, 113, 60, "over")
     assert (own["measured"], own["limit"], own["verdict"]) == (9.0, None, "shown")
     assert content["phases"]["burst"]["requests"] == {"parent": {ME: {"create pods 201": 2}}}
@@ -134,7 +138,7 @@ def test_what_the_way_through_the_parent_costs_is_a_ratio_to_the_direct_way() ->
     opened = Sides([0.5, 0.03, 0.04], [0.02, 0.9, 0.03], own_cpu=0.3, direct_cpu=1.0)
     rate, log_rate = Sides([45.0, 9.0], [50.0, 10.0], 0.5, 2.5), Sides([1.0, 80.0], [100.0, 99.0], 1.0, 2.0)
     run.add_streams(found, Streams(opened, rate, log_rate, 100.0))
-    values = {figure.row.key: figure.value for figure in found.figures.ordered()}
+    values = {measurement.row.key: measurement.value for measurement in found.measurements.ordered()}
     assert values == pytest.approx(
         {
             "exec_opened_cpu_ratio": 0.3,
