@@ -20,7 +20,9 @@ BY_SIDE: Final = ("tests/integration/test_faults.py",)
 APART: Final = (
     "tests/e2e/test_localkube.py",
     "tests/integration/test_backups.py",
+    "tests/integration/test_confirmations.py",
     "tests/integration/test_failover.py",
+    "tests/integration/test_member_edits.py",
 )
 # Longest first, so that no worker is left with one of these at the end; from the table that a long run prints.
 FIRST: Final = (

@@ -1,12 +1,12 @@
-"""What serving a member costs, measured on real API servers: `make bench`. Limits and goals: `budget`.
+"""Measures what it costs to serve a member, on real API servers: `make bench`. Limits and goals: `budget`.
 
-Counts, bytes and ratios within one run decide: a slow or busy machine changes them little. CPU time and seconds are
-shown and decide nothing. The API servers count requests (audit logs), the kernel counts CPU and memory: nothing here
-trusts the program under test.
+Only counts, bytes and ratios within one run decide: they hardly depend on the speed and load of the machine. CPU time
+and seconds are only shown. Requests are from the audit logs of the API servers, CPU and memory from the kernel. No
+value comes from the program under test.
 
 In reading order:
 
-    budget        the rows: what may cost how much
+budget        the rows, with their limits and goals
     run           the whole measurement: the plain cluster, the program between two clusters, execs
     scenario      the program between two clusters, phase by phase
     plain         the same burst in a plain cluster, to compare with
@@ -19,10 +19,10 @@ In reading order:
     process       CPU and memory, from /proc
     program       the program under test: starts and kills it, notices when it exits
     launcher      this provider with a watch on its event loop (stall)
-    receive       the CPU that our informer needs for a watch event, and that of a bare decoding loop
+    receive       the CPU of the provider's informer for a watch event, and that of a plain decoding loop
     clusters      the clusters, and the program's user in them
-    figures       measured values and their verdicts
+measurements  measured values and their verdicts
     report        the table and the JSON
     cli           the command line
-    compare       two checkouts measured in turn: `make bench-compare`
+    compare       measures two checkouts in turn: `make bench-compare`
 """

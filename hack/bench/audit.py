@@ -1,6 +1,6 @@
-"""Requests as the API servers saw them: their audit logs, by user and by purpose.
+"""Requests from the audit logs of the API servers, by user and by purpose.
 
-Each request is one line, written when the server has answered it; for a watch, when it begins.
+Each request is one line. The server writes it after its answer, or when a watch starts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 
 
 class Purpose(StrEnum):
-    """What a request is for, judged by its resource. POD_LIFE is whatever is none of the others."""
+    """What a request is for, derived from its resource. POD_LIFE is the default."""
 
     POD_LIFE = "pod life"
     DEPENDENTS = "dependents"
@@ -28,7 +28,7 @@ class Purpose(StrEnum):
     WATCH = "watch"
 
 
-# Custom resources of other providers are not listed on purpose: they are part of what a pod costs.
+# Custom resources of other providers are deliberately not listed: they are part of the cost of a pod.
 _PURPOSES: Final = {
     "configmaps": Purpose.DEPENDENTS,
     "secrets": Purpose.DEPENDENTS,
@@ -44,7 +44,7 @@ _PURPOSES: Final = {
     "subjectaccessreviews": Purpose.ACCESS,
     "selfsubjectaccessreviews": Purpose.ACCESS,
 }
-_PROBED: Final = ("namespaces", "kube-system")  # read to see whether a cluster answers, and whether it is the same
+_PROBED: Final = ("namespaces", "kube-system")  # read to check that a cluster answers, and that it is the same one
 _WRITES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
@@ -77,7 +77,7 @@ _decoder = msgspec.json.Decoder(_Line)
 
 @dataclass(frozen=True)
 class Request:
-    """The parts of a request that matter here. `resource` has the subresource: `pods/status`; empty: only a probe."""
+    """The relevant parts of a request. `resource` includes the subresource: `pods/status`. A probe has none."""
 
     user: str
     verb: str
@@ -88,13 +88,13 @@ class Request:
     def purpose(self) -> Purpose:
         if not self.resource:
             return Purpose.PROBE
-        if self.verb in ("watch", "list"):  # a watch begins with a list, and asks for one where it was cut
+        if self.verb in ("watch", "list"):  # a watch starts with a list, and lists again if it was interrupted
             return Purpose.WATCH
         return _PURPOSES.get(self.resource.partition("/")[0], Purpose.POD_LIFE)
 
     @property
     def writes(self) -> bool:
-        """Whether it changes a stored object: a review is created, and not stored."""
+        """Whether the request changes a stored object. A review is created, but not stored."""
         return self.verb in _WRITES and self.purpose is not Purpose.ACCESS
 
     @property
@@ -104,7 +104,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Timed:
-    """A request for the object of that name: when the API server received and answered it, by its own clock."""
+    """A request for the object `name`, with the times at which the API server received and answered it."""
 
     request: Request
     name: str
@@ -113,7 +113,7 @@ class Timed:
 
 
 def timed(lines: Iterable[bytes]) -> list[Timed]:
-    """Every request once: lines about a request that is still under way do not count."""
+    """Every finished request once. Lines about requests in progress do not count."""
     found = []
     for line in lines:
         entry = _decoder.decode(line)
@@ -142,11 +142,11 @@ class AuditLog:
         self._offset = file.stat().st_size
 
     def take(self) -> Counter[Request]:
-        """The requests since the last reading, or since this was made."""
+        """The requests since the last reading, or since the creation of this object."""
         return parse(self.lines())
 
     def lines(self) -> list[bytes]:
-        """The same, as lines of the file."""
+        """Like `take`, as lines of the file."""
         with self._file.open("rb") as handle:
             handle.seek(self._offset)
             text = handle.read()
@@ -156,15 +156,15 @@ class AuditLog:
 
 
 def by(requests: Counter[Request], user: str) -> Counter[Request]:
-    """Those of one user."""
+    """The requests of one user."""
     return Counter({request: count for request, count in requests.items() if request.user == user})
 
 
 def count(requests: Counter[Request], *purposes: Purpose) -> int:
-    """How many requests are for one of these purposes."""
+    """The number of requests for any of these purposes."""
     return sum(number for request, number in requests.items() if request.purpose in purposes)
 
 
 def writes(requests: Counter[Request]) -> int:
-    """How many requests change a stored object."""
+    """The number of requests that change a stored object."""
     return sum(number for request, number in requests.items() if request.writes)

@@ -1,8 +1,7 @@
-"""The rows of the table: what may cost how much. Goals are what a later version must reach.
+"""The rows of the table, with their limits and goals. A goal is a value that a later version must reach.
 
-Most limits are what the code cost when they were set, and a third more. Ratios of wall times have
-wider limits. When a change reaches a goal, the goal becomes the limit.
-Rows without a limit are shown because somebody will ask.
+Most limits are the measured values at the time when they were set, plus a third. Ratios of wall times have wider
+limits. When a change reaches a goal, the goal becomes the limit. Rows without a limit are only shown.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from typing import Final
 
 
 class Kind(StrEnum):
-    """What a value consists of."""
+    """The unit family of a value. It decides whether a row can have a limit."""
 
     RATIO = "ratio"
-    """Two values of the same kind from the same run."""
+    """The quotient of two values of the same kind from the same run."""
     COUNT = "count"
     MEMORY = "memory"
     CPU = "cpu"
@@ -29,7 +28,7 @@ DECISIVE: Final = frozenset({Kind.RATIO, Kind.COUNT, Kind.MEMORY})
 
 @dataclass(frozen=True)
 class Bound:
-    """A limit or a goal: a constant part, and a part for each pod that the value was measured with."""
+    """A limit or a goal: a constant part, and a part per pod of the measurement."""
 
     base: float
     per_pod: float = 0.0
@@ -40,7 +39,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table. `what` may contain `{pods}`, the number of pods that the value was measured with."""
+    """One row of the table. `what` may contain `{pods}`, the number of pods of the measurement."""
 
     key: str
     what: str
@@ -49,9 +48,9 @@ class Row:
     limit: Bound | None = None
     goal: Bound | None = None
     at_least: bool = False
-    """Limit and goal are the smallest good values instead of the largest."""
+    """Limit and goal are minimum values instead of maximum values."""
     digits: int = 2
-    """Decimals that are shown and compared: one extra request in 500 pods is no regression."""
+    """The number of decimals that are shown and compared: one extra request for 500 pods is no regression."""
 
 
 _KIB: Final = 1 / 1024
@@ -59,9 +58,11 @@ _MEMORY: Final = Bound(113, 20 * _KIB)
 _MEMORY_GOAL: Final = Bound(60, 15 * _KIB)
 
 ROWS: Final = (
-    Row("own_cpu_share", "own CPU per pod life, of the plain cluster's", "x", Kind.RATIO, Bound(0.25), Bound(0.17)),
-    Row("everything_ratio", "CPU of everything, of the plain cluster's", "x", Kind.RATIO, Bound(2.7), Bound(2)),
-    Row("receive_ratio", "CPU to receive a watch event, of a bare loop's", "x", Kind.RATIO, Bound(1.15)),
+    Row(
+        "own_cpu_share", "own CPU per pod life, relative to a plain cluster", "x", Kind.RATIO, Bound(0.25), Bound(0.17)
+    ),
+    Row("everything_ratio", "CPU of all processes, relative to a plain cluster", "x", Kind.RATIO, Bound(2.7), Bound(2)),
+    Row("receive_ratio", "CPU to receive a watch event, relative to a plain loop", "x", Kind.RATIO, Bound(1.15)),
     Row("parent_requests", "requests per pod life, parent", "", Kind.COUNT, Bound(3), Bound(2), digits=1),
     Row("member_requests", "requests per pod life, member", "", Kind.COUNT, Bound(2), Bound(2), digits=1),
     Row(
@@ -87,35 +88,45 @@ ROWS: Final = (
         digits=0,
     ),
     Row("exec_memory", "memory with {pods} idle exec sessions", "MiB", Kind.MEMORY, Bound(135), digits=0),
-    Row("exec_opened_cpu_ratio", "own CPU for an exec, of the member's for a direct one", "x", Kind.RATIO, Bound(0.2)),
+    Row(
+        "exec_opened_cpu_ratio",
+        "own CPU of an exec, relative to the member's for a direct one",
+        "x",
+        Kind.RATIO,
+        Bound(0.2),
+    ),
     Row(
         "exec_rate_cpu_ratio",
-        "own CPU for bytes of an exec, of the member's for direct ones",
+        "own CPU of exec output, relative to the member's for a direct one",
         "x",
         Kind.RATIO,
         Bound(0.36),
     ),
     Row(
         "log_rate_cpu_ratio",
-        "own CPU for bytes of logs -f, of the member's for direct ones",
+        "own CPU of logs -f, relative to the member's for direct ones",
         "x",
         Kind.RATIO,
         Bound(0.9),
     ),
     Row(
-        "exec_opened_ratio", "exec through the parent: until it is open, of a direct one's", "x", Kind.RATIO, Bound(2.7)
+        "exec_opened_ratio",
+        "exec through the parent: time to open, relative to a direct one",
+        "x",
+        Kind.RATIO,
+        Bound(2.7),
     ),
     Row(
         "exec_rate_ratio",
-        "exec through the parent: throughput, of a direct one's",
+        "exec through the parent: throughput, relative to a direct one",
         "x",
         Kind.RATIO,
-        Bound(0.3),  # two wall times: 0.41 to 1.0 was measured
+        Bound(0.3),  # of two wall times: measured values are 0.41 to 1.0
         at_least=True,
     ),
     Row(
         "log_rate_ratio",
-        "logs -f through the parent: throughput, of direct ones'",
+        "logs -f through the parent: throughput, relative to direct ones",
         "x",
         Kind.RATIO,
         Bound(0.58),
@@ -123,14 +134,14 @@ ROWS: Final = (
     ),
     Row("own_cpu", "own CPU per pod life (created, Running, deleted)", "ms", Kind.CPU),
     Row("own_cpu_tokens", "the same with service account tokens", "ms", Kind.CPU),
-    Row("everything_cpu", "CPU of everything per pod life, both control planes", "ms", Kind.CPU, digits=0),
-    Row("plain_cpu", "CPU of everything per pod life in a plain cluster", "ms", Kind.CPU, digits=0),
+    Row("everything_cpu", "CPU of all processes per pod life, with both control planes", "ms", Kind.CPU, digits=0),
+    Row("plain_cpu", "CPU of all processes per pod life in a plain cluster", "ms", Kind.CPU, digits=0),
     Row("event_cpu", "own CPU for a watch event that changes nothing", "µs", Kind.CPU, digits=0),
-    Row("receive_cpu", "of which to receive and decode it", "µs", Kind.CPU, digits=0),
-    Row("receive_bare_cpu", "a bare loop that receives and decodes the same bytes", "µs", Kind.CPU, digits=0),
+    Row("receive_cpu", "part of it to receive and decode the event", "µs", Kind.CPU, digits=0),
+    Row("receive_bare_cpu", "the same in a plain loop", "µs", Kind.CPU, digits=0),
     Row("idle_cpu", "idle with {pods} pods", "% of a core", Kind.CPU),
-    Row("stall", "longest event-loop stall, CPU time of it, up to {pods} pods", "ms", Kind.CPU, digits=0),
-    Row("stall_wall", "longest event-loop stall, seconds of it", "ms", Kind.TIME, digits=0),
+    Row("stall", "longest event-loop stall with up to {pods} pods, CPU time", "ms", Kind.CPU, digits=0),
+    Row("stall_wall", "longest event-loop stall, wall time", "ms", Kind.TIME, digits=0),
     Row("restart_requests", "restart with {pods} pods: requests on both sides", "", Kind.COUNT, digits=0),
     Row("restart_cpu", "restart with {pods} pods: own CPU", "s", Kind.CPU),
     Row("restart_time", "restart with {pods} pods: until synced", "s", Kind.TIME, digits=1),
@@ -141,10 +152,10 @@ ROWS: Final = (
     Row("created_p99", "bound -> created in member, p99", "ms", Kind.TIME, digits=1),
     Row("running_p50", "Running in member -> Running in parent, p50", "ms", Kind.TIME, digits=1),
     Row("running_p99", "Running in member -> Running in parent, p99", "ms", Kind.TIME, digits=1),
-    Row("exec_opened", "exec through the parent: until it is open, p50", "ms", Kind.TIME, digits=1),
-    Row("exec_overhead", "longer than the same exec made directly in the member", "ms", Kind.TIME, digits=1),
+    Row("exec_opened", "exec through the parent: time to open, p50", "ms", Kind.TIME, digits=1),
+    Row("exec_overhead", "additional time compared with a direct exec in the member", "ms", Kind.TIME, digits=1),
     Row("exec_rate", "exec through the parent: throughput", "MB/s", Kind.TIME, digits=0),
-    Row("exec_rate_direct", "the same made directly in the member", "MB/s", Kind.TIME, digits=0),
+    Row("exec_rate_direct", "the same directly in the member", "MB/s", Kind.TIME, digits=0),
     Row("log_rate", "logs -f through the parent: throughput", "MB/s", Kind.TIME, digits=0),
     Row("log_rate_direct", "the same directly from the member", "MB/s", Kind.TIME, digits=0),
 )

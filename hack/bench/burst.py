@@ -1,4 +1,4 @@
-"""One burst: pods created as fast as the API server takes them, to Running; and deleted, until gone everywhere."""
+"""One burst: creates pods as fast as the API server accepts them, and deletes them until no cluster has any."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench import load
-from bench.figures import percentile
 from bench.load import Watcher
+from bench.measurements import percentile
 from bench.pods import NAMESPACE, Group
 from vk_provider.errors import ConflictError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import encode
 from vk_provider.kube.resources import NAMESPACES, SERVICE_ACCOUNTS
 
-WARM_UP: Final = 10  # pods that are not counted: they meet cold caches and closed connections
-IDLE_CLUSTERS: Final = 10.0  # seconds in which the clusters' own upkeep is measured
-_PATIENCE, _PATIENCE_PER_POD = 120.0, 1.0  # seconds; after that something is wrong, not slow
+WARM_UP: Final = 10  # pods that are not counted: caches are still cold and connections closed
+IDLE_CLUSTERS: Final = 10.0  # seconds in which the background load of the clusters is measured
+_PATIENCE, _PATIENCE_PER_POD = 120.0, 1.0  # seconds; a longer wait means an error, not a slow machine
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Burst:
 
 
 def patience(group: Group) -> float:
-    """Seconds that a group of pods may take for anything."""
+    """The deadline in seconds for any step of a group of pods."""
     return _PATIENCE + _PATIENCE_PER_POD * group.size
 
 
 async def prepare(client: Client) -> None:
-    """Creates the namespace of all pods, and the service account that admission needs."""
+    """Creates the namespace of all pods, and the service account that admission requires."""
     await client.request("POST", NAMESPACES.path(), body=encode({"metadata": {"name": NAMESPACE}}))
     try:
         path = SERVICE_ACCOUNTS.path(namespace=NAMESPACE)
@@ -43,7 +43,7 @@ async def prepare(client: Client) -> None:
 
 
 async def make(client: Client, watcher: Watcher, group: Group) -> Burst:
-    """Creates the pods; all are Running when this returns."""
+    """Creates the pods. Returns when all of them are Running."""
     sent = await load.create(client, group)
     await watcher.until_running(group, patience(group))
     running = {name: watcher.seen[name].running or 0.0 for name in sent}
@@ -54,7 +54,7 @@ async def make(client: Client, watcher: Watcher, group: Group) -> Burst:
 
 
 async def end(client: Client, watchers: list[Watcher], group: Group) -> None:
-    """Deletes the pods; none is left anywhere when this returns."""
+    """Deletes the pods. Returns when no cluster has any of them."""
     await load.delete(client, group.selector)
     for watcher in watchers:
         await watcher.until_gone(group, patience(group))

@@ -1,4 +1,4 @@
-"""The command line of `make bench`: status 0 within all limits, 1 past one, 2 wrong usage, 3 not measured."""
+"""The command line of `make bench`: status 0: within all limits; 1: over a limit; 2: wrong usage; 3: not measured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vk_provider.errors import VkError
 OVER: Final = 1
 _NOT_MEASURED, _INTERRUPTED = 3, 130
 SHORT_PODS: Final = 200
-WIDTH: Final = 140  # characters of a table that is not printed to a terminal
+WIDTH: Final = 140  # characters of the table if the output is no terminal
 
 screen = Console(stderr=True, highlight=False)
 
@@ -31,12 +31,12 @@ screen = Console(stderr=True, highlight=False)
     "--pods", type=click.IntRange(min=1), metavar="N", help=f"Pods of the burst. Default: 500 (short: {SHORT_PODS})."
 )
 @click.option(
-    "--large", type=click.IntRange(min=0), metavar="N", help="Pods at once, at most. Default: 5000 (short: 0)."
+    "--large", type=click.IntRange(min=0), metavar="N", help="Largest number of pods. Default: 5000 (short: 0)."
 )
 @click.option("--idle", type=click.FloatRange(min=1), metavar="SECONDS", help="Default: 60 (short: 10).")
-@click.option("--short", is_flag=True, help="The form for CI: smaller, without tokens.")
-@click.option("--tokens", is_flag=True, help="With --short: also a burst of pods with service account tokens.")
-@click.option("--no-execs", is_flag=True, help="Without execs and logs, which need a node with containers.")
+@click.option("--short", is_flag=True, help="A shorter run for CI: fewer pods, no tokens.")
+@click.option("--tokens", is_flag=True, help="With --short: add a burst of pods with service account tokens.")
+@click.option("--no-execs", is_flag=True, help="Skip execs and logs, which need a node with containers.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write JSON.")
 @click.option(
     "--provider-cmd",
@@ -56,10 +56,10 @@ def cli(
     provider_cmd: str | None,
     keep: bool,
 ) -> None:
-    """What serving a member costs: CPU, memory, requests and time, with limits for counts, bytes and ratios.
+    """Measure what it costs to serve a member: CPU, memory, requests and time. Counts, bytes and ratios have limits.
 
     Starts a parent, a member with fake nodes and a plain cluster, runs the same burst of pods on both, and removes
-    everything again. Status 0: within all limits; 1: past one; 3: not measured.
+    the clusters. Status 0: within all limits; 1: over a limit; 3: not measured.
     """
     sizes = Sizes(
         pods=pods or (SHORT_PODS if short else 500),
@@ -68,34 +68,34 @@ def cli(
         idle=idle or (10.0 if short else 60.0),
         tokens=tokens or not short,
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is removed then, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM removes the clusters
     began = time.monotonic()
     command = shlex.split(provider_cmd) if provider_cmd else None
     found = run.measure(sizes, command, execs=not no_execs, keep=keep, screen=screen)
     title = f"{provider_cmd or 'vk-provider'}: {sizes.pods} pods ({time.monotonic() - began:.0f} s)"
-    report.show(found.figures, title, Console(width=None if sys.stdout.isatty() else WIDTH))
+    report.show(found.measurements, title, Console(width=None if sys.stdout.isatty() else WIDTH))
     if file:
         options = run.options(sizes) | {"short": short, "provider_cmd": provider_cmd}
-        report.write(file, report.document(found.figures, options, found.phases, found.details))
-    for figure in found.figures.over:
-        screen.print(report.over(figure), style="red", soft_wrap=True, markup=False)
-    sys.exit(OVER if found.figures.over else 0)
+        report.write(file, report.document(found.measurements, options, found.phases, found.details))
+    for measurement in found.measurements.over:
+        screen.print(report.over(measurement), style="red", soft_wrap=True, markup=False)
+    sys.exit(OVER if found.measurements.over else 0)
 
 
 def execute(command: click.Command, arguments: list[str] | None, name: str) -> None:
-    """Runs a command of the bench; what cannot be measured is one line and status 3."""
+    """Runs a command of the bench. An error of the measurement is printed as one line, with status 3."""
     try:
         command.main(arguments, prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        screen.print("interrupted; what was started is removed", style="red")
+        screen.print("interrupted; the clusters are removed", style="red")
         sys.exit(_INTERRUPTED)
     except Exception as error:
         cause = _cause(error)
         if not isinstance(cause, BenchError | LocalkubeError | VkError):
-            raise  # a defect keeps its traceback
+            raise  # a defect: show the traceback
         screen.print(f"could not measure: {cause}", style="red", soft_wrap=True, markup=False)
         sys.exit(_NOT_MEASURED)
 
@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The first error within nested groups: TaskGroups wrap errors."""
+    """The first error in nested exception groups: TaskGroups wrap errors."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""Creates and removes the clusters of a run, and the user that the program has in them."""
+"""Creates and removes the clusters of a run, and the user of the program under test."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class _Conditions(msgspec.Struct):
 
 
 def fake(name: str, pods: int) -> str:
-    """A cluster with fake nodes that have room for so many pods, as localkube reads it."""
+    """The localkube specification of a cluster whose fake nodes have room for this number of pods."""
     return f"{name}:fake={math.ceil((pods + _SPARE) / _PODS_PER_NODE)},cpu=32,memory=128Gi,pods={_PODS_PER_NODE}"
 
 
 @contextmanager
 def clusters(specs: list[str], *, keep: bool) -> Iterator[dict[str, ClusterInfo]]:
-    """New clusters with audit logs, removed at the end of the block unless `keep` is set."""
+    """Creates clusters with audit logs, and removes them at the end of the block unless `keep` is set."""
     names = [spec.partition(":")[0] for spec in specs]
     with localkube.on_stderr() as progress:
         localkube.down(names, progress=progress)
@@ -64,12 +64,12 @@ def clusters(specs: list[str], *, keep: bool) -> Iterator[dict[str, ClusterInfo]
 
 
 def client(info: ClusterInfo) -> Client:
-    """As the cluster's administrator."""
+    """A client with the rights of the cluster's administrator."""
     return Client(Kubeconfig.from_files(str(info.kubeconfig)).credentials())
 
 
 async def give_user(admin: Client, info: ClusterInfo) -> Path:
-    """A kubeconfig in which the program is USER, and may do everything."""
+    """Grants USER all permissions, and writes a kubeconfig for it."""
     account = {"metadata": {"name": _ACCOUNT, "namespace": _ACCOUNTS_NAMESPACE}}
     await _create(admin, SERVICE_ACCOUNTS.path(namespace=_ACCOUNTS_NAMESPACE), account)
     binding = {
@@ -93,7 +93,7 @@ async def give_user(admin: Client, info: ClusterInfo) -> Path:
 
 
 def user_kubeconfig(info: ClusterInfo) -> Path:
-    """Where `give_user` writes."""
+    """The path of the kubeconfig that `give_user` writes."""
     return info.directory / "program.kubeconfig"
 
 
@@ -122,7 +122,7 @@ async def join(parent: ClusterInfo, member: Path, node: str) -> None:
 
 
 async def run_python(arguments: list[str]) -> tuple[int, str]:
-    """Runs a module of ours to its end. Returns its status and its output; if it failed, its stderr instead."""
+    """Runs a Python module to its end. Returns the status and the output, or stderr if it failed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -1,10 +1,10 @@
-"""This checkout against another, measured in turn: `make bench-compare BASE=REF`, `python -m bench.compare REF`.
+"""Compares this checkout with another one: `make bench-compare BASE=REF`, `python -m bench.compare REF`.
 
-Both providers are started by the same command and measured by this checkout's bench, alternately, so that both see the
-same machine. The base is a git worktree in a temporary directory, removed at the end. Both use the packages of this
-checkout's virtual environment.
+The bench of this checkout starts both providers with the same command and measures them alternately, so that both run
+under the same conditions. The base is a git worktree in a temporary directory, which is removed at the end. Both use
+the packages of this checkout's virtual environment.
 
-Status 0: no median that is judged is more than 10 % above the base's; 1: one is; 2: wrong usage; 3: not measured.
+Status 0: no compared median is more than 10 % above that of the base; 1: one is; 2: wrong usage; 3: not measured.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ COMPARED: Final = (
     "memory_before",
     "memory_pods",
 )
-"""Keys of rows. Of all of them less is better."""
+"""Keys of rows. A lower value is better in all of them."""
 NOT_JUDGED: Final = frozenset({"parent_requests"})
-"""How many pods of a burst need an extra status write depends on the speed of the machine."""
+"""The number of pods in a burst that need an extra status write depends on the speed of the machine."""
 TOLERATED: Final = 10.0  # per cent
 _WORSE: Final = 1
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """How much the median here is above that of the base, in per cent."""
+        """By how many per cent the median of this checkout is above that of the base."""
         before, after = statistics.median(self.base), statistics.median(self.here)
         if before == after:
             return 0.0
@@ -75,12 +75,12 @@ class Comparison:
 
 
 def compared(base: list[Values], here: list[Values]) -> list[Comparison]:
-    """One comparison per row, from the values of each round."""
+    """One comparison for each row, from the values of all rounds."""
     return [Comparison(key, [values[key] for values in base], [values[key] for values in here]) for key in COMPARED]
 
 
 def show(found: list[Comparison], base: str, console: Console) -> None:
-    """Prints medians, in brackets the values of the rounds, and differences."""
+    """Prints medians, the values of the rounds in brackets, and differences."""
     rows = {row.key: row for row in ROWS}
     table = Table("what", base, "here", "difference", "verdict")
     for comparison in found:
@@ -102,7 +102,7 @@ def show(found: list[Comparison], base: str, console: Console) -> None:
 @click.option("--rounds", type=click.IntRange(min=1), default=3, metavar="N", help="Runs of each side. Default: 3.")
 def cli(base: str, rounds: int) -> None:
     """Measure this checkout and the commit REF in turn, and compare the medians."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is removed then, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM removes worktree and clusters
     found: dict[Path, list[Values]] = {}
     with TemporaryDirectory(prefix="bench-compare-") as directory, _worktree(base, Path(directory) / "base") as other:
         for number in range(rounds):
@@ -116,7 +116,7 @@ def cli(base: str, rounds: int) -> None:
 
 @contextmanager
 def _worktree(ref: str, directory: Path) -> Iterator[Path]:
-    """A checkout of that commit, removed at the end of the block."""
+    """A checkout of the commit, removed at the end of the block."""
     git = ["git", "-C", str(_CHECKOUT), "worktree"]
     added = subprocess.run([*git, "add", "--quiet", "--detach", str(directory), ref], capture_output=True, text=True)
     if added.returncode:
@@ -139,14 +139,14 @@ def _measure(checkout: Path, file: Path) -> Values:
             bench.terminate()  # it removes its clusters
             bench.wait()
             raise
-    if status not in (0, OVER):  # past a limit is measured, too
+    if status not in (0, OVER):  # a value over a limit is a measurement, too
         raise BenchError(f"the bench ends with status {status}")
-    figures = json.loads(file.read_text())["figures"]
-    return {key: figures[key]["measured"] for key in COMPARED}
+    measurements = json.loads(file.read_text())["measurements"]
+    return {key: measurements[key]["measured"] for key in COMPARED}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command; what cannot be measured is one line and status 3."""
+    """Runs the command. An error of the measurement is printed as one line, with status 3."""
     execute(cli, arguments, "make bench-compare")
 
 

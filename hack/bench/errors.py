@@ -1,7 +1,7 @@
-"""The one error of the bench: something cannot be measured."""
+"""The only error of the bench: a measurement is impossible."""
 
 from __future__ import annotations
 
 
 class BenchError(Exception):
-    """No figure is better than a wrong one. The message says what did not happen, and where to look."""
+    """A value cannot be measured. The message names what did not happen, and where to look for the cause."""

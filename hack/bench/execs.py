@@ -51,7 +51,7 @@ class Execs:
 
 
 async def outcome(stream: aiohttp.ClientWebSocketResponse) -> tuple[bytes, bytes]:
-    """What the command printed, and the Status with which it ended."""
+    """The output of the command, and the Status at its end."""
     out, status = b"", b""
     async for message in stream:
         data: bytes = message.data

@@ -1,8 +1,8 @@
-"""How long the program takes without load: from bound to created in the member, from Running there to Running here.
+"""The program's latency without load: from bound to created in the member, from Running there to Running here.
 
-The times are from the audit logs of both API servers, which share one clock. A latency begins when one server has
-answered the request that changed something, and ends when the other one receives the program's request that follows.
-So it contains neither the servers' own time for these requests nor the delay of an observer on a busy machine.
+The times are from the audit logs of both API servers, which share one clock. A latency starts when one server has
+answered the request that changed the pod, and ends when the other server receives the program's next request. So it
+includes neither the time that the servers need for these requests nor the delay of an observer on a busy machine.
 
     create here (by the bench): answered ---------> received: create there
                                   status Running there (by kwok): answered ---------> received: status Running here
@@ -20,8 +20,8 @@ from typing import Final
 from bench import burst, load
 from bench.audit import AuditLog, Timed, timed
 from bench.errors import BenchError
-from bench.figures import percentile
 from bench.load import Watcher
+from bench.measurements import percentile
 from bench.pods import Group
 from vk_provider.kube.client import Client
 
@@ -37,12 +37,12 @@ class Latencies:
     running: list[float]
 
     def percentiles(self, share: float) -> tuple[float, float]:
-        """Of both, with `share` from 0 to 1."""
+        """The percentiles of both latencies. `share` is from 0 to 1."""
         return percentile(self.created, share), percentile(self.running, share)
 
 
 async def stream(client: Client, here: Watcher, group: Group) -> None:
-    """A slow stream of pods; all are Running when this returns."""
+    """Creates pods at a slow rate. Returns when all of them are Running."""
     for manifest in group.manifests():
         began = time.monotonic()
         await load.create_pod(client, manifest)
@@ -54,7 +54,7 @@ async def stream(client: Client, here: Watcher, group: Group) -> None:
 def latencies(parent: AuditLog, member: AuditLog, group: Group, user: str) -> Latencies:
     """The latencies of a stream, from the log lines since the last reading. `user` is the program's name in the logs.
 
-    Raises BenchError if the logs do not have all steps of a pod.
+    Raises BenchError if a step of a pod is missing in the logs.
     """
     here, there = timed(parent.lines()), timed(member.lines())
     names = [f"{group.name}-{index}" for index in range(group.size)]
@@ -88,5 +88,5 @@ def _writes_status(entry: Timed) -> bool:
 
 
 def _seconds(span: timedelta) -> float:
-    """Never below zero: an event may overtake the answer to the request that caused it."""
+    """The length of a span, at least 0: an event may arrive before the answer to the request that caused it."""
     return max(0.0, span.total_seconds())

@@ -1,6 +1,6 @@
-"""The provider as `vk-provider run` starts it, with a watch on its event loop: `python -m bench.launcher FILE`.
+"""Runs the provider like `vk-provider run`, and can measure stalls of its event loop: `python -m bench.launcher FILE`.
 
-SIGUSR1 begins to watch for stalls, SIGUSR2 ends it and writes FILE. Until then, this adds nothing to what is measured.
+SIGUSR1 starts the measurement, SIGUSR2 ends it and writes FILE. Without the signals, there is no overhead.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Creates, watches and deletes pods, with a user that is not the program under test.
 
-One watch per cluster shows what happens to them. All times are monotonic seconds of this process, so that times from
-both clusters can be compared.
+One watch per cluster observes the pods. All times are monotonic seconds of this process, so that times of both clusters
+are comparable.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, encode
 from vk_provider.kube.resources import PODS
 
-_CLIENTS: Final = 16  # that create pods at the same time
-_DELETE_DEADLINE: Final = 900.0  # seconds; the API server deletes a collection one by one
+_CLIENTS: Final = 16  # clients that create pods at the same time
+_DELETE_DEADLINE: Final = 900.0  # seconds; the API server deletes the pods of a collection one by one
 
 
 class _Status(msgspec.Struct, gc=False):
@@ -40,20 +40,20 @@ class SeenPod(msgspec.Struct, gc=False):
 
 @dataclass(slots=True)
 class Sighting:
-    """The namespace of a pod, and when it was first observed Running."""
+    """The namespace of a pod, and the time when it was first observed Running."""
 
     namespace: str
     running: float | None = None
 
 
 class Watcher:
-    """The bench's pods in one cluster. Use as an async context manager."""
+    """Watches the bench's pods in one cluster. An async context manager."""
 
     def __init__(self, client: Client) -> None:
         self._informer: Informer[SeenPod] = Informer(client, PODS, SeenPod, labels=GROUP)
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.seen: dict[str, Sighting] = {}  # by name; stays when the pod is gone
+        self.seen: dict[str, Sighting] = {}  # by name; kept after the pod is deleted
         self.present: Counter[str] = Counter()
         self.running: Counter[str] = Counter()
 
@@ -87,24 +87,24 @@ class Watcher:
         self._changed.set()
 
     async def until(self, what: str, done: Callable[[], bool], seconds: float) -> None:
-        """Returns when `done` is true, checked after every change. Raises BenchError after that many seconds."""
+        """Returns when `done` is true. Checks it after every change. Raises BenchError after `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 while not done():
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError as error:
-            raise BenchError(f"not within {seconds:.0f} s: {what}") from error
+            raise BenchError(f"timeout after {seconds:.0f} s: {what}") from error
 
     async def until_running(self, group: Group, seconds: float) -> None:
         await self.until(
-            f"all {group.size} pods of {group.name} Running",
+            f"all {group.size} pods of {group.name} are Running",
             lambda: self.running[group.name] >= group.size,
             seconds,
         )
 
     async def until_gone(self, group: Group, seconds: float) -> None:
-        await self.until(f"no pod of {group.name} left", lambda: self.present[group.name] <= 0, seconds)
+        await self.until(f"all pods of {group.name} are deleted", lambda: self.present[group.name] <= 0, seconds)
 
 
 async def create_pod(client: Client, manifest: dict[str, Any]) -> None:
@@ -112,7 +112,7 @@ async def create_pod(client: Client, manifest: dict[str, Any]) -> None:
 
 
 async def create(client: Client, group: Group) -> dict[str, float]:
-    """Creates the pods, several at a time, as fast as the API server accepts them. Returns when each was sent."""
+    """Creates the pods concurrently, as fast as the API server accepts them. Returns the time of each request."""
     sent: dict[str, float] = {}
     manifests = group.manifests()
 
@@ -128,15 +128,15 @@ async def create(client: Client, group: Group) -> dict[str, float]:
 
 
 async def delete(client: Client, selector: str) -> None:
-    """Deletes the pods with these labels, by one request."""
+    """Deletes the pods with these labels in one request."""
     path = PODS.path(namespace=NAMESPACE)
     await client.request("DELETE", path, query={"labelSelector": selector}, deadline=_DELETE_DEADLINE)
 
 
 async def touch(client: Client, watcher: Watcher, group: Group, manager: str) -> None:
-    """Changes each pod without an effect: another field manager applies a label that exists already.
+    """Changes each pod without an effect: another field manager applies a label that already exists.
 
-    Every watch of the pods receives one event for each, and no watcher has anything to do.
+    Every watch receives one event for each pod, and no watcher has anything to do.
     """
     names = iter([f"{group.name}-{index}" for index in range(group.size)])
     query = {"fieldManager": manager, "force": "true"}

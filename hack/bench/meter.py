@@ -1,4 +1,4 @@
-"""CPU and requests between two moments, and the moment when the program under test comes to rest."""
+"""CPU and requests of a period, and the end of the activity of the program under test."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from bench.program import Program
 T = TypeVar("T")
 
 _LOOK: Final = 0.25  # seconds
-_AT_WORK: Final = 0.02  # CPU seconds within one look; leases and probes need less
+_AT_WORK: Final = 0.02  # CPU seconds within one interval; leases and probes need less
 _LOG_DELAY: Final = 0.3  # seconds; the server writes the audit line after its answer
-# Requests of a program that has nothing to do.
+# Requests of an idle program.
 _UPKEEP: Final = frozenset({Purpose.NODE, Purpose.PROBE, Purpose.WATCH, Purpose.ACCESS})
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one piece of work took: seconds, CPU seconds, and the requests of all users in each cluster."""
+    """The cost of one piece of work: seconds, CPU seconds, and the requests of all users in each cluster."""
 
     seconds: float = 0.0
     own_cpu: float = 0.0
@@ -52,7 +52,7 @@ class Measured:
         return self.own_cpu + self.cluster_cpu
 
     def beyond(self, idle: Measured) -> Measured:
-        """Without the CPU that idle clusters use in the same time. Requests stay as they are."""
+        """The same without the CPU that idle clusters use in this time. Requests do not change."""
         share = self.seconds / idle.seconds
         return Measured(
             self.seconds,
@@ -71,12 +71,12 @@ class Meter:
         self._program, self.user = program, user
 
     async def measure(self, work: Awaitable[object]) -> Measured:
-        """What the work takes, from now to its end."""
+        """The cost of the work, from now to its end."""
         measured, _ = await self.result(work)
         return measured
 
     async def result(self, work: Awaitable[T]) -> tuple[Measured, T]:
-        """The same, and the result of the work."""
+        """The cost of the work, and its result."""
         logs = self.logs()
         began, own, clusters = time.monotonic(), self.own_cpu(), self.cluster_cpu()
         result = await work
@@ -85,18 +85,18 @@ class Meter:
         await asyncio.sleep(_LOG_DELAY)
         return Measured(seconds, own, clusters, {name: log.take() for name, log in logs.items()}), result
 
-    async def at_rest(self, quiet: float, seconds: float) -> float:
-        """Waits until the program is at rest: no requests but upkeep, and almost no CPU.
+    async def until_idle(self, quiet: float, seconds: float) -> float:
+        """Waits until the program is idle: only periodic requests, and almost no CPU.
 
-        Returns after `quiet` seconds of rest, with the monotonic time when the rest began. Raises BenchError if that
-        does not happen within `seconds`.
+        Returns after `quiet` idle seconds, with the monotonic time at which they started. Raises BenchError if the
+        program is not idle within `seconds`.
         """
         logs = self.logs()
         began = last = time.monotonic()
         cpu = self.own_cpu()
         while (now := time.monotonic()) - last < quiet:
             if now - began > seconds:
-                raise BenchError(f"the program does not come to rest within {seconds:.0f} s")
+                raise BenchError(f"the program is not idle within {seconds:.0f} s")
             await asyncio.sleep(_LOOK)
             before, cpu = cpu, self.own_cpu()
             asked = [request for log in logs.values() for request in audit.by(log.take(), self.user)]
@@ -124,5 +124,5 @@ class Meter:
         )
 
     def logs(self) -> dict[str, AuditLog]:
-        """The audit logs by cluster, each read from its current end."""
+        """The audit logs by cluster. Each reading starts at the current end of the file."""
         return {info.name: AuditLog(info.audit_log) for info in self._clusters if info.audit_log}

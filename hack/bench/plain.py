@@ -1,7 +1,7 @@
-"""The same burst in a plain cluster: what running pods costs without a provider.
+"""The same burst in a plain cluster: the cost of pods without a provider.
 
 The cluster's scheduler binds each pod once, as the member's scheduler does in a burst on a virtual node. Bursts here
-are made right before and right after that burst: what slows the machine for a while slows both.
+run immediately before and after that burst, so that other load of the machine affects both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vk_provider.kube.client import Client
 
 
 class PlainCluster:
-    """A cluster without a provider, and the bursts made there so far."""
+    """A cluster without a provider, and its bursts so far."""
 
     def __init__(self, cluster: ClusterInfo, client: Client, watcher: Watcher, root: Path | None = None) -> None:
         self._meter, self._client, self._watcher = Meter([cluster], root, None, ""), client, watcher
@@ -32,11 +32,11 @@ class PlainCluster:
 
     @property
     def life(self) -> float:
-        """CPU seconds of everything per pod life, without the CPU of the idle cluster: the mean of all bursts."""
+        """CPU seconds of all processes per pod life, without those of the idle cluster: the mean of all bursts."""
         return statistics.mean(self._lives)
 
     async def prepare(self) -> None:
-        """Comes before the first burst."""
+        """Call it before the first burst."""
         await burst.prepare(self._client)
         warm_up = Group("warm-up", WARM_UP)
         await burst.make(self._client, self._watcher, warm_up)
@@ -44,7 +44,7 @@ class PlainCluster:
         self._idle = self.phases["plain idle"] = await self._meter.measure(asyncio.sleep(IDLE_CLUSTERS))
 
     async def burst(self, pods: int) -> None:
-        """One burst, from created to gone."""
+        """One burst, from the creation to the deletion of the pods."""
         number = len(self.bursts) + 1
         group = Group(f"burst-{number}", pods)
         made, seen = await self._meter.result(burst.make(self._client, self._watcher, group))

@@ -1,4 +1,4 @@
-"""What the pods of a burst look like: like ordinary ones, so that their translation costs what it costs users."""
+"""The manifests of a burst's pods. They are like those of users, so that their translation costs the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 NAMESPACE: Final = "bench"
-GROUP: Final = "bench/group"  # label: the phase of the run that a pod belongs to
+GROUP: Final = "bench/group"  # label: the phase of the run to which a pod belongs
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Group:
     name: str
     size: int
     node: str = ""
-    """The node that they are created with; empty: the scheduler binds them."""
+    """The node in the manifest. If empty, the scheduler binds the pods."""
     tokens: bool = False
-    """They mount the token of the default service account, which is the default in Kubernetes."""
+    """Whether they mount the token of the default service account, which is the default in Kubernetes."""
 
     @property
     def selector(self) -> str:

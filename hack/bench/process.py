@@ -1,4 +1,4 @@
-"""CPU and memory of processes, from /proc. CPU is user and system time, in seconds, good to a tick (10 ms)."""
+"""CPU and memory of processes, from /proc. CPU is user and system time in seconds; the resolution is a tick (10 ms)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Final
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")  # per second
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")  # bytes
-# Of what follows the program's name in /proc/PID/stat (proc(5) counts from 1, and the name is the second).
+# Indexes of the fields after the program's name in /proc/PID/stat (proc(5) counts from 1; the name is the second).
 _PARENT, _SESSION, _USER, _SYSTEM, _CHILDREN_USER, _CHILDREN_SYSTEM = 4 - 3, 6 - 3, 14 - 3, 15 - 3, 16 - 3, 17 - 3
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """CPU of these processes since they started, with that of their children that have ended."""
+    """CPU of these processes since their start, including their children that have exited."""
     ticks = 0
     for pid in pids:
         if fields := _stat(pid):
@@ -25,7 +25,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def memory_bytes(pids: Iterable[int]) -> int:
-    """Resident memory. Pages that several of them share are counted several times."""
+    """Resident memory. Shared pages are counted once for each process."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -55,4 +55,4 @@ def _stat(pid: int) -> list[str] | None:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return None  # it has ended
+        return None  # it has exited

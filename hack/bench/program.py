@@ -19,13 +19,13 @@ from bench.stall import Stalls
 T = TypeVar("T")
 
 _GRACE: Final = 10.0  # seconds between SIGTERM and SIGKILL
-_ANSWER: Final = 10.0  # seconds until the stalls must be written
+_ANSWER: Final = 10.0  # seconds in which the launcher must write the stalls
 _LOOK: Final = 0.1  # seconds
 _TAIL: Final = 5  # lines of the log in an error message
 
 
 class Program:
-    """One command, which may be started again. `stall_file`: it is `bench.launcher`, which writes its stalls there."""
+    """One command, which can be restarted. With `stall_file`, it is `bench.launcher`, which writes its stalls there."""
 
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], log: Path, stall_file: Path | None
@@ -47,7 +47,7 @@ class Program:
                     start_new_session=True,
                 )
         except OSError as error:
-            raise BenchError(f"{self._command[0]}: cannot be started: {error.strerror}") from error
+            raise BenchError(f"{self._command[0]}: cannot start: {error.strerror}") from error
         self._started.set()
 
     def pids(self) -> list[int]:
@@ -55,7 +55,7 @@ class Program:
         return process.tree(self._process.pid) if self._process else []
 
     async def kill(self) -> None:
-        """Kills all its processes with SIGKILL; returns when it has ended."""
+        """Kills all its processes with SIGKILL. Returns when the program has exited."""
         if self._process is None:
             return
         pids, process = self.pids(), self._process
@@ -67,7 +67,7 @@ class Program:
         await process.wait()
 
     async def stop(self) -> None:
-        """SIGTERM, then SIGKILL for what is still running."""
+        """Sends SIGTERM, and SIGKILL to processes that still run after the grace period."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError, TimeoutError):
@@ -76,13 +76,13 @@ class Program:
         await self.kill()
 
     async def during(self, work: Coroutine[Any, Any, T]) -> T:
-        """Does the work. Raises BenchError as soon as the program exits without having been killed."""
+        """Awaits the work. Raises BenchError as soon as the program exits by itself."""
         doing, losing = asyncio.create_task(work), asyncio.create_task(self._lost())
         try:
             await asyncio.wait((doing, losing), return_when=asyncio.FIRST_COMPLETED)
             if losing.done():
                 raise BenchError(
-                    f"the program has ended with status {losing.result()}; {self._log} ends with:\n{self._tail()}"
+                    f"the program has exited with status {losing.result()}; {self._log} ends with:\n{self._tail()}"
                 )
             return doing.result()
         finally:
@@ -100,13 +100,13 @@ class Program:
                     return process.returncode
 
     def begin_stalls(self) -> None:
-        """Begins to watch the event loop, if this program can do that."""
+        """Starts to measure stalls of the event loop, if this program supports it."""
         if self._process and self._stall_file:
             self._stall_file.unlink(missing_ok=True)
             self._process.send_signal(signal.SIGUSR1)
 
     async def end_stalls(self) -> Stalls | None:
-        """The longest stalls since `begin_stalls`; None if this program cannot measure them."""
+        """The longest stalls since `begin_stalls`. None if this program does not support it."""
         if not self._process or not self._stall_file:
             return None
         self._process.send_signal(signal.SIGUSR2)

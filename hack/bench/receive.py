@@ -1,9 +1,9 @@
-"""The CPU that our informer needs to receive one watch event: `python -m bench.receive KUBECONFIG LABELS`.
+"""The CPU of the provider's informer for one watch event: `python -m bench.receive KUBECONFIG LABELS`.
 
-Runs in a process that does nothing else, so that all its CPU time is that of the work. The informer receives the pods
-with these labels as the events of a streaming list, over a real connection. To compare with, a bare loop receives and
-decodes the same bytes: how many of them arrive at once depends on the machine, and costs both the same. What either
-needs to receive no pod at all is subtracted. Prints JSON.
+Runs in its own process, so that all its CPU time belongs to the work. The informer receives the pods with these labels
+as events of a streaming list, over a real connection. For comparison, a plain loop receives and decodes the same bytes:
+the size of the chunks depends on the machine, and costs both the same. The cost of an empty list is subtracted from
+both. Prints JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod
 from vk_provider.kube.resources import PODS
 
-_ROUNDS: Final = 15  # the smallest value counts: disturbances only add to it
+_ROUNDS: Final = 15  # the smallest value counts: other load only increases it
 _NO_PODS: Final = "bench/none"
 _LIST: Final = {
     "watch": "1",
@@ -35,7 +35,7 @@ _LIST: Final = {
 
 
 class Received(msgspec.Struct):
-    """CPU seconds per event: of our informer, and of the bare loop."""
+    """CPU seconds per event: of the provider's informer, and of the plain loop."""
 
     events: int
     cpu: float
@@ -43,14 +43,14 @@ class Received(msgspec.Struct):
 
 
 class EventDecoder:
-    """Decodes events into plain dicts and lists, as bytes arrive: no change of ours can make it slower."""
+    """Decodes events into dicts and lists as bytes arrive. It contains no code of the provider."""
 
     def __init__(self) -> None:
         self._rest = b""
         self.events = 0
 
     def feed(self, chunk: bytes) -> bool:
-        """Whether the end of the list has come."""
+        """Whether the list is complete."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             if msgspec.json.decode(line)["type"] == "BOOKMARK":
@@ -60,7 +60,7 @@ class EventDecoder:
 
 
 async def _informer(kubeconfig: str, labels: str) -> tuple[int, float]:
-    """Number of pods, and the CPU seconds from the start of an informer until its cache is complete."""
+    """The number of pods, and the CPU seconds from the start of an informer until its cache is complete."""
     async with Client(Kubeconfig.from_files(kubeconfig).credentials()) as client:
         informer: Informer[Pod] = Informer(client, PODS, Pod, labels=labels)
         began = time.process_time()
@@ -72,7 +72,7 @@ async def _informer(kubeconfig: str, labels: str) -> tuple[int, float]:
 
 
 async def _bare(kubeconfig: str, labels: str) -> tuple[int, float]:
-    """The same with a bare loop."""
+    """The same with a plain loop."""
     credentials = Kubeconfig.from_files(kubeconfig).credentials()
     authorization = await credentials.authorization()
     headers = {"Authorization": authorization} if authorization else {}
@@ -94,8 +94,8 @@ async def _measure(kubeconfig: str, labels: str) -> Received:
 
 
 async def _least(kubeconfig: str, labels: str) -> tuple[tuple[int, float], tuple[int, float]]:
-    """The smallest values of the informer and of the bare loop, which run in turn. The first round is not counted: it
-    pays for imports and cold caches."""
+    """The smallest values of the informer and of the plain loop, which run in turn. The first round does not count: it
+    includes imports and cold caches."""
     ways: tuple[Callable[[str, str], Awaitable[tuple[int, float]]], ...] = (_informer, _bare)
     found = [[await way(kubeconfig, labels) for way in ways] for _ in range(_ROUNDS + 1)][1:]
     return min(informer for informer, _ in found), min(bare for _, bare in found)

@@ -1,4 +1,4 @@
-"""The table for people and the JSON for programs."""
+"""The output of a run: a table and JSON."""
 
 from __future__ import annotations
 
@@ -14,44 +14,45 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.audit import Request
-from bench.figures import Figure, Figures, Verdict
+from bench.measurements import Measurement, Measurements, Verdict
 from bench.meter import Measured
 
 _VERDICTS: Final = {Verdict.WITHIN: "ok", Verdict.OVER: "OVER", Verdict.SHOWN: "", Verdict.UNKNOWN: "n/a"}
 
 
-def show(figures: Figures, title: str, console: Console) -> None:
+def show(measurements: Measurements, title: str, console: Console) -> None:
     """Prints the table."""
     table = Table(
-        title=title, title_justify="left", caption="rows without a limit decide nothing", caption_justify="left"
+        title=title, title_justify="left", caption="rows without a limit are only shown", caption_justify="left"
     )
     for heading in ("what", "measured", "limit", "goal", "verdict"):
         table.add_column(heading, justify="left" if heading in ("what", "verdict") else "right")
-    for figure in figures.ordered():
+    for measurement in measurements.ordered():
         table.add_row(
-            figure.row.what.format(pods=figure.pods),
-            "n/a" if figure.shown is None else _number(figure, figure.shown),
-            _bound(figure, figure.limit),
-            _bound(figure, figure.goal),
-            _VERDICTS[figure.verdict] + (", goal reached" if figure.reaches_goal else ""),
-            style="red" if figure.verdict is Verdict.OVER else "",
+            measurement.row.what.format(pods=measurement.pods),
+            "n/a" if measurement.shown is None else _number(measurement, measurement.shown),
+            _bound(measurement, measurement.limit),
+            _bound(measurement, measurement.goal),
+            _VERDICTS[measurement.verdict] + (", goal reached" if measurement.reaches_goal else ""),
+            style="red" if measurement.verdict is Verdict.OVER else "",
         )
     console.print(table)
 
 
-def over(figure: Figure) -> str:
-    """One line about a figure that is past its limit."""
-    what = figure.row.what.format(pods=figure.pods)
-    return f"past its limit: {what}: {_number(figure, figure.shown or 0.0)} (limit: {_bound(figure, figure.limit)})"
+def over(measurement: Measurement) -> str:
+    """One line about a measurement over its limit."""
+    what = measurement.row.what.format(pods=measurement.pods)
+    value, limit = _number(measurement, measurement.shown or 0.0), _bound(measurement, measurement.limit)
+    return f"over its limit: {what}: {value} (limit: {limit})"
 
 
 def document(
-    figures: Figures, options: Mapping[str, Any], phases: Mapping[str, Measured], details: Mapping[str, Any]
+    measurements: Measurements, options: Mapping[str, Any], phases: Mapping[str, Measured], details: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything that is known, in plain types. Requests: by phase, cluster and user, how often each was made."""
+    """All results, in plain types. The numbers of requests are grouped by phase, cluster and user."""
     return {
-        "ok": not figures.over,
-        "over": [figure.row.key for figure in figures.over],
+        "ok": not measurements.over,
+        "over": [measurement.row.key for measurement in measurements.over],
         "options": dict(options),
         "machine": {
             "cpus": os.cpu_count(),
@@ -59,7 +60,7 @@ def document(
             "system": platform.release(),
             "python": platform.python_version(),
         },
-        "figures": {figure.row.key: _figure(figure) for figure in figures.ordered()},
+        "measurements": {measurement.row.key: _measurement(measurement) for measurement in measurements.ordered()},
         "phases": {name: _phase(measured) for name, measured in phases.items()},
         "details": dict(details),
     }
@@ -69,18 +70,18 @@ def write(file: Path, content: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _figure(figure: Figure) -> dict[str, Any]:
+def _measurement(measurement: Measurement) -> dict[str, Any]:
     return {
-        "what": figure.row.what.format(pods=figure.pods),
-        "unit": figure.row.unit,
-        "kind": figure.row.kind.value,
-        "pods": figure.pods,
-        "measured": figure.value,
-        "limit": figure.limit,
-        "goal": figure.goal,
-        "at_least": figure.row.at_least,
-        "verdict": figure.verdict.value,
-        "reaches_goal": figure.reaches_goal,
+        "what": measurement.row.what.format(pods=measurement.pods),
+        "unit": measurement.row.unit,
+        "kind": measurement.row.kind.value,
+        "pods": measurement.pods,
+        "measured": measurement.value,
+        "limit": measurement.limit,
+        "goal": measurement.goal,
+        "at_least": measurement.row.at_least,
+        "verdict": measurement.verdict.value,
+        "reaches_goal": measurement.reaches_goal,
     }
 
 
@@ -101,11 +102,11 @@ def _requests(requests: Counter[Request]) -> dict[str, dict[str, int]]:
     return by_user
 
 
-def _number(figure: Figure, value: float) -> str:
-    return f"{value:.{figure.row.digits}f} {figure.row.unit}".rstrip()
+def _number(measurement: Measurement, value: float) -> str:
+    return f"{value:.{measurement.row.digits}f} {measurement.row.unit}".rstrip()
 
 
-def _bound(figure: Figure, value: float | None) -> str:
+def _bound(measurement: Measurement, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{'at least ' if figure.row.at_least else ''}{value:.4g} {figure.row.unit}".rstrip()
+    return f"{'at least ' if measurement.row.at_least else ''}{value:.4g} {measurement.row.unit}".rstrip()

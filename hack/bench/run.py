@@ -1,4 +1,4 @@
-"""The whole measurement: the program between a parent and a member, a plain cluster in turn, then execs and logs."""
+"""The whole run: the program between a parent and a member, a plain cluster in turn, then execs and logs."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def options(sizes: Sizes) -> dict[str, Any]:
 
 
 def measure(sizes: Sizes, command: list[str] | None, *, execs: bool, keep: bool, screen: Console) -> Found:
-    """Everything. `command` None: this provider; `keep`: leave the clusters running.
+    """Runs all measurements. `command` None: this provider; `keep`: leave the clusters running.
 
-    Raises BenchError, LocalkubeError and VkError where something cannot be measured.
+    Raises BenchError, LocalkubeError and VkError if a measurement is impossible.
     """
     say = partial(_say, screen)
     with clusters.clusters([PARENT, fake(MEMBER, sizes.most), fake(PLAIN, sizes.pods)], keep=keep) as made:
@@ -46,14 +46,14 @@ def measure(sizes: Sizes, command: list[str] | None, *, execs: bool, keep: bool,
         with clusters.clusters([PARENT, f"{CONTAINERS}:real"], keep=keep) as made:
             add_streams(found, asyncio.run(_stream(made[PARENT], made[CONTAINERS], sizes.stream, command, say)))
     elif execs:
-        screen.print("execs and logs need containers, and so root: not measured", style="yellow")
+        screen.print("execs and logs need containers, which need root: not measured", style="yellow")
     return found
 
 
 async def _serve(
     parent: ClusterInfo, member: ClusterInfo, plain: ClusterInfo, sizes: Sizes, command: list[str] | None, say: Say
 ) -> Found:
-    """The program under test between a parent and a member, from its start to its end."""
+    """Measures the program under test between a parent and a member, from its start to its end."""
     infos = (parent, member, plain)
     async with AsyncExitStack() as stack:
         here, there, other = [await stack.enter_async_context(clusters.client(info)) for info in infos]
@@ -83,7 +83,7 @@ async def _serve(
 async def _stream(
     parent: ClusterInfo, member: ClusterInfo, samples: int, command: list[str] | None, say: Say
 ) -> Streams:
-    """Execs and logs, with the program under test between a parent and a member that has containers."""
+    """Measures execs and logs, with the program under test between a parent and a member with containers."""
     async with clusters.client(parent) as here, clusters.client(member) as there:
         program = await _program(parent, member, here, there, command)
         try:
@@ -99,7 +99,9 @@ async def _stream(
 async def _program(
     parent: ClusterInfo, member: ClusterInfo, here: Client, there: Client, command: list[str] | None
 ) -> Program:
-    """The program under test, not yet started, with its own user in both clusters; ours has the member joined."""
+    """The program under test before its start, with its own user in both clusters. For this provider, joins the member
+    first.
+    """
     parent_kubeconfig = await clusters.give_user(here, parent)
     member_kubeconfig = await clusters.give_user(there, member)
     if command is None:
@@ -117,7 +119,7 @@ async def _program(
 
 def add_streams(found: Found, measured: Streams) -> None:
     """Adds the rows of execs and logs."""
-    add = found.figures.add
+    add = found.measurements.add
     least, least_directly = measured.opened.least()
     opened, opened_directly = measured.opened.median()
     rate, direct = measured.rate.most()
@@ -140,7 +142,7 @@ def add_streams(found: Found, measured: Streams) -> None:
 
 @contextmanager
 def _say(screen: Console, what: str) -> Iterator[None]:
-    """Shows what is under way, and how long it took."""
+    """Shows the current step, and how long it took."""
     began = time.monotonic()
     with screen.status(what):
         yield

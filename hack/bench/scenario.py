@@ -1,11 +1,11 @@
-"""The run, phase by phase, with the program under test between a parent and one member.
+"""The phases of a run, with the program under test between a parent and one member.
 
     ready -- memory -- warm-up -- a slow stream (latency) -- (plain burst) -- burst -- memory -- idle
       -- events without an effect -- delete -- (plain burst) -- [burst with tokens -- delete]
       -- many pods -- memory -- restart -- memory -- delete
 
-CPU and requests of a phase are counted until the program is at rest again, so that postponed work counts, too.
-The event loop is watched for stalls while pods come and go, except while CPU per pod is measured.
+CPU and requests of a phase are counted until the program is idle again, so that deferred work counts, too. Stalls of
+the event loop are measured while pods are created and deleted, except while CPU per pod is measured.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from bench.audit import Purpose, Request
 from bench.burst import IDLE_CLUSTERS, WARM_UP, Burst
 from bench.clusters import MEMBER, PARENT
 from bench.errors import BenchError
-from bench.figures import Figures
 from bench.load import Watcher
+from bench.measurements import Measurements
 from bench.meter import Measured, Meter
 from bench.plain import PlainCluster
 from bench.pods import Group
@@ -35,16 +35,16 @@ from bench.program import Program
 from bench.receive import Received
 from vk_provider.kube.client import Client
 
-_REST: Final = 1.0  # seconds of rest that end a phase
-_REST_AFTER_RESTART: Final = 3.0
-_REST_WITHIN: Final = 300.0
+_IDLE: Final = 1.0  # idle seconds that end a phase
+_IDLE_AFTER_RESTART: Final = 3.0
+_IDLE_WITHIN: Final = 300.0
 
 Say = Callable[[str], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of pods, and `idle` in seconds. `large` 0: no more pods than `pods`, and no rows for more."""
+    """Numbers of pods, and `idle` in seconds. `large` 0: no run with more pods than `pods`."""
 
     pods: int
     large: int
@@ -61,13 +61,13 @@ class Sizes:
 class Found:
     """The results of a run so far."""
 
-    figures: Figures = field(default_factory=Figures)
+    measurements: Measurements = field(default_factory=Measurements)
     phases: dict[str, Measured] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 
 
 class Scenario:
-    """One run. `ours`: the program is this provider; some rows cannot be measured for others."""
+    """One run. `ours`: the program is this provider; some rows cannot be measured for other programs."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Scenario:
         with self._say(f"waiting for virtual node {self._node}"):
             await clusters.until_ready(self._parent, self._node)
             await self._plain.prepare()
-            await self._rest()
+            await self._until_idle()
         self._memory("memory_before", 0)
         with self._say(f"{self._sizes.stream} pods in a slow stream"):
             await self._latency()
@@ -120,12 +120,12 @@ class Scenario:
         self._requests("requests_slow", made + await self._gone("stream", group), group, Purpose.POD_LIFE)
         for name, share in (("p50", 0.5), ("p99", 0.99)):
             created, running = found.percentiles(share)
-            self.found.figures.add(f"created_{name}", created * 1000, group.size)
-            self.found.figures.add(f"running_{name}", running * 1000, group.size)
+            self.found.measurements.add(f"created_{name}", created * 1000, group.size)
+            self.found.measurements.add(f"running_{name}", running * 1000, group.size)
         self.found.details["latencies"] = msgspec.to_builtins(found)
 
     async def _burst(self, idle: Measured) -> None:
-        pods, add = self._sizes.pods, self.found.figures.add
+        pods, add = self._sizes.pods, self.found.measurements.add
         group = Group("burst", pods, self._node)
         with self._say(f"burst: {pods} pods to Running"):
             made, seen = await self._made("burst", group)
@@ -152,7 +152,7 @@ class Scenario:
 
     def _compare(self) -> None:
         """The plain cluster, and the ratios to it."""
-        pods, add, value = self._sizes.pods, self.found.figures.add, self.found.figures.value
+        pods, add, value = self._sizes.pods, self.found.measurements.add, self.found.measurements.value
         plain = self._plain.life * 1000
         add("plain_cpu", plain, pods)
         add("plain_rate", max(burst.rate for burst in self._plain.bursts), pods)
@@ -161,7 +161,7 @@ class Scenario:
         self.found.phases |= self._plain.phases
 
     async def _burst_with_tokens(self) -> None:
-        pods, add = self._sizes.pods, self.found.figures.add
+        pods, add = self._sizes.pods, self.found.measurements.add
         group = Group("tokens", pods, self._node, tokens=True)
         with self._say(f"burst with service account tokens: {pods} pods to Running, and deleted"):
             made, _ = await self._made("tokens", group)
@@ -188,20 +188,20 @@ class Scenario:
             await self._gone("many", group)
         falling = await self._program.end_stalls()
         seen = [stalls for stalls in (rising, falling) if stalls is not None]
-        add = self.found.figures.add
+        add = self.found.measurements.add
         add("stall", max(stalls.cpu for stalls in seen) * 1000 if seen else None, pods)
         add("stall_wall", max(stalls.wall for stalls in seen) * 1000 if seen else None, pods)
 
     async def _receive(self, group: Group) -> None:
         if not self._ours:
-            self.found.figures.add("receive_ratio", None, group.size)
+            self.found.measurements.add("receive_ratio", None, group.size)
             return
         arguments = ["-m", "bench.receive", str(self._member_kubeconfig), group.selector]
         code, output = await clusters.run_python(arguments)
         if code:
             raise BenchError(f"bench.receive: {output}")
         received = msgspec.json.decode(output, type=Received)
-        add = self.found.figures.add
+        add = self.found.measurements.add
         add("receive_cpu", received.cpu * 1e6, received.events)
         add("receive_bare_cpu", received.bare * 1e6, received.events)
         add("receive_ratio", received.cpu / received.bare, received.events)
@@ -214,13 +214,13 @@ class Scenario:
             await self._program.kill()
             began = time.monotonic()
             await self._program.start()
-            synced = await self._meter.at_rest(_REST_AFTER_RESTART, _REST_WITHIN) - began
+            synced = await self._meter.until_idle(_IDLE_AFTER_RESTART, _IDLE_WITHIN) - began
 
         measured = await self._meter.measure(again())
-        measured = replace(measured, own_cpu=self._meter.own_cpu())  # of the new process alone
+        measured = replace(measured, own_cpu=self._meter.own_cpu())  # only of the new process
         self.found.phases["restart"] = measured
         requests = sum(self._meter.own(measured).values(), Counter[Request]())
-        add = self.found.figures.add
+        add = self.found.measurements.add
         add("restart_time", synced, pods)
         add("restart_cpu", measured.own_cpu, pods)
         add("restart_requests", sum(requests.values()), pods)
@@ -229,7 +229,7 @@ class Scenario:
     async def _made(self, phase: str, group: Group) -> tuple[Measured, Burst]:
         async def work() -> Burst:
             result = await burst.make(self._parent, self._here, group)
-            await self._rest()
+            await self._until_idle()
             return result
 
         measured, seen = await self._meter.result(work())
@@ -240,13 +240,13 @@ class Scenario:
         return await self._phase(f"{phase} delete", burst.end(self._parent, [self._here, self._there], group))
 
     async def _phase(self, name: str, work: Awaitable[object]) -> Measured:
-        """Some work, until the program is at rest again."""
+        """One phase: the work, until the program is idle again."""
 
-        async def to_rest() -> None:
+        async def until_idle() -> None:
             await work
-            await self._rest()
+            await self._until_idle()
 
-        measured = await self._meter.measure(to_rest())
+        measured = await self._meter.measure(until_idle())
         self.found.phases[name] = measured
         return measured
 
@@ -255,14 +255,14 @@ class Scenario:
         self.found.phases[name] = measured
         return measured
 
-    async def _rest(self) -> None:
-        await self._meter.at_rest(_REST, _REST_WITHIN)
+    async def _until_idle(self) -> None:
+        await self._meter.until_idle(_IDLE, _IDLE_WITHIN)
 
     def _requests(self, key: str, life: Measured, group: Group, *purposes: Purpose) -> None:
-        """The program's requests for each pod of the group, from created to gone."""
+        """The program's requests per pod of the group, from its creation to its deletion."""
         own = self._meter.own(life)
         for side, cluster in (("parent", PARENT), ("member", MEMBER)):
-            self.found.figures.add(f"{side}_{key}", audit.count(own[cluster], *purposes) / group.size, group.size)
+            self.found.measurements.add(f"{side}_{key}", audit.count(own[cluster], *purposes) / group.size, group.size)
 
     def _memory(self, key: str, pods: int) -> None:
-        self.found.figures.add(key, self._meter.memory_mib(), pods)
+        self.found.measurements.add(key, self._meter.memory_mib(), pods)

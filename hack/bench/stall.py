@@ -1,8 +1,8 @@
-"""How long an event loop does not run its callbacks: a timer that measures its own delay.
+"""Stalls of an event loop, measured by the delay of a timer.
 
-Users notice the delay by the clock; on a shared machine most of it is caused by other processes. So the CPU time of
-the loop's thread during the delay is kept, too: a stall caused by the program shows in both. While it watches, the
-timer costs one per cent of a core; it is off until it is asked.
+Users notice the wall time of a delay, but on a shared machine other processes cause most of it. Therefore the CPU time
+of the loop's thread during the delay is recorded, too: a stall that the program causes shows in both. The timer costs
+one per cent of a core between `begin` and `end`, and nothing otherwise.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ PERIOD: Final = 0.01  # seconds
 
 
 class Stalls(msgspec.Struct):
-    """The longest stalls, in seconds: by the clock, and of CPU time."""
+    """The longest stalls in seconds, as wall time and as CPU time."""
 
     wall: float = 0.0
     cpu: float = 0.0
 
 
 class StallWatch:
-    """Watches the event loop that it is created in, between `begin` and `end`."""
+    """Measures stalls of the running event loop between `begin` and `end`."""
 
     def __init__(self, file: Path) -> None:
         self._file = file

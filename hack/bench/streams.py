@@ -1,7 +1,7 @@
-"""Execs and logs through the parent, and the same made directly in the member.
+"""Execs and logs through the parent, and the same directly in the member.
 
-Needs containers: a parent and a member with a real node, and the program under test between them. The rows that decide
-are ratios of the two ways.
+Needs containers: a parent and a member with a real node, and the program under test between them. The rows with
+limits are ratios of the two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from bench.errors import BenchError
 from bench.execs import STATUS, STDOUT, Execs, outcome
-from bench.figures import percentile
+from bench.measurements import percentile
 from bench.meter import Meter
 from vk_provider.errors import ConflictError, ForbiddenError, NotFoundError
 from vk_provider.kube.client import Client
@@ -29,20 +29,20 @@ _IMAGE: Final = "busybox:1.36"
 _RUNS_WITHIN: Final = 120.0  # seconds
 _LOOK: Final = 0.2  # seconds
 _MEGABYTES: Final = 100  # of one transfer
-_BLOCK: Final = 50_000  # bytes that are written at once: small ones arrive together in numbers that depend on the load
+_BLOCK: Final = 50_000  # bytes of one write: the number of small blocks that arrive together depends on the load
 _LOG_MEGABYTES: Final = 100
-_ROUNDS: Final = 5  # of each kind of work, so that both sides see the same machine
+_ROUNDS: Final = 5  # of each kind of work, so that both sides run under the same conditions
 _WARM_UP: Final = 2  # execs
 IDLE: Final = 200
-"""Sessions that stay open and do nothing."""
+"""Idle sessions that stay open."""
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The same work done in turn through the parent and directly in the member.
+    """The same work, in turn through the parent and directly in the member.
 
-    `parent`, `direct`: seconds or MB/s of each time. `own_cpu`: CPU seconds of the program for all times through the
-    parent; `direct_cpu`: those of the member's processes for all direct ones.
+    `parent`, `direct`: seconds or MB/s of each repetition. `own_cpu`: CPU seconds of the program for all repetitions
+    through the parent; `direct_cpu`: those of the member's processes for all direct ones.
     """
 
     parent: list[float]
@@ -55,11 +55,11 @@ class Sides:
         return self.own_cpu / self.direct_cpu
 
     def least(self) -> tuple[float, float]:
-        """The smallest value of either side. Disturbances only slow down, so seconds are best compared by these."""
+        """The smallest value of each side, to compare seconds: other load only increases them."""
         return min(self.parent), min(self.direct)
 
     def most(self) -> tuple[float, float]:
-        """The same for rates."""
+        """The largest value of each side, to compare rates."""
         return max(self.parent), max(self.direct)
 
     def median(self) -> tuple[float, float]:
@@ -79,14 +79,14 @@ class Streams:
 async def run(
     parent: Client, member: Client, kubeconfigs: tuple[Path, Path], node: str, meter: Meter, samples: int
 ) -> Streams:
-    """`kubeconfigs` are those of the parent and of the member, `meter` measures the program and the member.
+    """Runs all streams. `kubeconfigs` are those of parent and member, `meter` measures the program and the member.
 
-    The virtual node is Ready. Raises BenchError.
+    The virtual node must be Ready. Raises BenchError.
     """
     await _pod(parent, node)
     here, there = [Execs(file, NAMESPACE, _POD) for file in kubeconfigs]
     async with here, there:
-        for execs in (here, there) * _WARM_UP:  # the first ones need a review of permissions, and new connections
+        for execs in (here, there) * _WARM_UP:  # the first ones include a review of permissions and new connections
             await _opened(execs)
         opened = await _in_turn(meter, samples // _ROUNDS, lambda: _opened(here), lambda: _opened(there))
         rate = await _in_turn(meter, 1, lambda: _rate(here), lambda: _rate(there))
@@ -100,7 +100,7 @@ async def run(
 async def _in_turn(
     meter: Meter, times: int, parent: Callable[[], Awaitable[float]], direct: Callable[[], Awaitable[float]]
 ) -> Sides:
-    """In each of the rounds, so many times through the parent, and then directly."""
+    """In each round, runs the work `times` times through the parent, and then directly."""
     through: list[float] = []
     directly: list[float] = []
     own_cpu = direct_cpu = 0.0
@@ -126,7 +126,7 @@ async def _opened(execs: Execs) -> float:
 
 
 async def _rate(execs: Execs) -> float:
-    """MB/s from a container to here."""
+    """MB/s from a container to this process."""
     stream = await execs.open("dd", "if=/dev/zero", f"bs={_BLOCK}", f"count={_MEGABYTES * 1_000_000 // _BLOCK}")
     began, received, status = time.monotonic(), 0, b""
     async for message in stream:
@@ -139,7 +139,7 @@ async def _rate(execs: Execs) -> float:
 
 
 async def _log_rate(client: Client) -> float:
-    """MB/s of a log that is followed."""
+    """MB/s of a followed log."""
     path = f"{PODS.path(_POD, NAMESPACE, 'log')}?follow=true"
     began, received = time.monotonic(), 0
     async with await client.open("GET", path) as response:
@@ -151,7 +151,7 @@ async def _log_rate(client: Client) -> float:
 
 
 async def _pod(parent: Client, node: str) -> None:
-    """Creates the pod, as soon as its namespace has a service account; returns when it runs."""
+    """Creates the pod as soon as its namespace has a service account. Returns when the pod runs."""
     script = f"yes {'x' * 999} | head -c {_LOG_MEGABYTES}000000; sleep 100000"
     container = {"name": "main", "image": _IMAGE, "command": ["sh", "-c", script]}
     spec: dict[str, Any] = {"nodeName": node, "containers": [container], "automountServiceAccountToken": False}
@@ -161,7 +161,7 @@ async def _pod(parent: Client, node: str) -> None:
             while not await _runs(parent):
                 try:
                     await parent.request("POST", PODS.path(namespace=NAMESPACE), body=encode(manifest))
-                except (ForbiddenError, ConflictError):  # no service account yet; the pod exists already
+                except (ForbiddenError, ConflictError):  # no service account yet; the pod already exists
                     pass
                 await asyncio.sleep(_LOOK)
     except TimeoutError as error:

@@ -6,15 +6,25 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 
 from . import processes
 from .errors import LocalkubeError
-from .state import Record
+from .state import Ports, Record
 
 # Sixteen addresses for each cluster: one for the cluster and one for each further node.
 PER_CLUSTER = 16
+
+
+@dataclass(frozen=True)
+class Place:
+    """The address and ports of a cluster, and the address by which it reaches this host."""
+
+    address: str
+    host_address: str
+    ports: Ports
 
 
 def node_address(record: Record, node: int) -> str:

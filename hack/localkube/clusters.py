@@ -16,9 +16,11 @@ from pathlib import Path
 from . import binaries, images, processes
 from .addresses import cidrs
 from .api import ApiError
+from .bridge import BridgedNetwork
+from .checks import check_host, check_shape
 from .cluster import Cluster, destroy
 from .errors import LocalkubeError
-from .network import BridgedNetwork, choose_network, network_of
+from .network import choose_network, network_of
 from .progress import Progress, Silent
 from .services import Services
 from .spec import ClusterSpec, Kind, parse_specs
@@ -83,12 +85,12 @@ def up(
     wanted, shown, state = parse_specs(specs), progress or Silent(), State(root)
     if not wanted:
         raise LocalkubeError("name at least one cluster, for example: localkube up parent alpha:real beta:fake=10")
-    _check_host(wanted)
+    check_host(wanted)
     with state.locked(lambda: shown.step("localkube", f"waiting for another localkube process that uses {state.root}")):
         known = state.records()
         for spec in wanted:
             if spec.name in known:
-                _check_shape(known[spec.name], spec, audit)
+                check_shape(known[spec.name], spec, audit)
         archive = _provide_programs(state, wanted, shown)
         clusters = [(spec.name, _prepare(state, spec, audit, shown)) for spec in wanted]
         with ThreadPoolExecutor(max_workers=len(clusters)) as pool:
@@ -218,37 +220,6 @@ def _info(state: State, record: Record) -> ClusterInfo:
         isolated=record.isolated,
         audit_log=directory.audit_log if record.audit else None,
     )
-
-
-def _check_host(wanted: list[ClusterSpec]) -> None:
-    if os.uname().sysname != "Linux":
-        raise LocalkubeError("clusters require Linux: they use namespaces and containers of its kernel")
-    real = [spec.name for spec in wanted if spec.kind is Kind.REAL]
-    if real and os.geteuid() != 0:
-        raise LocalkubeError(f"cluster {real[0]}: real nodes need root; run this as root, or use {real[0]}:fake")
-    measured = [spec.name for spec in wanted if spec.metrics]
-    if measured and os.geteuid() != 0:
-        raise LocalkubeError(f"cluster {measured[0]}: metrics-server needs a network namespace; run this as root")
-    needed = ["setsid", "ip"]
-    if os.geteuid() == 0:
-        needed += ["nft", "nsenter", "unshare"]
-    if real:
-        needed += ["containerd", "ctr", "runc", "iptables", "conntrack", "mount", "bash"]
-    for program_name in needed:
-        processes.locate(program_name)
-
-
-def _check_shape(record: Record, spec: ClusterSpec, audit: bool) -> None:
-    name = spec.name
-    if record.spec != spec:
-        raise LocalkubeError(
-            f"cluster {name} is up as {record.spec.shape}, not {spec.shape}; to change it: localkube down {name}"
-        )
-    if record.audit != audit:
-        has = "with" if record.audit else "without"
-        raise LocalkubeError(f"cluster {name} is up {has} --audit; to change it: localkube down {name}")
-    if record.isolated and os.geteuid() != 0:
-        raise LocalkubeError(f"cluster {name} was started by root; run this as root, or remove it as root")
 
 
 def _provide_programs(state: State, wanted: list[ClusterSpec], progress: Progress) -> Path | None:

@@ -164,3 +164,12 @@ def end_of_log(log: Path, lines: int = 3) -> str:
         text = log.read_text(errors="replace").strip()
         return "\n".join(text.splitlines()[-lines:]) if text else "(the log is empty)"
     return "(there is no log)"
+
+
+def wait_until(condition: Callable[[], bool], otherwise: str, seconds: float = 10.0) -> None:
+    """Polls a condition of the kernel, which sends no notification; after `seconds`, raises `otherwise` as an error."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise LocalkubeError(otherwise)
+        time.sleep(0.01)

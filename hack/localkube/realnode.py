@@ -20,7 +20,7 @@ from . import cgroups, images, processes, registry
 from .addresses import node_address, pod_subnet
 from .api import Api
 from .errors import LocalkubeError
-from .network import network_of, wait_until
+from .network import network_of
 from .services import Service, Services, enter_node, node_service
 from .state import Record, State
 
@@ -116,7 +116,7 @@ class RealNode:
         enter = network_of(self._state, self._record).enter(cluster, self._number)
         log = self._services.log(node_service(self._number))
         processes.spawn(owner, [*enter, "unshare", *namespaces, "bash", str(script)], log)
-        wait_until(self._init_runs, f"node {self.name} does not start; see {log}")
+        processes.wait_until(self._init_runs, f"node {self.name} does not start; see {log}")
 
     def _init_runs(self) -> bool:
         found = processes.find(self._state.ident, self._record.spec.name, node_service(self._number))

@@ -13,9 +13,10 @@ from typing import Final
 import localkube
 
 from tests import members
+from tests.chaos import manifests
 from tests.chaos.history import PARENT, History
 from tests.chaos.in_sync import Contents, out_of_sync
-from tests.chaos.kubelet import EXIT_CODE, LIVES, Kubelet
+from tests.chaos.kubelet import Kubelet
 from tests.chaos.plan import MEMBERS, NAMESPACES, Step
 from tests.chaos.watching import Api, into
 from tests.cluster import DEPLOYMENTS, STRATEGIC, ApiFailure, Cluster, Json
@@ -29,7 +30,6 @@ from vk_provider.kube.resources import NAMESPACES as NAMESPACE
 STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
 JOBS: Final = Resource("batch", "v1", "jobs", "Job")
 _FAST: Final = {"probeSeconds": 1, "lostAfterSeconds": 5, "returnAfterSeconds": 2}
-_MOVES_AFTER: Final = 2  # seconds that pods of workloads tolerate a lost node
 
 
 class World:
@@ -45,17 +45,17 @@ class World:
             "delete pod": self._delete_pod,
             "recreate pod": self._recreate_pod,
             "label pod": lambda step: self._patch(PODS, step, {"metadata": {"labels": {"tier": step.args["tier"]}}}),
-            "set image of pod": lambda step: self._patch(PODS, step, _image(step.args["image"])),
-            "create deployment": lambda step: self._create(step, DEPLOYMENTS, _deployment(step)),
-            "scale deployment": lambda step: self._patch(DEPLOYMENTS, step, _replicas(step)),
+            "set image of pod": lambda step: self._patch(PODS, step, manifests.image(step.args["image"])),
+            "create deployment": lambda step: self._create(step, DEPLOYMENTS, manifests.deployment(step)),
+            "scale deployment": lambda step: self._patch(DEPLOYMENTS, step, manifests.replicas(step)),
             "set image of deployment": lambda step: self._patch(
-                DEPLOYMENTS, step, {"spec": {"template": _image(step.args["image"])}}
+                DEPLOYMENTS, step, {"spec": {"template": manifests.image(step.args["image"])}}
             ),
             "delete deployment": lambda step: self._delete(DEPLOYMENTS, step),
-            "create statefulset": lambda step: self._create(step, STATEFUL_SETS, _stateful_set(step)),
-            "scale statefulset": lambda step: self._patch(STATEFUL_SETS, step, _replicas(step)),
+            "create statefulset": lambda step: self._create(step, STATEFUL_SETS, manifests.stateful_set(step)),
+            "scale statefulset": lambda step: self._patch(STATEFUL_SETS, step, manifests.replicas(step)),
             "delete statefulset": lambda step: self._delete(STATEFUL_SETS, step),
-            "create job": lambda step: self._create(step, JOBS, _job(step)),
+            "create job": lambda step: self._create(step, JOBS, manifests.job(step)),
             "delete job": self._delete_job,
             "delete some pod": self._delete_some_pod,
             "write config": self._write_config,
@@ -112,8 +112,8 @@ class World:
     def _create_pod(self, step: Step) -> None:
         args = step.args
         lives = args["lives"] if args["policy"] != "Always" else 0
-        spec = _pod_spec(args["policy"], lives, args["exit_code"], config=args["config"])
-        self._create(step, PODS, {"metadata": _lives(lives, args["exit_code"]), "spec": spec})
+        spec = manifests.pod_spec(args["policy"], lives, args["exit_code"], config=args["config"])
+        self._create(step, PODS, {"metadata": manifests.metadata(lives, args["exit_code"]), "spec": spec})
 
     def _recreate_pod(self, step: Step) -> None:
         try:
@@ -121,7 +121,9 @@ class World:
         except ApiFailure as failure:
             if failure.status != 404:
                 raise
-        self._create(step, PODS, {"metadata": _lives(0, 0), "spec": _pod_spec(step.args["policy"], 0, 0)})
+        self._create(
+            step, PODS, {"metadata": manifests.metadata(0, 0), "spec": manifests.pod_spec(step.args["policy"], 0, 0)}
+        )
 
     def _create(self, step: Step, resource: Resource, body: Json) -> None:
         namespace, name = step.about.split("/")
@@ -219,68 +221,6 @@ class World:
             case "cut":
                 self.clusters[name].heal()
         self.clusters[name].supervise()
-
-
-def _pod_spec(policy: str, lives: int, exit_code: int, *, image: int = 0, config: str = "") -> Json:
-    script = f"sleep {lives or 100000}; exit {exit_code}"
-    container: Json = {"name": "main", "image": f"registry.example/web:{image}", "command": ["sh", "-c", script]}
-    if config:
-        container["envFrom"] = [{"configMapRef": {"name": config, "optional": True}}]
-    return {
-        "restartPolicy": policy,
-        "terminationGracePeriodSeconds": 5,
-        "automountServiceAccountToken": False,
-        "containers": [container],
-    }
-
-
-def _lives(lives: int, exit_code: int) -> Json:
-    return {"annotations": {LIVES: str(lives), EXIT_CODE: str(exit_code)}}
-
-
-def _template(step: Step, policy: str = "Always", lives: int = 0, exit_code: int = 0) -> Json:
-    tolerations = [
-        {
-            "key": f"node.kubernetes.io/{key}",
-            "effect": "NoExecute",
-            "operator": "Exists",
-            "tolerationSeconds": _MOVES_AFTER,
-        }
-        for key in ("not-ready", "unreachable")
-    ]
-    app = step.about.split("/")[1]
-    spec = _pod_spec(policy, lives, exit_code) | {"tolerations": tolerations}
-    return {"metadata": {"labels": {"app": app}, **_lives(lives, exit_code)}, "spec": spec}
-
-
-def _deployment(step: Step) -> Json:
-    template = _template(step)
-    selector = {"matchLabels": template["metadata"]["labels"]}
-    return {"spec": {"replicas": step.args["replicas"], "selector": selector, "template": template}}
-
-
-def _stateful_set(step: Step) -> Json:
-    return {"spec": _deployment(step)["spec"] | {"serviceName": "db"}}
-
-
-def _job(step: Step) -> Json:
-    args = step.args
-    return {
-        "spec": {
-            "completions": args["completions"],
-            "parallelism": 2,
-            "backoffLimit": 3,
-            "template": _template(step, args["policy"], 2, args["exit_code"]),
-        }
-    }
-
-
-def _replicas(step: Step) -> Json:
-    return {"spec": {"replicas": step.args["replicas"]}}
-
-
-def _image(number: int) -> Json:
-    return {"spec": {"containers": [{"name": "main", "image": f"registry.example/web:{number}"}]}}
 
 
 def _name(pod: Json) -> str:

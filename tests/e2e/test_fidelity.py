@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 from demo.world import World
 
-from tests.e2e import probes
+from tests.e2e import probes, shapes
 from tests.e2e.probes import Json
 from tests.e2e.test_pods import BUSYBOX
 
@@ -30,9 +30,9 @@ class Both:
         """What the pod saw in the parent, and on the plain member, with the namespaces called the same."""
         plain = {
             key: value.replace(self.plain_namespace, self.namespace)
-            for key, value in probes.report(self.plain[name]).items()
+            for key, value in shapes.report(self.plain[name]).items()
         }
-        return probes.report(self.parents[name]), plain
+        return shapes.report(self.parents[name]), plain
 
     def show(self, *command: str) -> str:
         """What a command prints in the container that runs on."""
@@ -69,11 +69,11 @@ def both(world: World) -> Iterator[Both]:
     def pods(namespace: str, cluster: str = "") -> dict[str, Json]:
         return {pod["metadata"]["name"]: pod for pod in world.pods(namespace=namespace, cluster=cluster)}
 
-    def at_rest() -> bool:
+    def until_idle() -> bool:
         found = [*pods(namespace).values(), *pods(plain, "alpha").values()]
-        return len(found) == 2 * len(probes.NAMES) and all(map(probes.has_come_to_rest, found))
+        return len(found) == 2 * len(probes.NAMES) and all(map(shapes.has_come_to_rest, found))
 
-    world.until("all probes have come to rest", at_rest, 300)
+    world.until("all probes have come to rest", until_idle, 300)
     yield Both(world, namespace, plain, pods(namespace), pods(plain, "alpha"))
     world.kubectl("delete", "namespace", namespace, "--wait=false")
     world.delete_in("alpha", "namespace", plain)
@@ -81,7 +81,7 @@ def both(world: World) -> Iterator[Both]:
 
 def test_a_container_is_told_what_the_parent_says_of_its_pod(both: Both) -> None:
     pod = both.parents["environment"]
-    seen = probes.report(pod)
+    seen = shapes.report(pod)
     assert (seen["UID_"], seen["NAME"], seen["NODE"]) == (pod["metadata"]["uid"], "environment", "alpha")
     assert (seen["NAMESPACE"], seen["ACCOUNT"]) == (both.namespace, "default")
     status = pod["status"]
@@ -97,7 +97,7 @@ def test_a_containers_environment_is_that_of_a_plain_node(both: Both) -> None:
 
 
 def test_a_file_of_labels_shows_those_of_the_parent_pod_and_no_others(both: Both) -> None:
-    assert probes.report(both.parents["environment"])["labels"].split() == ['app="probe"', 'tier="front"']
+    assert shapes.report(both.parents["environment"])["labels"].split() == ['app="probe"', 'tier="front"']
 
 
 @pytest.mark.parametrize("name", ["names", "steps", "again", "host", "together"])
@@ -109,7 +109,7 @@ def test_a_pod_sees_what_it_sees_on_a_plain_node(both: Both, name: str) -> None:
 
 @pytest.mark.parametrize("name", probes.NAMES)
 def test_the_parent_shows_of_a_pod_what_a_kubelet_shows(both: Both, name: str) -> None:
-    shown, plain = (Counter(probes.lines(pods[name])) for pods in (both.parents, both.plain))
+    shown, plain = (Counter(shapes.lines(pods[name])) for pods in (both.parents, both.plain))
     assert (shown - plain, plain - shown) == (Counter(), Counter())
     assert shown
 

@@ -15,7 +15,7 @@ import pytest
 from bench.execs import CLOSE, STDIN, STDOUT, Execs, outcome
 from demo.world import World
 
-from tests.e2e.test_kubelet import Kubectl
+from tests.e2e.kubelet_clients import Kubectl
 from tests.e2e.test_pods import FOREVER, Pods, manifest
 
 CONCURRENT: Final = 200
@@ -46,10 +46,10 @@ def execs(world: World, home: Pods) -> Execs:
     return Execs(world.parent, home.namespace, "shell")
 
 
-def figure(world: World, name: str) -> int:
+def metric(world: World, name: str) -> int:
     """One of the provider's own metrics."""
-    figures = world.kubectl("get", "--raw", "/api/v1/nodes/alpha/proxy/metrics").splitlines()
-    return next(int(float(line.split()[1])) for line in figures if line.startswith(f"{name} "))
+    lines = world.kubectl("get", "--raw", "/api/v1/nodes/alpha/proxy/metrics").splitlines()
+    return next(int(float(line.split()[1])) for line in lines if line.startswith(f"{name} "))
 
 
 class Rest:
@@ -57,15 +57,15 @@ class Rest:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._files, self._tasks = self._open_files(), figure(world, "vk_provider_tasks")
+        self._files, self._tasks = self._open_files(), metric(world, "vk_provider_tasks")
 
     def regained(self) -> None:
         world = self._world
-        world.until("no session is open", lambda: figure(world, "vk_provider_kubelet_sessions") == 0, seconds=60)
+        world.until("no session is open", lambda: metric(world, "vk_provider_kubelet_sessions") == 0, seconds=60)
         # Connections that wait for their next request, a watch that is being renewed: a few more or less.
         world.until("as many files are open as before", lambda: self._open_files() <= self._files + 5, seconds=120)
         world.until(
-            "as many tasks run as before", lambda: figure(world, "vk_provider_tasks") <= self._tasks + 5, seconds=120
+            "as many tasks run as before", lambda: metric(world, "vk_provider_tasks") <= self._tasks + 5, seconds=120
         )
 
     def _open_files(self) -> int:
@@ -91,7 +91,7 @@ async def test_two_hundred_execs_at_once_all_work_and_leave_nothing_behind(world
     rest = Rest(world)
     async with execs(world, home) as shell:
         streams = await asyncio.gather(*(shell.open("cat") for _ in range(CONCURRENT)))
-        assert await asyncio.to_thread(figure, world, "vk_provider_kubelet_sessions") == CONCURRENT
+        assert await asyncio.to_thread(metric, world, "vk_provider_kubelet_sessions") == CONCURRENT
         for number, stream in enumerate(streams):
             await stream.send_bytes(bytes([STDIN]) + b"%d" % number)
         echoes = await asyncio.gather(*(echo(stream) for stream in streams))

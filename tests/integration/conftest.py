@@ -13,6 +13,10 @@ import uvloop
 from tests import members
 from tests.cluster import Cluster, Json
 from tests.integration import idle
+from tests.integration.commands import home as home
+from tests.integration.commands import joined as joined
+from tests.integration.commands import vk as vk
+from tests.integration.commands import west as west
 from tests.integration.connecting import client_through
 from tests.integration.ways import Ways, two_ways
 from tests.provider import Provider
@@ -22,7 +26,7 @@ from vk_provider.kube.client import Client
 _numbers = itertools.count(1)
 
 _LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-_ON_BOTH: Final = {"test_kubelet_streams"}  # modules
+_ON_BOTH: Final = {"test_kubelet_slow_readers", "test_kubelet_streams"}  # modules
 
 
 def pytest_asyncio_loop_factories(

@@ -30,6 +30,7 @@ from vk_provider.translate.state.health import Assessment
 
 NODE: Final = "kubelet-it"
 ADDRESS: Final = "127.0.0.1"
+POD: Final = "shop/web-1"
 LOG: Final = b"what the container wrote\n"
 
 

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Final
 
 import pytest
 
 from tests import members
-from tests.cluster import DEPLOYMENTS, ApiFailure, Cluster, Json
+from tests.cluster import DEPLOYMENTS, Cluster, Json
 from tests.command_line import vk
-from tests.integration.connecting import client_through
+from tests.integration.lost_members import (
+    HEALTH,
+    NOT_READY,
+    PATIENCE,
+    STATEFUL_SETS,
+    UNREACHABLE,
+    by_way_of,
+    deleted,
+    node_ready,
+    pod_ready,
+    port,
+    rather_on,
+    reachable,
+    ready_again,
+    renewed,
+    returned,
+    seconds_of,
+    stateful_set,
+    taints,
+    tolerating,
+    wait_until,
+    wait_until_clean,
+)
 from tests.link import Link
 from tests.members import event_reasons
 from tests.provider import Provider
@@ -31,21 +51,7 @@ from tests.workloads import (
 )
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
-from vk_provider.errors import ConfigError
-from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS, SERVICES, Resource
-from vk_provider.sync.membership.access import identify
-
-STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
-# Slow enough for a busy machine, and quick enough for a test.
-HEALTH: Final = {"probeSeconds": 1, "lostAfterSeconds": 5, "returnAfterSeconds": 2, "secondLookSeconds": 4}
-PATIENCE: Final = 90.0
-NOT_READY: Final = "node.kubernetes.io/not-ready"
-UNREACHABLE: Final = "node.kubernetes.io/unreachable"
-
-
-def by_way_of(link: Link) -> str:
-    """The kubeconfig of the provider's account in a member, led over the link."""
-    return json.dumps(link.through(json.loads(members.kubeconfig(link.cluster))))
+from vk_provider.kube.resources import NAMESPACES, NODES, PODS
 
 
 @pytest.fixture
@@ -242,88 +248,6 @@ def test_a_provider_that_starts_while_all_members_are_silent_keeps_their_leases(
         assert node_ready(parent, name)["status"] == "True"
 
 
-class TestManyOrphans:
-    @pytest.fixture
-    def forgotten(self, parent: Cluster, alpha: Cluster, provider: Provider, namespace: str) -> Iterator[str]:
-        """The parent has lost more than half of the pods while the provider was away."""
-        names = [f"web-{number}" for number in range(14)]
-        parent.create(CONFIG_MAPS, {"metadata": {"name": "settings"}}, namespace)
-        parent.create(SERVICES, {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}, namespace)
-        volumes = [{"name": "settings", "configMap": {"name": "settings"}}]
-        for name in names:
-            parent.create(PODS, bare(name, volumes=volumes if name in names[:12] else None), namespace)
-        eventually(lambda: len(running_pods(parent, namespace)) == len(names), "all run", PATIENCE)
-        eventually(lambda: alpha.find(SERVICES, "web", namespace), "their Service is there")
-        provider.kill()
-        for name in names[:12]:
-            parent.delete(PODS, name, namespace, grace_seconds=0)
-        parent.delete(SERVICES, "web", namespace)
-        yield namespace
-        parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": None}})
-
-    def test_are_kept_at_the_start_of_a_provider_until_somebody_confirms(
-        self, parent: Cluster, alpha: Cluster, provider: Provider, forgotten: str
-    ) -> None:
-        parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": {"secondLookSeconds": 3600}}})
-        provider.start()
-        held = eventually(lambda: condition(parent, "alpha", wellknown.ORPHANS_HELD, "True"), "they are held", PATIENCE)
-        assert "does not know 12 of the" in held["message"], "pods of the test before may still be leaving"
-        eventually(lambda: wellknown.TOO_MANY_ORPHANS in event_reasons(parent, "alpha"), "an Event says so")
-        parent.create(PODS, bare("new"), forgotten)
-        wait_until_running(parent, "new", forgotten, PATIENCE)
-        assert len(running_pods(alpha, forgotten)) == 15
-        assert alpha.find(CONFIG_MAPS, "settings", forgotten), "what they may need stays too"
-        assert alpha.find(SERVICES, "web", forgotten), "and so do their Services"
-        assert vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha").exit_code == 0
-        eventually(lambda: set(running_pods(alpha, forgotten)) == {"web-12", "web-13", "new"}, "they go", PATIENCE)
-        eventually(lambda: condition(parent, "alpha", wellknown.ORPHANS_HELD, "False"), "nothing is held any more")
-        eventually(lambda: alpha.find(CONFIG_MAPS, "settings", forgotten) is None, "nor is what they needed")
-        eventually(lambda: alpha.find(SERVICES, "web", forgotten) is None, "nor are their Services")
-        eventually(
-            lambda: wellknown.CONFIRM not in parent.get(MEMBER_CLUSTERS, "alpha")["metadata"].get("annotations", {}),
-            "the confirmation is used up",
-        )
-        again = vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha")
-        assert (again.exit_code, "holds no orphans" in again.stderr) == (1, True)
-
-    def test_go_when_a_second_look_finds_the_same(
-        self, parent: Cluster, alpha: Cluster, provider: Provider, forgotten: str
-    ) -> None:
-        parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": {"secondLookSeconds": 3}}})
-        provider.start()
-        eventually(lambda: condition(parent, "alpha", wellknown.ORPHANS_HELD, "True"), "they are held", PATIENCE)
-        eventually(lambda: set(running_pods(alpha, forgotten)) == {"web-12", "web-13"}, "they go", PATIENCE)
-        assert "a second look" in eventually(
-            lambda: condition(parent, "alpha", wellknown.ORPHANS_HELD, "False"), "it says so"
-        ).get("message", "")
-
-
-def test_another_cluster_under_the_name_of_a_member_is_refused_until_somebody_confirms(
-    parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
-) -> None:
-    parent.create(PODS, bare("web"), namespace)
-    wait_until_running(parent, "web", namespace, PATIENCE)
-    member_pod = alpha.get(PODS, "web", namespace)["metadata"]["uid"]
-    provider.kill()
-    real = parent.get(MEMBER_CLUSTERS, "alpha")["status"]["clusterUid"]
-    parent.patch(MEMBER_CLUSTERS, "alpha", {"status": {"clusterUid": "of-another"}}, subresource="status")
-    provider.start()
-    message = members.wait_until_refused(parent, "alpha", wellknown.CLUSTER_UID_CHANGED)
-    assert "vk-provider confirm alpha --new-cluster" in message
-    assert real in message
-    assert vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha", "--new-cluster").exit_code == 0
-    members.wait_until_served(parent, "alpha", PATIENCE)
-    assert parent.get(MEMBER_CLUSTERS, "alpha")["status"]["clusterUid"] == real
-    eventually(
-        lambda: wellknown.CONFIRM not in parent.get(MEMBER_CLUSTERS, "alpha")["metadata"].get("annotations", {}),
-        "the confirmation is used up",
-    )
-    assert alpha.get(PODS, "web", namespace)["metadata"]["uid"] == member_pod
-    again = vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha", "--new-cluster")
-    assert again.exit_code == 1
-    assert "nothing to confirm" in again.stderr
-
-
 def test_a_lost_member_with_a_pod_that_must_run_at_most_once_leaves_only_when_it_is_fenced(
     parent: Cluster, beta: Cluster, provider: Provider, namespace: str
 ) -> None:
@@ -347,153 +271,3 @@ def test_a_lost_member_with_a_pod_that_must_run_at_most_once_leaves_only_when_it
         eventually(lambda: parent.find(MEMBER_CLUSTERS, "gone") is None, "it is gone", PATIENCE)
         assert parent.find(NODES, "gone") is None
     beta.delete(NAMESPACES, namespace)  # the provider cannot clean up there any more
-
-
-async def test_a_probe_notices_that_another_cluster_answers(alpha: Cluster) -> None:
-    async with client_through(alpha, None) as client:
-        real = alpha.get(NAMESPACES, "kube-system")["metadata"]["uid"]
-        await identify(client, real, member="west", deadline=10)
-        with pytest.raises(ConfigError, match=f"another cluster .*{real}.*vk-provider confirm west --new-cluster"):
-            await identify(client, "of-another", member="west", deadline=10)
-
-
-@pytest.mark.parametrize(
-    "health",
-    [
-        {"lostAfterSeconds": 5},
-        {"probeSeconds": 0},
-        {"suspectAfterFailures": 0},
-        {"probeSeconds": 1, "lostAfterSeconds": 2},
-    ],
-)
-def test_thresholds_that_make_no_sense_are_refused(parent: Cluster, provider: Provider, health: Json) -> None:
-    with pytest.raises(ApiFailure, match="422"):
-        parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": health}})
-
-
-def test_an_edit_that_needs_no_other_connection_leaves_the_node_at_its_port(
-    parent: Cluster, provider: Provider
-) -> None:
-    before = eventually(lambda: port(parent, "alpha"), "the kubelet API is served")
-    change = {"labels": {"size": "large"}, "capacity": {"pods": "77"}, "health": {"lostAfterSeconds": 30}}
-    parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": change})
-    eventually(lambda: parent.get(NODES, "alpha")["metadata"]["labels"].get("size") == "large", "the label is there")
-    eventually(lambda: parent.get(NODES, "alpha")["status"]["allocatable"]["pods"] == "77", "the cap is there")
-    members.wait_until_served(parent, "alpha")
-    undo = {"labels": None, "capacity": None, "health": None}
-    parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": undo})
-    eventually(lambda: "size" not in parent.get(NODES, "alpha")["metadata"]["labels"], "the label is gone")
-    assert port(parent, "alpha") == before, "another port means that it was served anew, and sessions were cut"
-
-
-def rather_on(member: str, manifest: Json) -> Json:
-    """The manifest of a workload whose pods prefer a member, and leave it as soon as it is lost."""
-    spec = manifest["spec"]["template"]["spec"]
-    spec.pop("nodeSelector", None)
-    term = {"matchExpressions": [{"key": wellknown.CLUSTER_LABEL, "operator": "In", "values": [member]}]}
-    preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}
-    spec |= {"affinity": {"nodeAffinity": preferred}, "tolerations": tolerating(0)}
-    return manifest
-
-
-def stateful_set(name: str) -> Json:
-    manifest = deployment(name, 1)
-    manifest["spec"]["serviceName"] = name
-    return manifest
-
-
-def tolerating(seconds: int) -> list[Json]:
-    common = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
-    return [{"key": key, **common} for key in (NOT_READY, UNREACHABLE)]
-
-
-def seconds_of(pod: Json) -> dict[str, int | None]:
-    """For how long it tolerates a dead node; None: for ever."""
-    return {
-        toleration["key"]: toleration.get("tolerationSeconds")
-        for toleration in pod["spec"]["tolerations"]
-        if toleration.get("key") in (NOT_READY, UNREACHABLE)
-    }
-
-
-def condition(parent: Cluster, name: str, type: str, status: str) -> Json:
-    """The condition of a MemberCluster, once it has that status."""
-    conditions = parent.get(MEMBER_CLUSTERS, name).get("status", {}).get("conditions", [])
-    found: Json = next((each for each in conditions if each["type"] == type), {})
-    assert found.get("status") == status, conditions
-    return found
-
-
-def reachable(parent: Cluster, name: str) -> Json:
-    conditions = parent.get(MEMBER_CLUSTERS, name).get("status", {}).get("conditions", [])
-    return next((each for each in conditions if each["type"] == wellknown.REACHABLE), {})
-
-
-def wait_until(parent: Cluster, name: str, reason: str) -> None:
-    """Until that is what is believed of the member."""
-
-    def believed() -> bool:
-        found = reachable(parent, name)
-        assert found.get("reason") == reason, found
-        return True
-
-    eventually(believed, f"member {name} is {reason}", PATIENCE)
-
-
-def node_ready(parent: Cluster, name: str) -> Json:
-    return next(each for each in parent.get(NODES, name)["status"]["conditions"] if each["type"] == "Ready")
-
-
-def taints(parent: Cluster, name: str) -> set[str]:
-    return {taint["key"] for taint in parent.get(NODES, name)["spec"].get("taints", [])}
-
-
-def wait_until_clean(parent: Cluster, name: str) -> None:
-    """Until no taint is left that evicts who tolerates nothing: Kubernetes takes it off some seconds after Ready."""
-    eventually(lambda: not taints(parent, name) & {NOT_READY, UNREACHABLE}, f"node {name} is clean", PATIENCE)
-
-
-def pod_ready(pod: Json) -> tuple[str, str]:
-    found = next(each for each in pod["status"]["conditions"] if each["type"] == "Ready")
-    return found["status"], found.get("reason", "")
-
-
-def ready_again(pod: Json) -> Json:
-    assert pod_ready(pod)[0] == "True", pod["status"]["conditions"]
-    return pod
-
-
-def returned(parent: Cluster, member: Cluster, namespace: str) -> Callable[[], set[str]]:
-    """A probe: the names of the pods that live in the member when its node is Ready."""
-
-    def probe() -> set[str]:
-        found = node_ready(parent, member.name)
-        assert found["status"] == "True", found
-        return {
-            pod["metadata"]["name"]
-            for pod in member.list(PODS, namespace)
-            if "deletionTimestamp" not in pod["metadata"]
-        }
-
-    return probe
-
-
-def deleted(cluster: Cluster, name: str, namespace: str) -> bool:
-    found = cluster.find(PODS, name, namespace)
-    return found is None or "deletionTimestamp" in found["metadata"]
-
-
-def renewed(parent: Cluster, node: str, times: int, since: int | None = None) -> None:
-    """Waits until the Lease was renewed so often: once a probe, while a member is suspect."""
-    position = parent.audit_position() if since is None else since
-
-    def often() -> bool:
-        asked = [r for r in parent.requests(position) if (r.verb, r.resource, r.name) == ("patch", "leases", node)]
-        return len(asked) >= times
-
-    eventually(often, "the lease is renewed", PATIENCE)
-
-
-def port(parent: Cluster, node: str) -> int:
-    endpoint = parent.get(NODES, node)["status"].get("daemonEndpoints", {}).get("kubeletEndpoint", {})
-    return int(endpoint.get("Port", 0))

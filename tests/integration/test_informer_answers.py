@@ -10,7 +10,6 @@ from aiohttp import web
 from tests.gateway import Gateway, bookmark, event, failure, gone_event, item, stream
 from tests.integration.watching import Longest, watching
 from tests.waiting import eventually_here
-from vk_provider.kube.objects import Metadata, Payload
 from vk_provider.sync.pods.events import member_events
 
 
@@ -188,164 +187,6 @@ async def test_a_page_token_that_expired_starts_the_list_over() -> None:
         assert seen.calls == [("added", "a")]
 
 
-async def test_an_answer_to_a_write_never_brings_back_what_the_watch_saw_go() -> None:
-    go_on = asyncio.Event()
-
-    async def script(request: web.Request) -> web.StreamResponse:
-        answer = await begin(request, bookmark(10, end_of_list=True))
-        await go_on.wait()
-        await answer.write(event("ADDED", item("a", 11)) + event("DELETED", item("a", 12)))
-        await asyncio.Event().wait()
-        return answer
-
-    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        created = payload("a", 11)
-        seen.informer.observe(created)
-        assert seen.names == {"a"}
-        go_on.set()
-        await eventually_here(lambda: not seen.names, "the deletion is in")
-        seen.informer.observe(created)
-        assert seen.names == set()
-        assert seen.calls == [("added", "a"), ("deleted", "a")]
-
-
-async def test_the_deletion_of_an_object_does_not_remove_the_one_that_replaced_it() -> None:
-    go_on = asyncio.Event()
-
-    async def script(request: web.Request) -> web.StreamResponse:
-        answer = await begin(request, event("ADDED", item("a", 5)), bookmark(10, end_of_list=True))
-        await go_on.wait()
-        await answer.write(
-            event("DELETED", item("a", 11)) + event("ADDED", item("a", 12)) + event("ADDED", item("b", 13))
-        )
-        await asyncio.Event().wait()
-        return answer
-
-    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        seen.informer.observe(payload("a", 12))
-        go_on.set()
-        await eventually_here(lambda: "b" in seen.names, "the watch is through")
-        assert seen.calls == [("added", "a"), ("changed", "a"), ("added", "b")]
-        assert seen.informer.items["ns/a"].metadata.resource_version == "12"
-
-
-async def test_an_older_answer_to_a_write_does_not_undo_a_newer_event() -> None:
-    async def script(request: web.Request) -> web.StreamResponse:
-        return await stream(request, bookmark(10, end_of_list=True), event("ADDED", item("a", 14)))
-
-    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        await eventually_here(lambda: seen.names == {"a"}, "it is there")
-        for version in (9, 13, 14):
-            seen.informer.observe(payload("a", version))
-        assert seen.informer.items["ns/a"].metadata.resource_version == "14"
-        assert seen.calls == [("added", "a")]
-
-
-async def test_an_answer_to_a_write_survives_a_list_that_is_older() -> None:
-    go_on, listing = asyncio.Event(), asyncio.Event()
-
-    async def script(request: web.Request) -> web.StreamResponse:
-        if "sendInitialEvents" not in request.query:
-            return failure(410, "Expired")
-        if len(gateway.asked) == 1:
-            return await stream(request, bookmark(10, end_of_list=True), stay=False)
-        answer = await begin(request, event("ADDED", item("b", 11)))
-        listing.set()
-        await go_on.wait()
-        await answer.write(bookmark(12, end_of_list=True) + event("ADDED", item("c", 21)))
-        await answer.write(event("DELETED", item("a", 22)))
-        await asyncio.Event().wait()
-        return answer
-
-    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        await asyncio.wait_for(listing.wait(), 30)
-        seen.informer.observe(payload("a", 20))
-        go_on.set()
-        await eventually_here(lambda: seen.names == {"b", "c"}, "the deletion that came later is in")
-        assert seen.calls == [("added", "a"), ("added", "b"), ("added", "c"), ("deleted", "a")]
-
-
-async def test_a_server_that_went_back_in_time_is_listed_before_it_is_watched() -> None:
-    """A watch from a version that it has not reached yet would be silent."""
-    rewinds: list[set[str]] = []
-
-    async def script(request: web.Request) -> web.StreamResponse:
-        if sum(asked.lists for asked in gateway.asked) == 1:
-            old = [event("ADDED", item(*it)) for it in (("same", 3), ("lost", 80), ("undone", 90), ("changed", 70))]
-            gateway.newest = "50"
-            return await stream(request, *old, bookmark(100, end_of_list=True), stay=False)
-        changed = event("MODIFIED", item("same", 51))
-        if "sendInitialEvents" not in request.query:  # all watches begin anew once one has found out, its own too
-            assert gateway.newest == "51", "it is listed first"
-            return await stream(request, changed)
-        gateway.newest = "51"
-        backup = [event("ADDED", item(*it)) for it in (("same", 3), ("undone", 5), ("back", 6), ("changed", 7))]
-        return await stream(request, *backup, bookmark(50, end_of_list=True), changed)
-
-    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        seen.informer.on_restore(lambda: rewinds.append(seen.names))
-        await eventually_here(lambda: ("changed", "same") in seen.calls, "it watches on")
-        assert sorted(seen.calls[4:-1]) == [
-            ("added", "back"),
-            ("changed", "changed"),
-            ("changed", "undone"),
-            ("deleted", "lost"),
-        ]
-        assert seen.informer.items["ns/undone"].metadata.resource_version == "5"
-        assert rewinds == [{"same", "undone", "back", "changed"}]
-        seen.informer.observe(payload("written", 52))
-        assert "written" in seen.names, "versions count from the backup on"
-
-
-async def test_who_hears_of_a_restore_from_another_lists_anew_and_tells_it_on() -> None:
-    """Whatever its own versions say: they may have caught up with what was lost."""
-
-    async def script(request: web.Request) -> web.StreamResponse:
-        assert "sendInitialEvents" in request.query
-        version = 10 * len(gateway.asked)
-        return await stream(request, event("ADDED", item("a", version)), bookmark(version, end_of_list=True))
-
-    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        rewinds: list[str] = []
-        seen.informer.on_restore(lambda: rewinds.append(seen.informer.items["ns/a"].metadata.resource_version))
-        await eventually_here(lambda: seen.names == {"a"}, "it watches")
-        client.note_restore()
-        await eventually_here(lambda: rewinds == ["20"], "it is told once the list has come")
-        assert client.restores == 1
-
-
-async def test_a_write_that_a_backup_undid_is_noticed_although_the_watch_had_not_seen_it() -> None:
-    async def script(request: web.Request) -> web.StreamResponse:
-        if "sendInitialEvents" in request.query:
-            first = len(gateway.asked) == 1
-            return await stream(request, bookmark(10 if first else 15, end_of_list=True), stay=not first)
-        await observed.wait()
-        return await stream(request, stay=False)
-
-    observed = asyncio.Event()
-    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        await eventually_here(lambda: len(gateway.asked) == 2, "it watches")
-        seen.informer.observe(payload("a", 20))
-        gateway.newest = "15"
-        observed.set()
-        await eventually_here(lambda: not seen.names, "it is gone")
-
-
-async def test_a_list_after_more_writes_than_were_lost_is_the_truth_all_the_same() -> None:
-    """The backup's history has overtaken the lost one: no version tells, and `a` was changed last in the lost one."""
-
-    async def script(request: web.Request) -> web.StreamResponse:
-        if "sendInitialEvents" not in request.query:
-            return failure(410, "Expired")
-        if len(gateway.asked) == 1:
-            return await stream(request, event("ADDED", item("a", 90)), bookmark(100, end_of_list=True), stay=False)
-        return await stream(request, event("ADDED", item("a", 7)), bookmark(200, end_of_list=True))
-
-    async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        await eventually_here(lambda: len(seen.calls) == 2, "it is changed")
-        assert seen.informer.items["ns/a"].metadata.resource_version == "7"
-
-
 async def test_a_server_that_ignores_the_wish_for_a_streaming_list_is_listed_in_pages() -> None:
     """Before 1.27: what it takes for a plain watch has no end of a list, but bookmarks and new objects."""
     for line in (bookmark(7), event("ADDED", item("b", 7))):
@@ -365,18 +206,6 @@ async def test_a_server_that_ignores_the_wish_for_a_streaming_list_is_listed_in_
             assert seen.names == {"a", "b"}
             await eventually_here(lambda: len(gateway.asked) == 3, "it watches")
             assert gateway.asked[-1].query["resourceVersion"] == "9"
-
-
-def payload(name: str, version: int) -> Payload:
-    return Payload(Metadata(name=name, namespace="ns", uid=f"uid-{name}", resource_version=str(version)))
-
-
-async def begin(request: web.Request, *lines: bytes) -> web.StreamResponse:
-    answer = web.StreamResponse()
-    await answer.prepare(request)
-    for line in lines:
-        await answer.write(line)
-    return answer
 
 
 def bookmark_of_events(version: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Streams between the parent's API server and a member, and what happens where one of the two breaks off."""
+"""Streams between the parent's API server and a member, and what happens if one of the two breaks off."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias, cast
 
 import aiohttp
 import pytest
@@ -14,67 +13,10 @@ from aiohttp import web
 
 from tests.cluster import Cluster
 from tests.gateway import failure
-from tests.integration.serving import Served, request_bytes, serving
+from tests.integration.serving import POD, Served, request_bytes, serving
+from tests.integration.stream_member import SOON, SWITCHING, Member, Reader, Writer, at_once, echo, opened
 from tests.waiting import eventually_here
 from vk_provider.kubelet import server as module
-
-POD: Final = "shop/web-1"
-SOON: Final = 20.0  # seconds: on a slow machine, and less than any deadline that would end it otherwise
-SWITCHING: Final = (
-    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Of: member\r\n\r\n"
-)
-
-Reader: TypeAlias = asyncio.StreamReader
-Writer: TypeAlias = asyncio.StreamWriter
-
-
-class Member:
-    """The member's API server, as its connections see it."""
-
-    def __init__(self, greeting: bytes = SWITCHING, then: Callable[[Reader, Writer], Awaitable[None]] | None = None):
-        self._greeting, self._then = greeting, then
-        self.heads: list[list[str]] = []
-        self.open = 0
-
-    async def serve(self, reader: Reader, writer: Writer) -> None:
-        self.open += 1
-        try:
-            self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n"))
-            writer.write(self._greeting)
-            if self._then is not None:
-                await self._then(reader, writer)
-            else:
-                while await reader.read(1 << 16):
-                    pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self.open -= 1
-            writer.close()
-
-
-async def echo(reader: Reader, writer: Writer) -> None:
-    while data := await reader.read(1 << 16):
-        writer.write(data)
-        await writer.drain()
-
-
-async def at_once(reader: Reader, writer: Writer) -> None:
-    """Ends before anybody can say a word."""
-
-
-async def opened(served: Served, query: str = "command=true") -> tuple[Reader, Writer, bytes]:
-    """An exec as kube-apiserver asks for it, and the head of the answer."""
-    reader, writer = await served.connect(served.tls(served.apiserver))
-    head = request_bytes("POST", f"/exec/{POD}/app?{query}", Connection="Upgrade", Upgrade="SPDY/3.1")
-    protocols = b"".join(b"X-Stream-Protocol-Version: v%d.channel.k8s.io\r\n" % version for version in (5, 4, 3))
-    writer.write(head[:-2] + protocols + b"\r\n")
-    return reader, writer, await reader.readuntil(b"\r\n\r\n")
-
-
-def both_ways(transport: asyncio.WriteTransport) -> asyncio.Transport:
-    """The transport of a connection that is also read; those of uvloop are no asyncio.Transport by their class."""
-    return cast(asyncio.Transport, transport)
 
 
 async def sessions(served: Served) -> int:
@@ -161,31 +103,6 @@ async def test_a_reader_of_a_log_that_goes_away_frees_the_connection_of_the_memb
         await eventually_here(lambda: member.open == 0, "the member's connection is closed", SOON)
 
 
-async def test_a_stalled_reader_of_a_log_holds_the_member_back(parent: Cluster) -> None:
-    sent = 0
-
-    async def flood(_reader: Reader, writer: Writer) -> None:
-        nonlocal sent
-        while True:
-            writer.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
-            await writer.drain()
-            sent += 0x10000
-
-    member = Member(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", flood)
-    async with serving(parent, raw=member.serve) as served:
-        reader, writer = await served.connect(served.tls(served.apiserver))
-        writer.write(request_bytes("GET", f"/containerLogs/{POD}/app?follow=true"))
-        await reader.readuntil(b"xxx")
-        both_ways(writer.transport).pause_reading()
-        before = -1
-        while before != sent:
-            before = sent
-            await asyncio.sleep(0.5)  # as long as anything moves
-        assert sent < 64 << 20  # what sockets and TLS hold
-        writer.transport.abort()
-        await eventually_here(lambda: member.open == 0, "the member's connection is closed", SOON)
-
-
 async def test_a_log_that_breaks_off_is_not_taken_for_the_whole(
     parent: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -267,101 +184,3 @@ async def test_running_pods_are_those_that_the_member_has(parent: Cluster) -> No
             async with session.get(path) as response:
                 (item,) = json.loads(await response.read())["items"]
                 assert (item["kind"], item["metadata"]["name"], item["metadata"]["uid"]) == ("Pod", "web-1", "p-1")
-
-
-@pytest.mark.parametrize("kilobytes", [100, 1000, 4000])
-async def test_what_the_member_said_last_arrives_although_the_client_talks_on(parent: Cluster, kilobytes: int) -> None:
-    """A client that acknowledges what it reads goes on talking while the rest of a closed stream is on its way."""
-    size = kilobytes * 1000
-
-    async def say_all(_reader: Reader, writer: Writer) -> None:
-        writer.write(b"x" * size)
-        await writer.drain()
-
-    member = Member(SWITCHING, say_all)
-    async with serving(parent, raw=member.serve) as served:
-        reader, writer, _ = await opened(served)
-        client = Talkative(writer.transport)
-        reader.feed_eof()
-        client.received = len(await reader.read())
-        await eventually_here(lambda: member.open == 0, "the member has said all it had to")
-        client.read_and_answer()
-        await eventually_here(lambda: client.received == size or client.ended, "the client has it, or an end", 60)
-        assert client.received == size
-        writer.transport.abort()
-
-
-class Talkative(asyncio.Protocol):
-    """Takes a connection over, and answers whatever it reads."""
-
-    def __init__(self, transport: asyncio.WriteTransport) -> None:
-        self._transport = both_ways(transport)
-        self.received, self.ended = 0, False
-        self._transport.pause_reading()
-        transport.set_protocol(self)
-
-    def read_and_answer(self) -> None:
-        self._transport.resume_reading()
-
-    def data_received(self, data: bytes) -> None:
-        self.received += len(data)
-        self._transport.write(b"more")
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.ended = True
-
-
-@pytest.mark.parametrize("kilobytes", [100, 500, 1000, 4000])
-async def test_a_log_that_ends_while_its_reader_stalls_arrives_as_a_whole(parent: Cluster, kilobytes: int) -> None:
-    """What the member has said waits in buffers on the way, and the member may be gone."""
-    line = b"x" * 999 + b"\n"
-    said = 0
-
-    async def say_all(_reader: Reader, writer: Writer) -> None:
-        nonlocal said
-        for _ in range(kilobytes):
-            said += 1
-            writer.write(b"3e8\r\n" + line + b"\r\n")
-            await writer.drain()
-        writer.write(b"0\r\n\r\n")
-        await writer.drain()
-
-    member = Member(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", say_all)
-    async with serving(parent, raw=member.serve) as served:
-        _, writer = await served.connect(served.tls(served.apiserver))
-        log = Collector(writer.transport)
-        writer.write(request_bytes("GET", f"/containerLogs/{POD}/app?follow=true"))
-        await eventually_here(lambda: len(log.data) > 0, "the log begins")
-        log.pause()
-        before = -1
-        while before != said:
-            before = said
-            await asyncio.sleep(0.5)  # as long as anything moves
-        log.resume()
-        await eventually_here(lambda: log.ended or log.data.endswith(b"\r\n0\r\n\r\n"), "it ends")
-        body = bytes(log.data.partition(b"\r\n\r\n")[2])
-        assert (body.count(b"x"), body.endswith(b"0\r\n\r\n")) == (kilobytes * 999, True)
-        writer.transport.abort()
-    (head,) = member.heads
-    assert "Connection: keep-alive" in head, "a member that closes takes from a slow reader what is not parsed yet"
-
-
-class Collector(asyncio.Protocol):
-    """Takes a connection over, and keeps what comes."""
-
-    def __init__(self, transport: asyncio.WriteTransport) -> None:
-        self._transport = both_ways(transport)
-        self.data, self.ended = bytearray(), False
-        transport.set_protocol(self)
-
-    def pause(self) -> None:
-        self._transport.pause_reading()
-
-    def resume(self) -> None:
-        self._transport.resume_reading()
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.ended = True

@@ -8,84 +8,26 @@ from typing import Any, Final
 import pytest
 
 from tests import members
-from tests.cluster import Cluster, Json
-from tests.provider import Provider
+from tests.cluster import Cluster
+from tests.integration.reflected_services import (
+    HTTP,
+    is_ours,
+    service,
+    slices,
+    start,
+    until_away,
+    until_listed,
+    until_there,
+    web,
+)
 from tests.waiting import eventually
-from tests.workloads import bare, wait_until_gone, wait_until_running
+from tests.workloads import bare, wait_until_gone
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
-from vk_provider.kube.resources import ENDPOINT_SLICES, EVENTS, NAMESPACES, PODS, SERVICES, Resource
+from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES, PODS, SERVICES, Resource
 
 SERVICE_CIDRS: Final = Resource("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 pytestmark = pytest.mark.usefixtures("provider")
-
-QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota")
-READS = ("get", "list", "watch")
-HTTP = {"name": "http", "port": 80, "targetPort": 8080}
-
-
-def service(name: str, **spec: Any) -> Json:
-    """A manifest; selects the pods that `web` makes."""
-    return {"metadata": {"name": name}, "spec": {"selector": {"app": "web"}, "ports": [HTTP], **spec}}
-
-
-def web(name: str, node: str = "alpha", **spec: Any) -> Json:
-    """A bare pod that `service` selects."""
-    manifest = bare(name, node=node, **spec)
-    manifest["metadata"]["labels"] = {"app": "web"}
-    return manifest
-
-
-def start(cluster: Cluster, manifest: Json, namespace: str) -> str:
-    """Creates a pod in the parent and waits until it runs; its address."""
-    cluster.create(PODS, manifest, namespace)
-    found = wait_until_running(cluster, manifest["metadata"]["name"], namespace)
-    return str(found["status"]["podIP"])
-
-
-def slices(cluster: Cluster, name: str, namespace: str) -> list[Json]:
-    return cluster.list(ENDPOINT_SLICES, namespace, labels=f"kubernetes.io/service-name={name}")
-
-
-def addresses(cluster: Cluster, name: str, namespace: str) -> set[str]:
-    """Of all endpoints of a Service."""
-    return {
-        address
-        for found in slices(cluster, name, namespace)
-        for endpoint in found["endpoints"] or ()
-        for address in endpoint["addresses"]
-    }
-
-
-def until_listed(cluster: Cluster, name: str, namespace: str, wanted: set[str]) -> None:
-    def listed() -> bool:
-        found = addresses(cluster, name, namespace)
-        assert found == wanted, f"{found}, not {wanted}"
-        return True
-
-    eventually(listed, f"service {name} lists {len(wanted)} endpoints in {cluster.name}", 60)
-
-
-def until_there(cluster: Cluster, name: str, namespace: str, seconds: float = 30.0) -> Json:
-    what = f"service {name} is in {cluster.name}"
-    found = eventually(lambda: cluster.find(SERVICES, name, namespace), what, seconds)
-    assert found
-    return found
-
-
-def until_away(cluster: Cluster, name: str, namespace: str) -> None:
-    """The Service and its EndpointSlices."""
-    eventually(
-        lambda: cluster.find(SERVICES, name, namespace) is None and slices(cluster, name, namespace) == [],
-        f"service {name} is gone from {cluster.name}",
-        60,
-    )
-
-
-def events(parent: Cluster, name: str, namespace: str, reason: str) -> list[Json]:
-    """Events about a Service."""
-    found = parent.list(EVENTS, namespace, fields=f"involvedObject.kind=Service,involvedObject.name={name}")
-    return [event for event in found if event["reason"] == reason]
 
 
 def test_a_service_is_in_the_member_before_the_first_pod_of_its_namespace(
@@ -255,128 +197,6 @@ def test_a_namespace_deleted_in_the_member_comes_back_with_its_services(
     assert alpha.get(SERVICES, "web", namespace)["metadata"]["uid"] != before[0]
 
 
-@pytest.fixture
-def foreign(alpha: Cluster, namespace: str) -> Iterator[Json]:
-    """A Service of the member's own, of the name `web`."""
-    alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
-    yield alpha.create(SERVICES, service("web"), namespace)
-    alpha.delete(NAMESPACES, namespace)
-
-
-def test_a_foreign_service_keeps_its_name_and_the_conflict_is_said_once(
-    parent: Cluster, alpha: Cluster, namespace: str, foreign: Json
-) -> None:
-    parent.create(SERVICES, service("web"), namespace)
-    start(parent, web("web-1"), namespace)
-    (event,) = eventually(
-        lambda: events(parent, "web", namespace, wellknown.NAME_CONFLICT), "the parent's Service says so"
-    )
-    assert f"Service {namespace}/web that is not managed by virtual node alpha" in event["message"]
-    parent.patch(SERVICES, "web", {"spec": {"sessionAffinity": "ClientIP"}}, namespace)
-    start(parent, web("web-2"), namespace)
-    parent.create(SERVICES, service("after"), namespace)
-    until_there(alpha, "after", namespace)
-    assert len(events(parent, "web", namespace, wellknown.NAME_CONFLICT)) == 1
-    assert alpha.get(SERVICES, "web", namespace) == foreign
-    ours = {found["metadata"]["name"] for found in slices(alpha, "web", namespace) if is_ours(found)}
-    assert ours == set(), "no endpoint of ours gets traffic of theirs"
-    alpha.delete(SERVICES, "web", namespace)
-    eventually(lambda: is_ours(alpha.find(SERVICES, "web", namespace) or {}), "the name is free: it comes", 90)
-
-
-def test_a_service_that_the_member_refuses_is_said_and_holds_no_pod_up(
-    parent: Cluster, alpha: Cluster, namespace: str, request: pytest.FixtureRequest
-) -> None:
-    alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
-    request.addfinalizer(lambda: alpha.delete(NAMESPACES, namespace))
-    alpha.create(QUOTAS, {"metadata": {"name": "none"}, "spec": {"hard": {"services": "0"}}}, namespace)
-    eventually(lambda: "hard" in alpha.get(QUOTAS, "none", namespace)["status"], "the quota is in force")
-    parent.create(SERVICES, service("web"), namespace)
-    start(parent, web("web-1"), namespace)
-    (event,) = eventually(
-        lambda: events(parent, "web", namespace, wellknown.MEMBER_REFUSED), "the parent's Service says so"
-    )
-    assert "exceeded quota" in event["message"]
-    alpha.delete(QUOTAS, "none", namespace)
-    until_there(alpha, "web", namespace, 60)
-
-
-def test_services_that_every_cluster_has_of_its_own_are_no_conflict(
-    parent: Cluster, alpha: Cluster, request: pytest.FixtureRequest
-) -> None:
-    before = alpha.get(SERVICES, "kubernetes", "default")
-    request.addfinalizer(lambda: parent.delete(PODS, "api-client", "default"))
-    start(parent, bare("api-client"), "default")
-    request.addfinalizer(lambda: parent.delete(SERVICES, "sentinel", "default"))
-    parent.create(SERVICES, service("sentinel"), "default")
-    until_there(alpha, "sentinel", "default")
-    assert events(parent, "kubernetes", "default", wellknown.NAME_CONFLICT) == []
-    assert alpha.get(SERVICES, "kubernetes", "default") == before
-    assert not [found for found in slices(alpha, "kubernetes", "default") if is_ours(found)]
-
-
-def test_a_restarted_provider_writes_no_service_that_is_as_it_should_be(
-    parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
-) -> None:
-    kinds: dict[str, Json] = {
-        "web": {},
-        "port": {"type": "NodePort", "sessionAffinity": "ClientIP"},
-        "db": {"clusterIP": "None", "publishNotReadyAddresses": True},
-        "both": {"ipFamilyPolicy": "PreferDualStack"},
-    }
-    for name, spec in kinds.items():
-        parent.create(SERVICES, service(name, **spec), namespace)
-    external = {"type": "ExternalName", "externalName": "db.example.com"}
-    parent.create(SERVICES, {"metadata": {"name": "ext"}, "spec": external}, namespace)
-    address = start(parent, web("web-1"), namespace)
-    for name in kinds:
-        until_listed(alpha, name, namespace, {address})
-    provider.kill()
-    position = alpha.audit_position()
-    provider.start()
-    parent.create(SERVICES, service("last"), namespace)
-    until_listed(alpha, "last", namespace, {address})
-    written = [
-        request
-        for request in alpha.requests(position)
-        if request.agent == "vk-provider" and request.namespace == namespace and request.verb not in READS
-        if request.resource in ("services", "endpointslices") and request.status < 300
-    ]
-    assert [(request.verb, request.resource) for request in written] == [
-        ("create", "services"),
-        ("create", "endpointslices"),
-    ], written
-
-
-def test_what_went_while_the_provider_was_away_goes_in_the_member(
-    parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
-) -> None:
-    for name in ("web", "stays"):
-        parent.create(SERVICES, service(name), namespace)
-    address = start(parent, web("web-1"), namespace)
-    for name in ("web", "stays"):
-        until_listed(alpha, name, namespace, {address})
-    provider.kill()
-    parent.delete(SERVICES, "web", namespace)
-    provider.start()
-    until_away(alpha, "web", namespace)
-    assert addresses(alpha, "stays", namespace) == {address}
-
-
-def test_what_changed_while_the_member_did_not_answer_is_there_when_it_answers(
-    parent: Cluster, alpha: Cluster, namespace: str
-) -> None:
-    parent.create(SERVICES, service("web"), namespace)
-    address = start(parent, web("web-1"), namespace)
-    until_listed(alpha, "web", namespace, {address})
-    alpha.stop("apiserver")
-    parent.delete(SERVICES, "web", namespace)
-    parent.create(SERVICES, service("new"), namespace)
-    alpha.start("apiserver")
-    until_listed(alpha, "new", namespace, {address})
-    until_away(alpha, "web", namespace)
-
-
 class TestWithTwoMembers:
     @pytest.fixture
     def join_beta(self, parent: Cluster, beta: Cluster) -> Iterator[Callable[..., None]]:
@@ -429,7 +249,3 @@ class TestWithTwoMembers:
         until_listed(beta, "web", f"p-{namespace}", {address})
         members.unjoin(parent, "beta")
         assert members.remains(beta, "beta") == set()
-
-
-def is_ours(found: Json) -> bool:
-    return wellknown.PARENT_LABEL in found.get("metadata", {}).get("labels", {})

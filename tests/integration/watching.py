@@ -8,9 +8,11 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from aiohttp import web
+
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Payload
+from vk_provider.kube.objects import Metadata, Payload
 from vk_provider.kube.resources import CONFIG_MAPS
 
 
@@ -71,3 +73,16 @@ async def watching(
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def payload(name: str, version: int) -> Payload:
+    return Payload(Metadata(name=name, namespace="ns", uid=f"uid-{name}", resource_version=str(version)))
+
+
+async def begin(request: web.Request, *lines: bytes) -> web.StreamResponse:
+    """An answer that starts with these lines. The caller writes the rest."""
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    for line in lines:
+        await answer.write(line)
+    return answer

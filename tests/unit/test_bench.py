@@ -1,151 +1,23 @@
-"""The bench without clusters: limits, audit logs, processes and the report."""
+"""The benchmark without clusters: limits, goals and the report."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
-from bench import process, report, run
-from bench.audit import AuditLog, Purpose, Request, by, count, parse, writes
+from bench import report, run
+from bench.audit import parse
 from bench.budget import ROWS, Bound, Kind, Row
 from bench.cli import main
-from bench.errors import BenchError
-from bench.figures import Figure, Figures, Verdict, percentile
-from bench.latency import latencies
+from bench.measurements import Measurement, Measurements, Verdict, percentile
 from bench.meter import Measured
 from bench.pods import GROUP, Group
-from bench.program import Program
 from bench.receive import EventDecoder
 from bench.scenario import Found
-from bench.stall import Stalls, StallWatch
 from bench.streams import Sides, Streams
 from rich.console import Console
 
-ME = "system:serviceaccount:kube-system:program-under-test"
-
-
-def line(verb: str, resource: str = "pods", *, user: str = ME, **more: Any) -> bytes:
-    """One line of an audit log, as kube-apiserver writes it; `at` and `took` are in seconds."""
-    reference, _, subresource = resource.partition("/")
-    at, took = more.get("at", 0.0), more.get("took", 0.0)
-    entry = {
-        "kind": "Event",
-        "stage": more.get("stage", "ResponseComplete"),
-        "verb": verb,
-        "user": {"username": user, "groups": ["system:authenticated"]},
-        "requestReceivedTimestamp": f"2025-01-02T03:04:{at:09.6f}Z",
-        "stageTimestamp": f"2025-01-02T03:04:{at + took:09.6f}Z",
-        "responseStatus": {"metadata": {}, "code": more.get("code", 200)},
-    }
-    if resource:
-        about = {"resource": reference, "name": more.get("name", "web-0"), "namespace": "bench", "apiVersion": "v1"}
-        entry["objectRef"] = about | ({"subresource": subresource} if subresource else {})
-    return json.dumps(entry).encode()
-
-
-def test_a_watch_counts_once_when_it_begins_and_other_requests_once_when_they_end() -> None:
-    found = parse([line("watch", stage="ResponseStarted"), line("watch"), line("get", stage="ResponseStarted")])
-    assert found == Counter({Request(ME, "watch", "pods", 200): 1})
-
-
-@pytest.mark.parametrize(
-    ("verb", "resource", "purpose"),
-    [
-        ("create", "pods", Purpose.POD_LIFE),
-        ("patch", "pods/status", Purpose.POD_LIFE),
-        ("update", "shadowpods/status", Purpose.POD_LIFE),
-        ("create", "serviceaccounts/token", Purpose.DEPENDENTS),
-        ("delete", "secrets", Purpose.DEPENDENTS),
-        ("create", "events", Purpose.EVENTS),
-        ("patch", "nodes/status", Purpose.NODE),
-        ("patch", "leases", Purpose.NODE),
-        ("create", "selfsubjectaccessreviews", Purpose.ACCESS),
-        ("watch", "secrets", Purpose.WATCH),
-        ("list", "pods", Purpose.WATCH),
-        ("get", "", Purpose.PROBE),
-    ],
-)
-def test_what_a_request_is_for_is_told_by_its_resource(verb: str, resource: str, purpose: Purpose) -> None:
-    stage = "ResponseStarted" if verb == "watch" else "ResponseComplete"
-    (request,) = parse([line(verb, resource, stage=stage)])
-    assert request.purpose is purpose
-
-
-def test_reading_the_namespace_by_which_a_cluster_is_known_is_a_probe() -> None:
-    (probe,), (other,) = [parse([line("get", "namespaces", name=name)]) for name in ("kube-system", "shop")]
-    assert (probe.purpose, other.purpose) == (Purpose.PROBE, Purpose.POD_LIFE)
-
-
-def test_only_requests_of_the_user_and_purposes_asked_for_are_counted() -> None:
-    found = parse([line("create"), line("create"), line("create", user="kubernetes-admin"), line("create", "events")])
-    assert count(by(found, ME), Purpose.POD_LIFE) == 2
-    assert count(by(found, ME), Purpose.POD_LIFE, Purpose.EVENTS) == 3
-
-
-@pytest.mark.parametrize(
-    ("verb", "resource", "writes"),
-    [("create", "pods", True), ("patch", "pods/status", True), ("get", "pods", False), ("patch", "leases", False)],
-)
-def test_writes_to_pods_are_told_from_the_rest(verb: str, resource: str, writes: bool) -> None:
-    assert Request(ME, verb, resource, 200).writes_pod is writes
-
-
-def test_a_log_is_read_from_where_it_was_left_and_half_a_line_waits(tmp_path: Path) -> None:
-    file = tmp_path / "audit.json"
-    file.write_bytes(line("get") + b"\n")
-    log = AuditLog(file)
-    assert log.take() == Counter()
-    with file.open("ab") as handle:
-        whole = line("create") + b"\n"
-        handle.write(whole + whole[:20])
-        handle.flush()
-        assert log.take() == Counter({Request(ME, "create", "pods", 200): 1})
-        handle.write(whole[20:])
-    assert log.take() == Counter({Request(ME, "create", "pods", 200): 1})
-    assert log.take() == Counter()
-
-
-def _log(file: Path, *lines: bytes) -> AuditLog:
-    file.write_bytes(b"")
-    log = AuditLog(file)
-    file.write_bytes(b"".join(line + b"\n" for line in lines))
-    return log
-
-
-def test_latency_is_from_an_answer_here_to_the_request_there(tmp_path: Path) -> None:
-    kwok, bench = "kwok", "admin"
-    parent = _log(
-        tmp_path / "parent",
-        line("create", user=bench, name="web-0", at=1.0, took=0.005),
-        line("patch", "pods/status", name="web-0", at=1.030),  # Pending
-        line("patch", "pods/status", name="web-0", at=1.070),  # Running
-        line("patch", "pods/status", name="web-0", at=1.090, code=409),
-    )
-    member = _log(
-        tmp_path / "member",
-        line("create", name="web-0", at=1.015, took=0.005),
-        line("patch", "pods/status", user=kwok, name="web-0", at=1.040, took=0.010),
-    )
-    found = latencies(parent, member, Group("web", 1), ME)
-    assert found.created == [pytest.approx(0.010)]
-    assert found.running == [pytest.approx(0.020)]
-
-
-def test_a_pod_without_all_its_steps_in_the_logs_is_not_guessed(tmp_path: Path) -> None:
-    parent, member = _log(tmp_path / "parent", line("create", name="web-0")), _log(tmp_path / "member")
-    with pytest.raises(BenchError, match="web-0"):
-        latencies(parent, member, Group("web", 1), ME)
+from tests.unit.audit_lines import ME, line
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 2), (0.99, 4), (0.0, 1), (0.51, 3)])
@@ -180,16 +52,16 @@ RATE = Row("rate", "", "x", Kind.RATIO, Bound(0.7), Bound(0.9), at_least=True)
 def test_a_value_past_its_limit_fails_unless_the_machine_may_be_the_reason(
     row: Row, value: float | None, verdict: Verdict, reaches_goal: bool | None
 ) -> None:
-    figure = Figure(row, value, 0)
-    assert (figure.verdict, figure.reaches_goal) == (verdict, reaches_goal)
+    measurement = Measurement(row, value, 0)
+    assert (measurement.verdict, measurement.reaches_goal) == (verdict, reaches_goal)
 
 
 def test_the_limit_and_the_goal_of_memory_grow_with_the_pods() -> None:
-    figures = Figures()
-    figures.add("memory_large", 1.0, 5000)
-    (figure,) = figures.ordered()
-    assert figure.limit == pytest.approx(113 + 5000 * 20 / 1024)
-    assert figure.goal == pytest.approx(60 + 5000 * 15 / 1024)
+    measurements = Measurements()
+    measurements.add("memory_large", 1.0, 5000)
+    (measurement,) = measurements.ordered()
+    assert measurement.limit == pytest.approx(113 + 5000 * 20 / 1024)
+    assert measurement.goal == pytest.approx(60 + 5000 * 15 / 1024)
 
 
 def test_every_row_of_the_table_has_its_own_key() -> None:
@@ -210,26 +82,30 @@ def test_no_limit_is_stricter_than_its_goal(pods: int) -> None:
             assert limit <= goal if row.at_least else limit >= goal, row.key
 
 
-def test_figures_are_in_the_order_of_the_table_whatever_the_order_they_are_found_in() -> None:
-    figures = Figures()
-    figures.add("idle_cpu", 99.0, 500)
-    figures.add("parent_requests", 4.0, 500)
-    figures.add("own_cpu_share", 0.3, 500)
-    assert [figure.row.key for figure in figures.ordered()] == ["own_cpu_share", "parent_requests", "idle_cpu"]
-    assert [figure.row.key for figure in figures.over] == ["own_cpu_share", "parent_requests"]
+def test_measurements_are_in_the_order_of_the_table_whatever_the_order_they_are_found_in() -> None:
+    measurements = Measurements()
+    measurements.add("idle_cpu", 99.0, 500)
+    measurements.add("parent_requests", 4.0, 500)
+    measurements.add("own_cpu_share", 0.3, 500)
+    assert [each.row.key for each in measurements.ordered()] == [
+        "own_cpu_share",
+        "parent_requests",
+        "idle_cpu",
+    ]
+    assert [each.row.key for each in measurements.over] == ["own_cpu_share", "parent_requests"]
 
 
 def test_the_table_shows_value_limit_goal_and_verdict() -> None:
-    figures = Figures()
-    figures.add("own_cpu_share", 0.3, 500)
-    figures.add("everything_ratio", 1.5, 500)
-    figures.add("receive_ratio", None, 500)
-    figures.add("own_cpu", 99.0, 500)
+    measurements = Measurements()
+    measurements.add("own_cpu_share", 0.3, 500)
+    measurements.add("everything_ratio", 1.5, 500)
+    measurements.add("receive_ratio", None, 500)
+    measurements.add("own_cpu", 99.0, 500)
     console = Console(width=140)
     with console.capture() as capture:
-        report.show(figures, "bench", console)
+        report.show(measurements, "bench", console)
     rows = {line.split("│")[1].strip(): line for line in capture.get().splitlines() if "│" in line}
-    share, everything, receive, own = (rows[figure.row.what] for figure in figures.ordered())
+    share, everything, receive, own = (rows[measurement.row.what] for measurement in measurements.ordered())
     assert all(text in share for text in ("0.30 x", "0.25 x", "0.17 x", "OVER"))
     assert "ok, goal reached" in everything
     assert "n/a" in receive
@@ -237,21 +113,21 @@ def test_the_table_shows_value_limit_goal_and_verdict() -> None:
 
 
 def test_what_is_past_its_limit_is_named_with_value_and_limit() -> None:
-    figures = Figures()
-    figures.add("memory_pods", 140.2, 200)
-    assert [report.over(figure) for figure in figures.over] == [
-        "past its limit: memory with 200 pods: 140 MiB (limit: 116.9 MiB)"
+    measurements = Measurements()
+    measurements.add("memory_pods", 140.2, 200)
+    assert [report.over(each) for each in measurements.over] == [
+        "over its limit: memory with 200 pods: 140 MiB (limit: 116.9 MiB)"
     ]
 
 
-def test_the_json_has_every_figure_and_the_requests_of_each_user() -> None:
-    figures = Figures()
-    figures.add("memory_before", 131.0)
-    figures.add("own_cpu", 9.0)
+def test_the_json_has_every_measurement_and_the_requests_of_each_user() -> None:
+    measurements = Measurements()
+    measurements.add("memory_before", 131.0)
+    measurements.add("own_cpu", 9.0)
     phase = Measured(2.0, 1.0, 3.0, {"parent": parse([line("create", code=201), line("create", code=201)])})
-    content = json.loads(json.dumps(report.document(figures, {"pods": 1}, {"burst": phase}, {})))
+    content = json.loads(json.dumps(report.document(measurements, {"pods": 1}, {"burst": phase}, {})))
     assert (content["ok"], content["over"]) == (False, ["memory_before"])
-    memory, own = content["figures"]["memory_before"], content["figures"]["own_cpu"]
+    memory, own = content["measurements"]["memory_before"], content["measurements"]["own_cpu"]
     assert (memory["measured"], memory["limit"], memory["goal"], memory["verdict"]) == (131.0, 113, 60, "over")
     assert (own["measured"], own["limit"], own["verdict"]) == (9.0, None, "shown")
     assert content["phases"]["burst"]["requests"] == {"parent": {ME: {"create pods 201": 2}}}
@@ -262,7 +138,7 @@ def test_what_the_way_through_the_parent_costs_is_a_ratio_to_the_direct_way() ->
     opened = Sides([0.5, 0.03, 0.04], [0.02, 0.9, 0.03], own_cpu=0.3, direct_cpu=1.0)
     rate, log_rate = Sides([45.0, 9.0], [50.0, 10.0], 0.5, 2.5), Sides([1.0, 80.0], [100.0, 99.0], 1.0, 2.0)
     run.add_streams(found, Streams(opened, rate, log_rate, 100.0))
-    values = {figure.row.key: figure.value for figure in found.figures.ordered()}
+    values = {measurement.row.key: measurement.value for measurement in found.measurements.ordered()}
     assert values == pytest.approx(
         {
             "exec_opened_cpu_ratio": 0.3,
@@ -292,11 +168,6 @@ def test_the_bare_loop_counts_events_until_the_bookmark_however_the_bytes_are_cu
         assert ends == [False] * (len(ends) - 1) + [True]
 
 
-def test_writes_are_the_requests_that_change_a_stored_object() -> None:
-    found = parse([line("patch", "leases"), line("create", "events"), line("create", "tokenreviews"), line("get")])
-    assert writes(found) == 2
-
-
 def test_phases_add_up_and_idle_time_is_taken_off_in_proportion() -> None:
     half = Measured(10.0, 1.0, 4.0, {"parent": parse([line("create")])})
     both = half + half
@@ -305,83 +176,6 @@ def test_phases_add_up_and_idle_time_is_taken_off_in_proportion() -> None:
     rest = both.beyond(Measured(5.0, 0.1, 0.5))
     assert rest.own_cpu == pytest.approx(1.6)
     assert rest.cluster_cpu == pytest.approx(6.0)
-
-
-@pytest.fixture
-def spinning() -> Iterator[subprocess.Popen[bytes]]:
-    """A shell with a child that keeps a core busy until somebody ends it."""
-    script = f"{sys.executable} -c 'while True: pass' & wait"
-    with subprocess.Popen(["sh", "-c", script], start_new_session=True) as shell:
-        yield shell
-        os.killpg(shell.pid, signal.SIGKILL)
-
-
-def test_a_tree_has_the_children_and_their_cpu_and_memory(spinning: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while process.cpu_seconds(process.tree(spinning.pid)) < 0.1 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    pids = process.tree(spinning.pid)
-    assert len(pids) == 2
-    assert process.cpu_seconds(pids) >= 0.1 > process.cpu_seconds([spinning.pid])
-    assert process.memory_bytes(pids) > 2**20
-
-
-def test_a_process_that_has_ended_counts_nothing() -> None:
-    with subprocess.Popen(["true"]) as ended:
-        ended.wait()
-    assert process.cpu_seconds([ended.pid]) == process.memory_bytes([ended.pid]) == 0
-
-
-def _program(tmp_path: Path, script: str) -> Program:
-    return Program([sys.executable, "-c", script], {}, tmp_path / "log", None)
-
-
-async def test_a_program_that_ends_by_itself_ends_the_measurement(tmp_path: Path) -> None:
-    program = _program(tmp_path, "raise SystemExit('no such cluster')")
-    await program.start()
-    with pytest.raises(BenchError, match="no such cluster"):
-        await program.during(asyncio.Event().wait())
-    await program.stop()
-
-
-async def test_a_program_that_is_killed_and_started_again_does_not(tmp_path: Path) -> None:
-    program = _program(tmp_path, "import time; time.sleep(600)")
-    await program.start()
-
-    async def restart() -> list[int]:
-        before = program.pids()
-        await program.kill()
-        await program.start()
-        return before
-
-    before = await program.during(restart())
-    after = program.pids()
-    assert before and after and not set(before) & set(after)
-    await program.kill()
-    assert program.pids() == []
-
-
-async def test_a_stall_is_as_long_as_the_loop_stood_still(tmp_path: Path) -> None:
-    file = tmp_path / "stalls.json"
-    watch = StallWatch(file)
-    watch.begin()
-    await asyncio.sleep(0.02)
-    end = time.thread_time() + 0.2
-    while time.thread_time() < end:  # as a callback that computes for 200 ms
-        pass
-    await asyncio.sleep(0.02)
-    watch.end()
-    found = msgspec.json.decode(file.read_bytes(), type=Stalls)
-    assert 0.18 <= found.cpu <= found.wall
-
-
-async def test_a_loop_that_only_waits_has_no_stall_of_its_own(tmp_path: Path) -> None:
-    file = tmp_path / "stalls.json"
-    watch = StallWatch(file)
-    watch.begin()
-    await asyncio.sleep(0.05)
-    watch.end()
-    assert msgspec.json.decode(file.read_bytes(), type=Stalls).cpu < 0.05
 
 
 def test_pods_of_a_group_are_bound_labelled_and_without_tokens_unless_asked() -> None:

@@ -9,18 +9,17 @@ before the parent pod records that, while another client deletes the member pod.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Any, assert_never
+from typing import assert_never
 
-import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import invariant, rule
 
 from tests.unit.merge import apply_pod, apply_status
+from tests.unit.pod_clusters import Clusters
 from tests.unit.pods import NAMES, TARGET, as_pod, pod
 from vk_provider.api import wellknown
-from vk_provider.kube.objects import TERMINAL, Pod, encode, fields, pod_phase
+from vk_provider.kube.objects import TERMINAL, Pod, fields, pod_phase
 from vk_provider.translate.pods.change import changes
 from vk_provider.translate.pods.container_statuses import restarts
 from vk_provider.translate.pods.decide import (
@@ -39,54 +38,19 @@ from vk_provider.translate.pods.decide import (
 from vk_provider.translate.pods.pod import member_pod
 from vk_provider.translate.pods.status import failed, reflected, status_patch, waiting
 
-POLICIES = st.sampled_from(["Always", "OnFailure", "Never"])
 STEPS_TO_SYNC = 20  # more than any life needs: two incarnations, a deletion, a create, its start and its reflection
 
 
-class World(RuleBasedStateMachine):
-    """Both API servers, the member's kubelet, the users, and the provider."""
+class World(Clusters):
+    """The clusters with other clients and the provider."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-        self.parent: Pod | None = None
-        self.member: Pod | None = None
-        self.foreign: Pod | None = None  # a pod of another client
         self.last: Pod | None = None  # in the provider's memory: the last observed member pod
         self.created_uid = ""  # and the UID of the parent pod for which it created the last one
-        self.count = 0
         self.created: dict[str, int] = {}  # parent UID -> member pods ever created for it
         self.finals: dict[str, str] = {}  # parent UID -> its terminal phase, once it had one
         self.shown_restarts: dict[str, int] = {}  # parent UID -> the restarts that it showed last
-
-    @initialize(policy=POLICIES)
-    def the_user_starts(self, policy: str) -> None:
-        self._user_creates(policy)
-
-    # Actions of the user in the parent.
-
-    @rule(data=st.data(), policy=POLICIES, pause=st.sampled_from([0, 3, 60]))
-    def user(self, data: st.DataObject, policy: str, pause: int) -> None:
-        self._user_acts(data, policy)
-        self.now += timedelta(seconds=pause)
-
-    def _user_acts(self, data: st.DataObject, policy: str) -> None:
-        if self.parent is None:
-            self._user_creates(policy)
-            return
-        what = data.draw(st.sampled_from(["deletes", "deletes by force", "replaces by force", "changes"]))
-        if what == "deletes":
-            self.parent = self._deleted(self.parent, data.draw(st.sampled_from([1, 5, 30])))
-        elif what == "changes":
-            image = data.draw(st.sampled_from(["app:1", "app:2"]))
-            self.parent = apply_pod(self.parent, {"spec": {"containers": [{"name": "app", "image": image}]}})
-        else:
-            self.parent = None
-            if what == "replaces by force":
-                self._user_creates(policy)
-
-    def _user_creates(self, policy: str) -> None:
-        self.parent = pod({"restartPolicy": policy, "nodeName": "member-a"}, {"phase": "Pending"}, uid=self._uid("p"))
 
     # Actions of other clients in the member.
 
@@ -106,31 +70,6 @@ class World(RuleBasedStateMachine):
         before = self.member
         self._act()
         if before is None and self._ours_in("Pending"):
-            self.member = None
-
-    # Actions of the member's kubelet.
-
-    @rule(code=st.sampled_from([0, 1]))
-    def kubelet(self, code: int) -> None:
-        if self.member is None or self.foreign is not None:
-            return
-        if self.member.metadata.deletion_timestamp is not None:
-            self._kubelet_stops()
-        elif self._ours_in("Pending"):
-            self._kubelet_starts()
-        elif self._ours_in("Running"):
-            policy = fields(self.member.spec)["restartPolicy"]
-            if policy == "Never" or (policy == "OnFailure" and code == 0):
-                self._member_status("Failed" if code else "Succeeded", {"terminated": {"exitCode": code}})
-
-    def _kubelet_starts(self) -> None:
-        self._member_status("Running", {"running": {"startedAt": self._stamp()}}, ready=True)
-
-    def _kubelet_stops(self) -> None:
-        """Ends the containers first, and deletes the pod in the next step."""
-        if self._ours_in("Running"):
-            self._member_status("Failed", {"terminated": {"exitCode": 137}})
-        else:
             self.member = None
 
     # Actions of the provider.
@@ -287,46 +226,6 @@ class World(RuleBasedStateMachine):
         if self.parent is None or self.member is None or self.member.metadata.deletion_timestamp is not None:
             return False
         return self._is_of(self.parent, self.member)
-
-    def _ours_in(self, phase: str) -> bool:
-        return self.member is not None and self.foreign is None and pod_phase(self.member).phase == phase
-
-    def _member_status(self, phase: str, state: dict[str, Any], *, ready: bool = False) -> None:
-        assert self.member is not None
-        status = {
-            "phase": phase,
-            "podIP": "10.0.0.1",
-            "conditions": [{"type": "Ready", "status": str(ready), "lastTransitionTime": self._stamp()}],
-            "containerStatuses": [
-                {"name": "app", "image": "app:1", "ready": ready, "restartCount": 0, "state": state, "lastState": {}}
-            ],
-        }
-        self.member = Pod(metadata=self.member.metadata, spec=self.member.spec, status=msgspec.Raw(encode(status)))
-
-    def _deleted(self, one: Pod, grace: int) -> Pod:
-        """Behaves like an API server: a second delete can only shorten the grace period."""
-        before = one.metadata.deletion_grace_period_seconds
-        if before is not None and before <= grace:
-            return one
-        since = self.now
-        if one.metadata.deletion_timestamp is not None and before is not None:
-            since = datetime.fromisoformat(one.metadata.deletion_timestamp) - timedelta(seconds=before)
-        metadata = msgspec.structs.replace(
-            one.metadata,
-            deletion_timestamp=(since + timedelta(seconds=grace)).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            deletion_grace_period_seconds=grace,
-        )
-        return Pod(metadata=metadata, spec=one.spec, status=one.status)
-
-    def _uid(self, kind: str) -> str:
-        self.count += 1
-        return f"{kind}-{self.count}"
-
-    def _stamp(self) -> str:
-        return self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-    def _state(self) -> bytes:
-        return encode([self.parent, self.member])
 
 
 TestWorld = World.TestCase

@@ -1,4 +1,4 @@
-"""The measured values of a run, row by row, and the verdict on each."""
+"""The measured values of a run, and their verdicts."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class Verdict(StrEnum):
 
     WITHIN = "within"
     OVER = "over"
-    """Past its limit: the run fails."""
+    """Over its limit: the run fails."""
     SHOWN = "shown"
     """The row has no limit."""
     UNKNOWN = "unknown"
-    """The row has a limit, and the value cannot be measured for this program."""
+    """The row has a limit, but the value cannot be measured for this program."""
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the values that at least this share (0 to 1) of them do not exceed."""
+    """The nearest-rank percentile: the smallest value that at least this share (0 to 1) of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One row with its value, measured with that many pods. `value` None: it cannot be measured for this program."""
+class Measurement:
+    """One row with its value, measured with `pods` pods. `value` None: it cannot be measured for this program."""
 
     row: Row
     value: float | None
@@ -38,7 +38,7 @@ class Figure:
 
     @property
     def shown(self) -> float | None:
-        """The value as the table has it."""
+        """The value as the table shows it."""
         return None if self.value is None else round(self.value, self.row.digits)
 
     @property
@@ -58,7 +58,7 @@ class Figure:
 
     @property
     def reaches_goal(self) -> bool | None:
-        """None: there is no goal, or no value."""
+        """None if there is no goal or no value."""
         return self._keeps(self.row.goal)
 
     def _keeps(self, bound: Bound | None) -> bool | None:
@@ -68,27 +68,27 @@ class Figure:
         return value >= bound.at(self.pods) if self.row.at_least else value <= bound.at(self.pods)
 
 
-class Figures:
-    """The figures of a run, added in any order."""
+class Measurements:
+    """The measurements of a run, added in any order."""
 
     def __init__(self) -> None:
-        self._found: dict[str, Figure] = {}
+        self._found: dict[str, Measurement] = {}
         self._rows = {row.key: row for row in ROWS}
 
     def add(self, key: str, value: float | None, pods: int = 0) -> None:
-        self._found[key] = Figure(self._rows[key], value, pods)
+        self._found[key] = Measurement(self._rows[key], value, pods)
 
     def value(self, key: str) -> float:
-        """Raises KeyError and ValueError if there is none."""
+        """Raises KeyError if the row was not measured, and ValueError if it has no value."""
         if (value := self._found[key].value) is None:
             raise ValueError(f"{key} cannot be measured for this program")
         return value
 
-    def ordered(self) -> list[Figure]:
+    def ordered(self) -> list[Measurement]:
         """In the order of the table."""
         return [self._found[row.key] for row in ROWS if row.key in self._found]
 
     @property
-    def over(self) -> list[Figure]:
-        """The figures that make the run fail."""
-        return [figure for figure in self.ordered() if figure.verdict is Verdict.OVER]
+    def over(self) -> list[Measurement]:
+        """The measurements that make the run fail."""
+        return [measurement for measurement in self.ordered() if measurement.verdict is Verdict.OVER]

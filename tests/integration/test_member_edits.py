@@ -1,0 +1,42 @@
+"""Edits of a MemberCluster while its member is served."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import members
+from tests.cluster import ApiFailure, Cluster, Json
+from tests.integration.lost_members import port
+from tests.provider import Provider
+from tests.waiting import eventually
+from vk_provider.api.membercluster import MEMBER_CLUSTERS
+from vk_provider.kube.resources import NODES
+
+
+@pytest.mark.parametrize(
+    "health",
+    [
+        {"lostAfterSeconds": 5},
+        {"probeSeconds": 0},
+        {"suspectAfterFailures": 0},
+        {"probeSeconds": 1, "lostAfterSeconds": 2},
+    ],
+)
+def test_thresholds_that_make_no_sense_are_refused(parent: Cluster, provider: Provider, health: Json) -> None:
+    with pytest.raises(ApiFailure, match="422"):
+        parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": health}})
+
+
+def test_an_edit_that_needs_no_other_connection_leaves_the_node_at_its_port(
+    parent: Cluster, provider: Provider
+) -> None:
+    before = eventually(lambda: port(parent, "alpha"), "the kubelet API is served")
+    change = {"labels": {"size": "large"}, "capacity": {"pods": "77"}, "health": {"lostAfterSeconds": 30}}
+    parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": change})
+    eventually(lambda: parent.get(NODES, "alpha")["metadata"]["labels"].get("size") == "large", "the label is there")
+    eventually(lambda: parent.get(NODES, "alpha")["status"]["allocatable"]["pods"] == "77", "the cap is there")
+    members.wait_until_served(parent, "alpha")
+    undo = {"labels": None, "capacity": None, "health": None}
+    parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": undo})
+    eventually(lambda: "size" not in parent.get(NODES, "alpha")["metadata"]["labels"], "the label is gone")
+    assert port(parent, "alpha") == before, "another port means that it was served anew, and sessions were cut"
