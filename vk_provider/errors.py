@@ -1,7 +1,7 @@
 """Errors that a user can act on.
 
 Every message says what happened, to which object, and the remedy if there is one. `reason` is one CamelCase word for
-programs: it becomes the reason of a condition or of an Event.
+programs: it becomes the reason of a condition or of an Event. `counted` is for all messages.
 """
 
 from __future__ import annotations
@@ -98,3 +98,8 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 def api_error(status: int, reason: str, message: str, retry_after: float | None = None) -> ApiError:
     """The ApiError of an HTTP status."""
     return _BY_STATUS.get(status, ApiError)(status, reason, message, retry_after=retry_after)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 pod`, `2 pods`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -82,7 +82,9 @@ class VirtualNode:
             recorder=recorder,
             workers=shared.settings.workers,
         )
-        self._return_check = ReturnCheck(parent, member, pods)
+        self._return_check = ReturnCheck(
+            parent, member, pods, self._brake, self._pods.queue.failures, self.status.report_out_of_sync
+        )
         backend = Backend(pods.names, member, pods.parent, pods.member, state)
         metrics = MemberMetrics(member, pods.names, caches.nodes, pods.member)
         self._kubelet = KubeletServer(

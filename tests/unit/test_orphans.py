@@ -9,7 +9,7 @@ import pytest
 from tests.unit.pods import NAMES, pod
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import Metadata, Pod
-from vk_provider.translate.pods.orphans import is_orphan, out_of_sync, outdated, too_many
+from vk_provider.translate.pods.orphans import is_orphan, out_of_sync, outdated, runs_at_most_once, too_many
 
 DELETED: dict[str, Any] = {"deletionTimestamp": "2030-01-01T00:00:00Z"}
 
@@ -61,9 +61,27 @@ def test_more_than_ten_and_more_than_half_are_too_many(orphans: int, total: int,
 )
 def test_a_member_is_in_sync_when_each_of_its_pods_is(parent: Pod | None, member: Pod, what: str) -> None:
     parents = {} if parent is None else {"shop/web-1": parent}
-    found = out_of_sync(parents, [member], NAMES)
-    assert what in found
-    assert bool(found) is bool(what)
+    found = [str(each) for each in out_of_sync(parents, [member], NAMES)]
+    assert found == ([f"pod shop/web-1 {what}"] if what else [])
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_pod_that_has_ended_and_is_still_being_deleted_hangs(phase: str) -> None:
+    parent = pod(None, {"phase": "Running"})
+    (found,) = out_of_sync({"shop/web-1": parent}, [member_pod(phase=phase, **DELETED)], NAMES)
+    assert found.hangs
+
+
+@pytest.mark.parametrize(
+    ("member", "unique"),
+    [
+        (pod(), False),
+        (pod(labels={"statefulset.kubernetes.io/pod-name": "db-0"}), True),
+        (pod(annotations={wellknown.AT_MOST_ONCE: "true"}), True),
+    ],
+)
+def test_pods_of_stateful_sets_and_annotated_ones_run_at_most_once(member: Pod, unique: bool) -> None:
+    assert runs_at_most_once(member) is unique
 
 
 def listed(name: str, version: str) -> Metadata:

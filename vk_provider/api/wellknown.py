@@ -40,7 +40,7 @@ CERTIFICATES_RENEW: Final = f"{DOMAIN}/certificates-renew"  # RFC 3339, on Secre
 CREATED_CONDITION: Final = f"{DOMAIN}/MemberPodCreated"
 ON_LOST: Final = f"{DOMAIN}/on-lost"  # Hold or Reschedule
 HELD: Final = f"{DOMAIN}/held"  # toleration seconds, as JSON, that a held pod gets back
-AT_MOST_ONCE: Final = f"{DOMAIN}/at-most-once"  # "true"
+AT_MOST_ONCE: Final = f"{DOMAIN}/at-most-once"  # "true"; on their member pods too
 
 # On what `plan-failover` creates temporarily: shadow pods, and the PriorityClass that owns them.
 PLAN: Final = f"{DOMAIN}/plan"  # label: the plan that it belongs to
@@ -69,6 +69,9 @@ RIGHTS_MISSING: Final = "RightsMissing"
 TOO_MANY_ORPHANS: Final = "TooManyOrphans"
 CLUSTER_UID_CHANGED: Final = "ClusterUidChanged"
 FENCE_NEEDED: Final = "FenceNeeded"
+ORPHANS_RELEASED: Final = "Released"
+ORPHANS_FENCED: Final = "Fenced"
+OUT_OF_SYNC: Final = "PodsOutOfSync"
 
 # Waiting reasons and Event reasons that users meet on pods.
 NAME_CONFLICT: Final = "NameConflict"

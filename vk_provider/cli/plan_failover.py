@@ -17,7 +17,8 @@ from rich.text import Text
 from vk_provider.cli import options, terminal
 from vk_provider.cli.members import find_member
 from vk_provider.cli.parent import Parent, execute, pass_parent
-from vk_provider.cli.terminal import bar, count, note, say
+from vk_provider.cli.terminal import bar, note, say
+from vk_provider.errors import counted
 from vk_provider.kube.client import Client
 from vk_provider.kube.resources import PODS
 from vk_provider.sync.nodes.plan import SchedulerQuery
@@ -109,7 +110,7 @@ async def _rows(client: Client, plan: Plan, pods: Sequence[Planned], seconds: fl
     open_ = [pod for pod in pods if pod.metadata.uid not in verdicts]
     if not open_:
         return [_row(pod, verdicts[pod.metadata.uid], []) for pod in pods]
-    with bar(f"asking the parent's scheduler about {count(len(open_), 'pod')}", len(open_)) as show:
+    with bar(f"asking the parent's scheduler about {counted(len(open_), 'pod')}", len(open_)) as show:
         query = SchedulerQuery(client, plan, open_, progress=show)
         await query.ask(seconds)
     rows = []
@@ -157,6 +158,6 @@ def summary(rows: Sequence[Row]) -> str:
     """The number of pods by outcome, and of those that move by node."""
     places = Counter(row.node for row in rows if row.outcome is Outcome.MOVES)
     where = ", ".join(f"{number} to {node}" for node, number in sorted(places.items()))
-    parts = [f"{sum(places.values())} of {count(len(rows), 'pod')} would move" + (f" ({where})" if where else "")]
+    parts = [f"{sum(places.values())} of {counted(len(rows), 'pod')} would move" + (f" ({where})" if where else "")]
     others: Counter[Outcome] = Counter(row.outcome for row in rows if row.outcome is not Outcome.MOVES)
     return "; ".join(parts + [f"{others[outcome]} {outcome}" for outcome in Outcome if others[outcome]])

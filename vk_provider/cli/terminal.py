@@ -110,11 +110,6 @@ def memory(value: Fraction) -> str:
     return amount(value)
 
 
-def count(number: int, noun: str) -> str:
-    """`1 pod`, `2 pods`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def listed(names: Iterable[str]) -> str:
     """Names for a message, sorted."""
     return ", ".join(sorted(names)) or "none"

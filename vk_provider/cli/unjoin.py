@@ -16,9 +16,9 @@ from vk_provider.api.wellknown import READY
 from vk_provider.cli import options
 from vk_provider.cli.members import find_member, last_renewal, may_be_served, until_expired
 from vk_provider.cli.parent import Parent, execute, pass_parent
-from vk_provider.cli.terminal import count, note, progress, say
+from vk_provider.cli.terminal import note, progress, say
 from vk_provider.cli.watching import until_member
-from vk_provider.errors import ConfigError, NotFoundError, VkError
+from vk_provider.errors import ConfigError, NotFoundError, VkError, counted
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition, OwnedMetadata
 from vk_provider.kube.resources import PODS
@@ -79,7 +79,7 @@ async def _look(parent: Parent, name: str) -> tuple[MemberCluster, Counter[tuple
 def _describe(cluster: MemberCluster, pods: Counter[tuple[str, str]]) -> None:
     total = sum(pods.values())
     verb = "runs" if total == 1 else "run"
-    note(f"{count(total, 'pod')} {verb} on {cluster.node_name}:" if total else f"no pods run on {cluster.node_name}")
+    note(f"{counted(total, 'pod')} {verb} on {cluster.node_name}:" if total else f"no pods run on {cluster.node_name}")
     groups = sorted(pods.items(), key=lambda group: (-group[1], group[0]))
     for (namespace, owner), number in groups[:_SHOWN]:
         note(f"  {number:4} in {namespace}: {owner or 'without a controller, so not recreated elsewhere'}")

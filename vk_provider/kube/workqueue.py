@@ -53,6 +53,10 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._queued) + len(self._running)
 
+    def failures(self, key: K) -> int:
+        """How often the key has failed in a row."""
+        return backoff.failures if (backoff := self._backoffs.get(key)) else 0
+
     def add(self, key: K) -> None:
         """Runs the key as soon as a worker is free, even if a delay of it is pending."""
         if timer := self._timers.pop(key, None):

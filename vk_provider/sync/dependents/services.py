@@ -222,7 +222,9 @@ class ServiceLoop:
         """If no pod is left in a namespace, deletes what was created for them."""
         mapped = self._names.namespace(namespace)
         for node in self._nodes:
-            for pods, name in ((node.parent, namespace), (node.member, mapped)):
+            # A member that leaves gets no more pods, whatever is bound to its node.
+            parents = () if self._state.leaving else ((node.parent, namespace),)
+            for pods, name in (*parents, (node.member, mapped)):
                 if any(pod.metadata.namespace == name for pod in pods.items.values()):
                     return
         self._abandon(namespace)

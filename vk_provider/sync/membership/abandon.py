@@ -15,7 +15,7 @@ from vk_provider.api.membercluster import MemberCluster
 from vk_provider.errors import ConfigError, UnreachableError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import PartialObject
-from vk_provider.sync.membership.leave import at_most_once_pods, delete_pod, finish, pods_of, remove_nodes
+from vk_provider.sync.membership.leave import at_most_once_pods, delete_pod, pods_of, release, remove_nodes
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ async def abandon(parent: Client, cluster: MemberCluster) -> Left:
     pods = await pods_of(parent, cluster, PartialObject)
     for pod in pods:
         await delete_pod(parent, pod.metadata, grace_seconds=0)
-    await finish(parent, cluster)
+    await release(parent, cluster)
     if not pods:
         return Left(0, f"no pod was bound to virtual node {', '.join(cluster.node_names)}")
     return Left(

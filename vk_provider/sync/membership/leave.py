@@ -1,12 +1,18 @@
 """The end of a membership, when a MemberCluster is deleted.
 
-taint NoExecute (pods are evicted as on any node, PVs and controllers follow) -> delete what tolerates everything
-  -> Nodes deleted -> nothing of ours in the member -> kubeconfig Secret deleted -> finalizer removed
+taint NoExecute and cordon (see nodes/labels_and_taints; pods are evicted as on any node) -> delete what tolerates it
+  -> nothing of ours in the member -> the loops of the member end -> Nodes deleted -> kubeconfig Secret deleted
+  -> finalizer removed
+
+A Node stays, tainted, until the last of its pods is gone: without it, Kubernetes would remove pods by force that still
+run; and a Node without the taint would attract the replacements. It is deleted once, when nothing registers it again.
+Pods that controllers bind to it meanwhile, as DaemonSets that tolerate everything do, are never created in the member.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
 
@@ -14,20 +20,23 @@ import msgspec
 
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
-from vk_provider.errors import ConflictError, NotFoundError, UnreachableError
+from vk_provider.errors import ConflictError, NotFoundError, UnreachableError, counted
+from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import TERMINAL, Metadata, Node, Object, OwnedMetadata, PartialObject
+from vk_provider.kube.objects import TERMINAL, Metadata, Object, OwnedMetadata, PartialObject, Pod
 from vk_provider.kube.resources import NODES, PODS, SECRETS
 from vk_provider.sync.membership.report import Report
-from vk_provider.sync.node_edit import NodeEdit, Taint, edit_node
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.state.state import MemberState
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
-_LEAVING: Final[Taint] = {"key": wellknown.LEAVING_TAINT, "effect": "NoExecute"}
 _EVICTION: Final = 5.0  # seconds for the parent's taint eviction before the rest is deleted from here
 _LOOK: Final = 1.0  # seconds between looks at what is left
+_RETRY_CAP: Final = 10.0  # seconds between attempts while the parent does not answer
+_NAMED: Final = 3  # pods that a message names
 
 
 class _Status(msgspec.Struct):
@@ -65,33 +74,59 @@ async def drain(
     state: MemberState,
     report: Report,
 ) -> None:
-    """Moves every pod away and removes the Nodes; returns when nothing of ours is left in the member.
+    """Moves every pod away; returns when nothing of ours is left in the member. The Nodes must be tainted.
 
     Raises UnreachableError if the member is lost meanwhile.
     """
     loop = asyncio.get_running_loop()
-    started, removed = loop.time(), False
-    await _taint(parent, cluster)
-    while (leaving := [pod for node in caches.nodes for pod in node.parent.items.values()]) or caches.count():
+    started = loop.time()
+    # What arrives later tolerates the taint, would come back as often as it is deleted, and is not created.
+    present = {pod.metadata.uid for pod in _bound(caches)}
+    while (leaving := [pod for pod in _bound(caches) if pod.metadata.uid in present]) or caches.count():
         if lost := state.lost_reason:
             raise UnreachableError(f"the member behind the node does not answer: {lost}")
-        message = f"{len(leaving)} pods are leaving, {caches.count()} objects are left in the member"
-        await report.set_ready(False, "Leaving", message)
+        await report.set_ready(False, "Leaving", _progress([pod.metadata.key for pod in leaving], caches.count()))
         if loop.time() - started > _EVICTION:
-            # DaemonSets that tolerate everything would come back for as long as there is a Node to come back to.
-            # But without a Node, Kubernetes removes pods by force, even if they still run.
-            if not removed and not await at_most_once_pods(parent, cluster):
-                await remove_nodes(parent, cluster)
-                removed = True
             for pod in leaving:
                 if pod.metadata.deletion_timestamp is None:
                     await delete_pod(parent, pod.metadata, grace_seconds=None)
         await asyncio.sleep(_LOOK)
-    await remove_nodes(parent, cluster)
+
+
+def _bound(caches: Caches) -> list[Pod]:
+    """The parent pods of all virtual nodes."""
+    return [pod for node in caches.nodes for pod in node.parent.items.values()]
+
+
+def _progress(leaving: list[str], objects: int) -> str:
+    named = ", ".join(sorted(leaving)[:_NAMED]) + (", ..." if len(leaving) > _NAMED else "")
+    pods = f"{counted(len(leaving), 'pod')} still to end" + (f" ({named})" if leaving else "")
+    return f"{pods}; {counted(objects, 'object')} left in the member"
 
 
 async def finish(parent: Client, cluster: MemberCluster) -> None:
-    """Deletes the kubeconfig Secret if `join` made it, and releases the MemberCluster."""
+    """Deletes the Nodes, and the kubeconfig Secret if `join` made it, and releases the MemberCluster.
+
+    Nothing of ours may be left in the member, and no loop that registers a Node may run. A parent that does not answer
+    is waited for: nothing here needs the member any more.
+    """
+    backoff = Backoff(base=1.0, cap=_RETRY_CAP)
+    while True:
+        try:
+            await remove_nodes(parent, cluster)
+            for pod in await pods_of(parent, cluster, PartialObject):
+                await delete_pod(parent, pod.metadata, grace_seconds=0)  # it never was in the member
+            await release(parent, cluster)
+            log.info("member has left", extra={"member": cluster.metadata.name})
+            return
+        except UnreachableError as error:
+            pause = backoff.failed()
+            log.log(backoff.level, "member not released", extra={"member": cluster.metadata.name, "error": str(error)})
+            await asyncio.sleep(pause)
+
+
+async def release(parent: Client, cluster: MemberCluster) -> None:
+    """Deletes the kubeconfig Secret if `join` made it, and removes the finalizer of the MemberCluster."""
     reference = cluster.spec.kubeconfig_secret_ref
     try:
         secret = await parent.get(SECRETS, reference.name, reference.namespace, type=PartialObject)
@@ -130,22 +165,6 @@ async def pods_of(parent: Client, cluster: MemberCluster, type: type[T]) -> list
 async def at_most_once_pods(parent: Client, cluster: MemberCluster) -> list[str]:
     """Keys of the pods that must run at most once and have not ended."""
     return [pod.metadata.key for pod in await pods_of(parent, cluster, _Owned) if pod.at_most_once]
-
-
-async def _taint(parent: Client, cluster: MemberCluster) -> None:
-    """Cordons the Nodes that stand for this member, and has Kubernetes evict their pods."""
-
-    def leaving(node: Node, taints: list[Taint]) -> NodeEdit | None:
-        ours = node.metadata.labels.get(wellknown.CLUSTER_LABEL) == cluster.metadata.name
-        if not ours or any(taint["key"] == wellknown.LEAVING_TAINT for taint in taints):
-            return None
-        return NodeEdit([*taints, _LEAVING], spec={"unschedulable": True})
-
-    for name in cluster.node_names:
-        try:
-            await edit_node(parent, name, leaving)
-        except NotFoundError:
-            continue
 
 
 async def remove_nodes(parent: Client, cluster: MemberCluster) -> None:

@@ -1,8 +1,9 @@
 """Registers the Node of a virtual node, and keeps its labels and taints as they should be.
 
-Owns our labels and taints, except the taint of a member that leaves (see membership/leave). Those of others, and a
-cordon, stay. An annotation of the Node records what is ours, so that it can be removed later. Lifts a fence when the
-member answers: first the taint, then the annotation of the MemberCluster.
+Owns our labels and taints. Those of others, and a cordon, stay. An annotation of the Node records what is ours, so that
+it can be removed later. The Node of a member that leaves (see membership/leave) is cordoned and tainted NoExecute as
+long as it exists, also if another client deletes it meanwhile. Lifts a fence when the member answers: first the taint,
+then the annotation of the MemberCluster.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ class LabelsAndTaints:
                 "labels": wanted,
                 "annotations": {wellknown.METADATA_KEYS: self._record(wanted)},
             },
-            "spec": {"taints": [msgspec.to_builtins(taint) for taint in self._cluster.value.spec.taints]},
+            "spec": {"taints": self._taints(), **self._cordon()},
         }
         node = await self._parent.create(NODES, body, type=Node)
         log.info("virtual node registered", extra={"node": self._name})
@@ -157,7 +158,7 @@ class LabelsAndTaints:
             "labels": {**wanted, **{key: None for key in record.labels if key not in wanted}},
             "annotations": {wellknown.METADATA_KEYS: self._record(wanted, sorted(ours))},
         }
-        return NodeEdit(kept + wanted_taints, metadata)
+        return NodeEdit(kept + wanted_taints, metadata, self._cordon())
 
     def _wanted(self) -> Any:
         return self._labels(), self._taints(), self._lifts_fence(), set(self.known_resources)
@@ -169,7 +170,13 @@ class LabelsAndTaints:
         wanted: list[Taint] = [msgspec.to_builtins(taint) for taint in self._cluster.value.spec.taints]
         if self._state.health.suspended:
             wanted.append({"key": wellknown.SUSPECT_TAINT, "effect": "NoSchedule"})
+        if self._state.leaving:
+            wanted.append({"key": wellknown.LEAVING_TAINT, "effect": "NoExecute"})
         return wanted
+
+    def _cordon(self) -> dict[str, bool]:
+        """Only a member that leaves is cordoned from here; it never returns."""
+        return {"unschedulable": True} if self._state.leaving else {}
 
     def _record(self, wanted: dict[str, str], taints: Sequence[tuple[str, str]] = ()) -> str:
         record = NodeRecord(sorted(wanted), list(taints), sorted(self.known_resources))

@@ -187,6 +187,9 @@ class PodLoop:
             memory.uid = ""
 
     async def _create(self, parent: Pod, action: Create, memory: PodMemory) -> float | None:
+        if self._state.leaving:  # it arrived too late, and waits until it is evicted or the Node is gone
+            self._dependents.pod_gone(parent.metadata.namespace)
+            return None
         if not action.recreate and needs_admission(parent):
             rejection = admission.host_port_clash(parent, self._pods.parent.items.values())
             if rejection is None and admission.is_unchecked(parent):

@@ -165,8 +165,6 @@ class HealthLoop:
                 self._state.mark_lists(current=True)
         except VkError as error:
             return str(error)
-        if self._state.orphans_held:
-            return "too many of its pods are orphans"
         return next(filter(None, (node.out_of_sync() for node in self._nodes)), "")
 
     def _assess(self, pending: str) -> None:

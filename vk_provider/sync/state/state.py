@@ -21,6 +21,8 @@ class MemberState:
 
     def __init__(self, state: State, cluster: Observable[MemberCluster]) -> None:
         self._health, self._cluster = Assessment(state), cluster
+        # The MemberCluster is being deleted: pods leave, and none is created. A deletion starts another Member.
+        self.leaving = cluster.value.metadata.deletion_timestamp is not None
         self._lists_current = True
         self.lost_reason = ""  # why nothing is known of the member; empty unless it is lost
         self.unknown_reason = ""  # why its pods are not known for certain; empty if the cache shows what exists

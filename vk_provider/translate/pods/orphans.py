@@ -6,7 +6,8 @@ restored from an old backup, or the wrong one. Such an error would cost everythi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from vk_provider.api import wellknown
@@ -14,6 +15,7 @@ from vk_provider.kube.objects import HasMetadata, Metadata, Pod, pod_phase
 from vk_provider.translate.names import Names
 
 _FEW: Final = 10  # this many are never too many
+_OF_STATEFUL_SET: Final = "statefulset.kubernetes.io/pod-name"  # label that its controller gives each pod
 
 
 def is_orphan(parent: Pod | None, member: Pod, names: Names) -> bool:
@@ -30,24 +32,47 @@ def too_many(orphans: int, total: int) -> bool:
     return orphans > _FEW and 2 * orphans > total
 
 
-def out_of_sync(parents: Mapping[str, Pod], members: Iterable[Pod], names: Names) -> str:
-    """The first difference between both sides of a member that returns; empty if there is none.
+def runs_at_most_once(member: Pod) -> bool:
+    """Whether two of a member pod at the same time would do harm: it is of a StatefulSet, or its parent pod says so."""
+    metadata = member.metadata
+    return _OF_STATEFUL_SET in metadata.labels or metadata.annotations.get(wellknown.AT_MOST_ONCE) == "true"
+
+
+@dataclass(frozen=True)
+class OutOfSync:
+    """A difference between both sides of a member that returns. `key` is that of the parent pod, also if none exists.
+
+    `hangs`: the pod is being deleted in the member and has ended; what keeps it (a volume, a finalizer) is not ours.
+    """
+
+    key: str
+    member_uid: str
+    what: str
+    hangs: bool = False
+
+    def __str__(self) -> str:
+        return f"pod {self.key} {self.what}"
+
+
+def out_of_sync(parents: Mapping[str, Pod], members: Iterable[Pod], names: Names) -> Iterator[OutOfSync]:
+    """The differences between both sides of a member that returns.
 
     Differences are: an orphan; a member pod whose parent pod is being deleted, while it is not; and a member pod that
     has ended, which the parent pod does not show.
     """
     for member in members:
-        parent = parents.get(names.parent_key(member.metadata))
+        key, uid = names.parent_key(member.metadata), member.metadata.uid
+        parent, removed = parents.get(key), member.metadata.deletion_timestamp is not None
         if is_orphan(parent, member, names):
-            return f"pod {member.metadata.key} of the member has no parent pod any more"
-        if parent is None or parent.metadata.uid != member.metadata.annotations.get(wellknown.PARENT_UID):
+            yield OutOfSync(key, uid, "has no parent pod any more")
+        elif parent is None or parent.metadata.uid != member.metadata.annotations.get(wellknown.PARENT_UID):
             continue  # it is being deleted
-        if parent.metadata.deletion_timestamp is not None:
-            if member.metadata.deletion_timestamp is None:
-                return f"pod {parent.metadata.key} is deleted, and not yet in the member"
+        elif parent.metadata.deletion_timestamp is not None:
+            if not removed:
+                yield OutOfSync(key, uid, "is deleted, and not yet in the member")
         elif pod_phase(member).ended and not pod_phase(parent).ended:
-            return f"pod {parent.metadata.key} has ended"
-    return ""
+            what = "has ended and hangs in its deletion in the member" if removed else "has ended"
+            yield OutOfSync(key, uid, what, hangs=removed)
 
 
 def outdated(cached: Mapping[str, HasMetadata], listed: Collection[Metadata], version: str) -> str:

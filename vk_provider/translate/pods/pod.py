@@ -216,6 +216,8 @@ def _metadata(parent: Pod, names: Names, shown: Set[str]) -> dict[str, Any]:
         ours[wellknown.PARENT_LABELS] = downward.text(parent.metadata.labels)
     if "metadata.annotations" in shown:
         ours[wellknown.PARENT_ANNOTATIONS] = downward.text(parent.metadata.annotations)
+    if parent.metadata.annotations.get(wellknown.AT_MOST_ONCE) == "true":
+        ours[wellknown.AT_MOST_ONCE] = "true"
     for label, annotation in wellknown.PARENT_TOPOLOGY.items():
         if label in parent.metadata.labels and f"metadata.labels['{label}']" in shown:
             ours[annotation] = parent.metadata.labels[label]
