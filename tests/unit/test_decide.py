@@ -105,8 +105,14 @@ SHADOW = {wellknown.PLAN: "1a2b3c4d"}
         pytest.param(deleted_parent(30, 30, RUNNING), None, Finish(), id="deleting, gone: finish"),
         pytest.param(deleted_parent(30, 30), FOREIGN, Finish(), id="deleting, name taken: finish"),
         pytest.param(deleted_parent(30, 30), member("p-0"), Finish(), id="deleting, earlier incarnation: finish"),
-        pytest.param(parent(status={"phase": "Failed"}), member(), Keep(), id="failed, present: keep"),
-        pytest.param(parent(status={"phase": "Succeeded"}), member(), Keep(), id="succeeded, present: keep"),
+        pytest.param(parent(status={"phase": "Failed"}), member(), Delete("m-1"), id="failed, living: delete"),
+        pytest.param(parent(status={"phase": "Succeeded"}), member(), Delete("m-1"), id="succeeded, living: delete"),
+        pytest.param(
+            parent(status={"phase": "Failed"}), deleted_member(30), Keep(), id="failed, living, being deleted: wait"
+        ),
+        pytest.param(
+            parent(status={"phase": "Failed"}), member("p-0"), Keep(), id="failed, of another parent pod: keep"
+        ),
         pytest.param(
             parent(status={"phase": "Succeeded"}),
             member(status={"phase": "Succeeded"}),
@@ -114,7 +120,16 @@ SHADOW = {wellknown.PLAN: "1a2b3c4d"}
             id="succeeded on both sides: keep, and reflect the rest",
         ),
         pytest.param(
-            parent(status={"phase": "Failed"}), member(status={"phase": "Running"}), Keep(), id="failed alone: keep"
+            parent(status={"phase": "Failed"}),
+            member(status={"phase": "Running"}),
+            Delete("m-1"),
+            id="failed, runs: delete",
+        ),
+        pytest.param(
+            parent(status={"phase": "Failed"}),
+            member(status={"phase": "Succeeded"}),
+            Keep(),
+            id="ended otherwise: keep",
         ),
         pytest.param(parent(status={"phase": "Succeeded"}), None, Keep(), id="succeeded, absent: keep"),
         pytest.param(parent(status={"phase": "Failed"}), FOREIGN, Keep(), id="failed, name taken: keep"),

@@ -27,6 +27,7 @@ from vk_provider.translate.pods.decide import (
     Conflict,
     Create,
     Delete,
+    Evict,
     Fail,
     Finish,
     Keep,
@@ -175,23 +176,29 @@ class World(Clusters):
             case Orphan():
                 assert parent is None and member is not None
                 self.member = self._deleted(member, 30)
+            case Evict():
+                assert parent is not None
+                self.parent = self._deleted(parent, 30)
             case Finish():
                 assert parent is not None and not self._is_of(parent, member), "the pod ends before its containers"
                 if self.last is not None and self._is_of(parent, self.last):
                     self._reflect(parent, self.last)
                 self.a_terminal_phase_never_changes()
                 self.parent = None
-            case Fail(reason=reason, message=message):
+            case Fail() | Conflict():
                 assert parent is not None
-                self.parent = apply_status(parent, status_patch(parent, failed(reason, message)))
-            case Conflict(message=message):
-                assert parent is not None
-                wanted = waiting(parent, wellknown.NAME_CONFLICT, message)
-                self.parent = apply_status(parent, status_patch(parent, wanted))
+                self._show(parent, action)
             case Keep() | Nothing():
                 pass
             case _:
                 assert_never(action)
+
+    def _show(self, parent: Pod, action: Fail | Conflict) -> None:
+        if isinstance(action, Fail):
+            wanted = failed(action.reason, action.message)
+        else:
+            wanted = waiting(parent, wellknown.NAME_CONFLICT, action.message)
+        self.parent = apply_status(parent, status_patch(parent, wanted))
 
     def _create(self, parent: Pod, recreate: bool) -> None:
         manifest = member_pod(parent, TARGET, restarts=restarts(parent) if recreate else None)

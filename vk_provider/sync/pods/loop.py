@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
-from typing import Final
 
 from vk_provider.api import wellknown
-from vk_provider.errors import ConflictError, NotFoundError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import PartialObject, Pod, pod_phase
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES, PODS
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.sync.pod_caches import PodCaches
+from vk_provider.sync.pods.eviction import Evictions
 from vk_provider.sync.pods.member_pods import MemberPods
 from vk_provider.sync.pods.protocols import Brake, Dependents, KnownResources, PodMemory
+from vk_provider.sync.pods.removal import Removals
 from vk_provider.sync.pods.status import StatusWriter
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.pods import admission
@@ -34,6 +33,7 @@ from vk_provider.translate.pods.decide import (
     Conflict,
     Create,
     Delete,
+    Evict,
     Fail,
     Finish,
     Keep,
@@ -43,11 +43,10 @@ from vk_provider.translate.pods.decide import (
     decide,
     needs_admission,
 )
+from vk_provider.translate.pods.disruption import seconds_left
 from vk_provider.translate.pods.pod import Target
 
 log = logging.getLogger(__name__)
-
-_LOOK_AGAIN: Final = 5.0  # seconds until a pod whose cached copy differs from the live object is read again
 
 
 class PodLoop:
@@ -69,9 +68,11 @@ class PodLoop:
     ) -> None:
         """`workers` bounds the pods that are worked on at the same time."""
         self._names, self._parent, self._member, self._pods = target.names, parent, member, pods
-        self._state, self._dependents, self._brake, self._recorder = state, dependents, brake, recorder
+        self._state, self._dependents, self._recorder = state, dependents, recorder
         self._statuses = StatusWriter(parent, pods.parent)
         self._member_pods = MemberPods(target, member, pods, resources, dependents, self._statuses, self._event)
+        self._removals = Removals(parent, member, pods, brake, self._statuses, self._member_pods)
+        self._evictions = Evictions(parent, self._statuses, self._event)
         self._memory: dict[str, PodMemory] = {}
         self._busy: set[asyncio.Timeout] = set()  # one for each worker that handles a pod
         self.queue: WorkQueue[str] = WorkQueue("pods", self._reconcile, workers=workers)
@@ -148,29 +149,38 @@ class PodLoop:
         unknown = self._state.unknown_reason
         if parent and member is None and not unknown:
             parent = await self._reflect_final(parent, memory)
-        now = self._parent.server_time()
-        action = decide(parent, member, self._names, now=now, created_uid=memory.created_uid)
+        action = decide(
+            parent,
+            member,
+            self._names,
+            now=self._parent.server_time(),
+            member_now=self._member.server_time(),
+            created_uid=memory.created_uid,
+            evictable=parent is None or memory.not_evicted != _as_evicted(parent),
+        )
         if unknown:
             return await self._while_unknown(parent, action, memory, unknown)
         if parent is not None:
             return await self._act(parent, member, action, memory)
         if isinstance(action, Orphan) and member is not None:
-            return await self._delete_orphan(key, member)
+            return await self._removals.delete_orphan(key, member)
         return None
 
     async def _act(self, parent: Pod, member: Pod | None, action: Action, memory: PodMemory) -> float | None:
         """Carries out what was decided about a parent pod that exists."""
         match action:
             case Reflect() if member:
-                return await self._member_pods.reflect(parent, member, memory)
+                return await self._reflect(parent, member, memory)
+            case Evict():
+                return await self._evict(parent, member, action, memory)
             case Create():
                 return await self._create(parent, action, memory)
             case AwaitGone() | Keep(reflect=True) if member:
                 await self._statuses.reflect(parent, member)
             case Delete() if member:
-                return await self._delete(parent, member, action, memory)
+                return await self._removals.delete(parent, member, action, memory)
             case Finish():
-                return await self._finish(parent, memory)
+                return await self._removals.finish(parent, memory)
             case Fail():
                 await self._fail(parent, action)
             case Conflict():
@@ -179,6 +189,22 @@ class PodLoop:
             case Keep() | Nothing():
                 pass
         return None
+
+    async def _reflect(self, parent: Pod, member: Pod, memory: PodMemory) -> float | None:
+        delay = await self._member_pods.reflect(parent, member, memory)
+        if delay is not None or member.metadata.deletion_timestamp is None:
+            return delay
+        left = seconds_left(member, self._member.server_time())
+        return left if left and left > 0 else None  # then its deletion is overdue
+
+    async def _evict(self, parent: Pod, member: Pod | None, action: Evict, memory: PodMemory) -> float | None:
+        if member:
+            await self._statuses.reflect(parent, member)
+            parent = self._pods.parent.items.get(parent.metadata.key, parent)
+        if await self._evictions.evict(parent, action.disruption):
+            return None
+        memory.not_evicted = _as_evicted(parent)
+        return 0.0
 
     def _release_dependents(self, parent: Pod | None, memory: PodMemory) -> None:
         """What an earlier parent pod of that name needed is no longer needed."""
@@ -198,7 +224,7 @@ class PodLoop:
             if rejection is not None:
                 await self._fail(parent, rejection)
                 return None
-        memory.uid = parent.metadata.uid
+        memory.uid, memory.not_evicted = parent.metadata.uid, ("", "")
         return await self._member_pods.create(parent, memory, recreate=action.recreate)
 
     async def _fail(self, parent: Pod, action: Fail) -> None:
@@ -210,28 +236,8 @@ class PodLoop:
             return None
         created = pod_phase(parent).has(wellknown.CREATED_CONDITION) or memory.created_uid == parent.metadata.uid
         if isinstance(action, Finish) and not memory.create_unknown and not created:
-            return await self._finish(parent, memory)  # it never was in the member, which need not be asked
+            return await self._removals.finish(parent, memory)  # it never was in the member, which need not be asked
         await self._statuses.mark_not_ready(parent, cause)
-        return None
-
-    async def _delete(self, parent: Pod, member: Pod, action: Delete, memory: PodMemory) -> float | None:
-        """Deletes the member pod of a parent pod, or one that an earlier parent pod of that name left behind."""
-        ours = parent.metadata.uid == member.metadata.annotations.get(wellknown.PARENT_UID)
-        if not ours and (delay := self._brake.delay(member)) is not None:
-            return delay
-        asked = (action.uid, action.grace_seconds)
-        if memory.deleting != asked and await _delete_if_present(
-            self._member.delete(
-                PODS,
-                member.metadata.name,
-                member.metadata.namespace,
-                uid=action.uid,
-                grace_seconds=action.grace_seconds,
-            )
-        ):
-            memory.deleting = asked
-        if ours:
-            await self._statuses.reflect(parent, member)
         return None
 
     async def _reflect_final(self, parent: Pod, memory: PodMemory) -> Pod:
@@ -242,49 +248,10 @@ class PodLoop:
         memory.final = None
         return parent
 
-    async def _finish(self, parent: Pod, memory: PodMemory) -> float | None:
-        """The member pod no longer exists: deletes the parent pod for good."""
-        if memory.finished == parent.metadata.uid:
-            return None  # the watch will show it; a finalizer may hold it
-        if memory.create_unknown:
-            await self._member_pods.resolve_conflict(parent, memory)
-            if self._names.member_key(parent.metadata.key) in self._pods.member.items:
-                return 0.0
-        if parent.metadata.finalizers and not pod_phase(parent).ended:
-            # It outlives its deletion for a controller that waits for its end, as a Job does: a kubelet gives it one.
-            await self._statuses.fail(parent, "", "")
-        name, namespace, uid = parent.metadata.name, parent.metadata.namespace, parent.metadata.uid
-        if not await _delete_if_present(self._parent.delete(PODS, name, namespace, uid=uid, grace_seconds=0)):
-            return _LOOK_AGAIN  # the watch will show it
-        memory.finished = uid
-        return None
-
-    async def _delete_orphan(self, key: str, member: Pod) -> float | None:
-        """Deletes a member pod whose parent pod does not exist, if the parent itself, asked now, agrees."""
-        if (delay := self._brake.delay(member)) is not None:
-            return delay
-        namespace, name = key.split("/", 1)
-        uid = member.metadata.annotations.get(wellknown.PARENT_UID)
-        try:
-            living = await self._parent.get(PODS, name, namespace, type=Pod)
-            if living.metadata.uid == uid:
-                return _LOOK_AGAIN
-        except NotFoundError:
-            pass
-        log.info("orphan deleted", extra={"pod": key, "node": self._names.node})
-        await _delete_if_present(
-            self._member.delete(PODS, member.metadata.name, member.metadata.namespace, uid=member.metadata.uid)
-        )
-        return None
-
     def _event(self, parent: Pod, type: str, reason: str, message: str) -> None:
         self._recorder.event(PODS, parent.metadata, type, reason, message)
 
 
-async def _delete_if_present(delete: Awaitable[None]) -> bool:
-    """Awaits a deletion. False if that incarnation does not exist any more."""
-    try:
-        await delete
-    except (NotFoundError, ConflictError):
-        return False
-    return True
+def _as_evicted(parent: Pod) -> tuple[str, str]:
+    """What `PodMemory.not_evicted` keeps of the pod."""
+    return parent.metadata.uid, parent.metadata.annotations.get(wellknown.AT_MOST_ONCE, "")

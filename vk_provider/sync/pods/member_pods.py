@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any, Final
 
 from vk_provider.api import wellknown
@@ -25,7 +24,7 @@ from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.objects import Pod, fields
 from vk_provider.kube.resources import PODS
 from vk_provider.sync.pod_caches import PodCaches
-from vk_provider.sync.pods.protocols import Dependents, KnownResources, PodMemory
+from vk_provider.sync.pods.protocols import Dependents, Event, KnownResources, PodMemory
 from vk_provider.sync.pods.status import StatusWriter
 from vk_provider.translate.pods.change import changes
 from vk_provider.translate.pods.container_statuses import restarts
@@ -39,9 +38,6 @@ _QUIET: Final = 2.0  # seconds that a new member pod has to get a status before 
 _CONFLICT_RETRY: Final = 15.0  # seconds until a taken name is tried again
 _ACCOUNT_RETRY: Final = 0.2  # seconds; a new namespace gets its default service account a moment later
 _CRASH_BASE, _CRASH_CAP, _CRASH_RESET = 10.0, 300.0, 600.0  # seconds: the kubelet's back-off of crashing containers
-
-Event = Callable[[Pod, str, str, str], None]
-"""Records an Event about a parent pod: type, reason, message."""
 
 
 class MemberPods:

@@ -5,12 +5,15 @@ The parts do not import one another: virtual_node.py hands them to each other as
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Protocol
 
 from vk_provider.kube.objects import Pod
 from vk_provider.translate.pods.pod import Owner
+
+Event = Callable[[Pod, str, str, str], None]
+"""Records an Event about a parent pod: type, reason, message."""
 
 
 class Dependents(Protocol):
@@ -52,6 +55,7 @@ class PodMemory:
     create_unknown: bool = False  # a create was sent and its outcome is unknown
     finished: str = ""  # UID of the parent pod whose final delete was sent
     deleting: tuple[str, int | None] | None = None  # UID and grace of the delete that was sent
+    not_evicted: tuple[str, str] = "", ""  # UID, and annotation at-most-once, of a parent pod that must not be evicted
     empty_status_until: float = 0.0  # loop time until which the empty status of a new member pod is not reflected
     recreated: int = 0  # how often a lost member pod was created again
     recreated_at: float = 0.0  # loop time

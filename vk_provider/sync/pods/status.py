@@ -14,6 +14,7 @@ from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod
 from vk_provider.kube.resources import PODS
+from vk_provider.translate.pods import disruption as disruptions
 from vk_provider.translate.pods import status as translate
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,10 @@ class StatusWriter:
     async def mark_not_ready(self, parent: Pod, message: str) -> None:
         """Makes the pod not Ready: its member is lost, and its state is unknown."""
         await self._write(parent, translate.not_ready_patch(parent, message, now=self._parent.timestamp()))
+
+    async def disrupt(self, parent: Pod, disruption: disruptions.Disruption) -> None:
+        """Shows that the pod is about to be evicted."""
+        await self._write(parent, disruptions.patch(parent, disruption, now=self._parent.timestamp()))
 
     def forget(self, key: str) -> None:
         """Called when the parent pod is gone."""

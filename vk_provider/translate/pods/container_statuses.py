@@ -1,22 +1,24 @@
 """Container statuses of a parent pod if they are not simply those of its member pod.
 
-They differ before containers have started, when earlier member pods have run them, and when the member pod was lost.
+They differ before containers have started, when earlier member pods have run them, when the member's admission has
+added containers, and when the member pod was lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
 import msgspec
 
-from vk_provider.kube.objects import Pod, fields
+from vk_provider.api import wellknown
+from vk_provider.kube.objects import Metadata, Pod, fields
 
 Status = dict[str, Any]
 
 _INIT_STATUSES: Final = "initContainerStatuses"
 _STARTED_STATUSES: Final = ("containerStatuses", _INIT_STATUSES)  # of containers that a pod is created with
-_ALL_STATUSES: Final = (*_STARTED_STATUSES, "ephemeralContainerStatuses")
+ALL_STATUSES: Final = (*_STARTED_STATUSES, "ephemeralContainerStatuses")
 
 
 class _Container(msgspec.Struct, rename="camel"):
@@ -79,9 +81,17 @@ def restarts(parent: Pod) -> dict[str, int]:
     return counts
 
 
+def earlier_restarts(member: Metadata) -> dict[str, int]:
+    """Restarts in earlier member pods, by container name."""
+    try:
+        return msgspec.json.decode(member.annotations[wellknown.RESTARTS], type=dict[str, int])
+    except msgspec.DecodeError:
+        return {}  # another client in the member has changed it
+
+
 def add_restarts(wanted: Status, counts: Mapping[str, int]) -> None:
     """Adds the restarts in earlier member pods."""
-    for field in _ALL_STATUSES:
+    for field in ALL_STATUSES:
         for container in wanted.get(field) or ():
             container["restartCount"] = container.get("restartCount", 0) + counts.get(container["name"], 0)
 
@@ -114,6 +124,31 @@ def keep_final_states(wanted: Status, before: Status, parent: Pod) -> None:
             ]
 
 
+def would_restart(parent: Pod, phase: str) -> bool:
+    """Whether a kubelet would restart the containers of a pod that has reached this terminal phase."""
+    policy = _spec.decode(parent.spec).restart_policy
+    return policy == "Always" or (policy == "OnFailure" and phase == "Failed")
+
+
+def leave_out_added(status: Status, names: Set[str], parent: Pod) -> None:
+    """Leaves only the containers with these names, those of the parent pod, in the status of its member pod.
+
+    If all of these have ended for good, so has the pod: a container that the member has added does not prolong it.
+    """
+    for field in ALL_STATUSES:
+        if field in status:
+            status[field] = [container for container in status[field] or () if container["name"] in names]
+            if not status[field]:
+                del status[field]
+    ends: list[Any] = [
+        (container.get("state") or {}).get("terminated") for container in status.get("containerStatuses") or ()
+    ]
+    if status.get("phase") == "Running" and ends and all(ends):
+        phase = "Failed" if any(end["exitCode"] for end in ends) else "Succeeded"
+        if not would_restart(parent, phase):
+            status["phase"] = phase
+
+
 def lost(current: Status) -> Status:
     """Container statuses of a pod that has failed because its member pod was lost, as a kubelet writes them if it does
     not know how a container ended.
@@ -130,6 +165,6 @@ def lost(current: Status) -> Status:
             else container | {"state": {"terminated": unknown}, "ready": False, "started": False}
             for container in containers
         ]
-        for field in _ALL_STATUSES
+        for field in ALL_STATUSES
         if (containers := current.get(field))
     }

@@ -2,12 +2,14 @@
 
 The life of a parent pod, from top to bottom; the member pod is in brackets:
 
-    active        [none, never created]   Create ------------+
+    active        [none, never created]   Create
        |          [none, created before]  Create again; Fail if restartPolicy is Never
        |          [ours]                  Reflect, and patch what may change
+       |          [ours, being deleted]   Reflect; if that is overdue: Evict, so that the controller replaces the pod
        |          [another parent UID]    Delete that, wait, then Create
        |          [not ours]              Conflict
-    terminal      [ours]                  Keep it (for its logs) until the parent pod is deleted; Reflect later changes
+    terminal      [ours, ended]           Keep it (for its logs) until the parent pod is deleted; Reflect later changes
+       |          [ours, living]          Delete it: no container of a terminal pod runs
     deleting      [ours]                  Delete with the remaining grace period; Reflect until it no longer exists
        |          [none]                  Finish: delete the parent pod
     absent        [ours]                  Orphan: delete it once the parent itself confirms
@@ -24,8 +26,9 @@ from typing import Any, Final
 import msgspec
 
 from vk_provider.api import wellknown
-from vk_provider.kube.objects import Metadata, Pod, pod_phase
+from vk_provider.kube.objects import Metadata, Pod, PodPhase, pod_phase
 from vk_provider.translate.names import Names
+from vk_provider.translate.pods.disruption import Disruption, given_away, overdue
 
 _MIRROR: Final = "kubernetes.io/config.mirror"
 
@@ -66,6 +69,17 @@ class AwaitGone:
 
 
 @dataclass(frozen=True)
+class Evict:
+    """The member has given the pod up, or does not get rid of it: set the condition DisruptionTarget, then delete the
+    parent pod with its grace period, so that its controller replaces it.
+
+    If the pod must not be evicted, ask `decide` again with `evictable=False`.
+    """
+
+    disruption: Disruption
+
+
+@dataclass(frozen=True)
 class Finish:
     """The member pod no longer exists: delete the parent pod for good."""
 
@@ -103,7 +117,7 @@ class Nothing:
     """There is nothing to do."""
 
 
-Action = Create | Reflect | Keep | Delete | AwaitGone | Finish | Fail | Conflict | Orphan | Nothing
+Action = Create | Reflect | Keep | Delete | AwaitGone | Evict | Finish | Fail | Conflict | Orphan | Nothing
 
 
 class _Spec(msgspec.Struct, rename="camel"):
@@ -114,10 +128,21 @@ class _Spec(msgspec.Struct, rename="camel"):
 _spec = msgspec.json.Decoder(_Spec)
 
 
-def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetime, created_uid: str = "") -> Action:
-    """The next action for one pod. `now` is used only to compute the rest of a grace period.
+def decide(
+    parent: Pod | None,
+    member: Pod | None,
+    names: Names,
+    *,
+    now: datetime,
+    member_now: datetime | None = None,
+    created_uid: str = "",
+    evictable: bool = True,
+) -> Action:
+    """The next action for one pod. `now` and `member_now` are the clocks of the parent and of the member (None: the
+    same): they are used only to compute what is left of a grace period.
 
     `created_uid`: UID of a parent pod that is known to have had a member pod, even if its status does not show it yet.
+    `evictable`: whether the parent pod may be deleted for its controller to replace it.
     """
     if parent is None:
         return _without_parent(member, names)
@@ -128,22 +153,22 @@ def decide(parent: Pod | None, member: Pod | None, names: Names, *, now: datetim
         return _delete(parent.metadata, member.metadata, now)
     phase = pod_phase(parent)
     if phase.ended:
-        same = member is not None and ours and _parent_uid(member) == parent.metadata.uid
-        return Keep(reflect=same and member is not None and pod_phase(member).phase == phase.phase)
+        return _terminal(parent, phase, member if ours else None)
     if rejected := rejection(parent):
         return rejected
     if member is None:
         if wellknown.PLAN in parent.metadata.labels:
             return Nothing()  # a shadow pod of `plan-failover`: it exists only to be scheduled
         created = phase.has(wellknown.CREATED_CONDITION) or created_uid == parent.metadata.uid
-        return _without_member(parent, created=created)
+        return _without_member(parent, phase, created=created, evictable=evictable)
     if not ours:
         return Conflict(
             f"a pod {member.metadata.key} that is not managed by virtual node {names.node} exists in the member cluster"
         )
     if _parent_uid(member) != parent.metadata.uid:
         return Delete(member.metadata.uid) if member.metadata.deletion_timestamp is None else Nothing()
-    return Reflect()
+    disruption = overdue(member, member_now or now) if evictable and member.metadata.deletion_timestamp else None
+    return Evict(disruption) if disruption else Reflect()
 
 
 def rejection(parent: Pod) -> Fail | None:
@@ -177,9 +202,21 @@ def _without_parent(member: Pod | None, names: Names) -> Action:
     return Orphan()
 
 
-def _without_member(parent: Pod, *, created: bool) -> Action:
+def _terminal(parent: Pod, phase: PodPhase, member: Pod | None) -> Action:
+    """`member`: the member pod, if it is ours. A kubelet, too, stops what the API server calls terminal."""
+    if member is None or _parent_uid(member) != parent.metadata.uid:
+        return Keep()
+    found = pod_phase(member)
+    if found.ended or member.metadata.deletion_timestamp is not None:
+        return Keep(reflect=found.phase == phase.phase)
+    return Delete(member.metadata.uid)
+
+
+def _without_member(parent: Pod, phase: PodPhase, *, created: bool, evictable: bool) -> Action:
     if not created:
         return Create()
+    if evictable and (disruption := given_away(phase.conditions)):
+        return Evict(disruption)
     if _spec.decode(parent.spec).restart_policy == "Never":
         return Fail(
             wellknown.MEMBER_POD_LOST, "the pod was removed from the member cluster, and its restartPolicy is Never"

@@ -5,16 +5,18 @@ condition PodScheduled, and the conditions of readiness gates.
 
 The order of the steps in `reflected`:
 
-    member's status --> phase --> containers: waiting, or plus restarts --> final states --> conditions --> generation
+    member's status --> without what the member added --> phase --> containers: waiting, or plus restarts
+       --> final states --> conditions --> generation
 
-The phase comes first, because only a Pending pod can have containers that have not started. Restarts are added before
+The containers that the member's admission has added are left out first: nothing in the parent counts them. The phase
+comes next, because only a Pending pod can have containers that have not started. Restarts are added before
 final states are restored, because a restored container has its complete count already. The generation comes last,
 because it is copied into the conditions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +24,7 @@ import msgspec
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import TERMINAL, Condition, Metadata, Pod, fields
 from vk_provider.translate.names import with_parent_names
-from vk_provider.translate.pods import container_statuses
+from vk_provider.translate.pods import container_statuses, disruption
 from vk_provider.translate.pods.readiness_gates import apply_gates, gates
 
 Status = dict[str, Any]
@@ -44,6 +46,8 @@ _READINESS: Final = ("Ready", "ContainersReady")  # a kubelet writes both as Fal
 _NOT_SCHEDULED: Final = frozenset({"Unschedulable", "SchedulerError", "SchedulingGated"})
 # Conditions that a kubelet removes again.
 _TEMPORARY_CONDITIONS: Final = frozenset({"PodResizePending", "PodResizeInProgress"})
+# Conditions of an earlier member pod, which do not hold for the next one.
+_EARLIER_CONDITIONS: Final = frozenset({disruption.DISRUPTION_TARGET, "Initialized", "PodReadyToStartContainers"})
 _REPLACED_LISTS: Final = frozenset({"podIPs", "hostIPs"})  # a strategic merge patch would merge them by key
 
 
@@ -53,7 +57,18 @@ class _Progress(msgspec.Struct, rename="camel"):
     conditions: list[Condition] = []
 
 
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _Containers(msgspec.Struct, rename="camel"):
+    containers: list[_Named] = []
+    init_containers: list[_Named] | None = None
+    ephemeral_containers: list[_Named] | None = None
+
+
 _progress = msgspec.json.Decoder(_Progress)
+_containers = msgspec.json.Decoder(_Containers)
 
 
 def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
@@ -65,15 +80,18 @@ def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
         with_parent_names(bytes(member.status).decode(), parent.metadata, member.metadata)
     )
     before = fields(parent.status)
+    _leave_out_added(status, parent)
     wanted = {field: value for field, value in status.items() if field not in _PARENTS_FIELDS}
-    wanted["phase"] = _phase(parent.metadata, before, member.metadata, status)
-    counts = _earlier_restarts(member.metadata)
-    if wanted["phase"] == "Pending" and not status.get("containerStatuses"):
+    wanted["phase"] = _phase(parent, before, member.metadata, status)
+    counted = wellknown.RESTARTS in member.metadata.annotations
+    counts = container_statuses.earlier_restarts(member.metadata) if counted else {}
+    pending = status.get("phase") in (None, "", "Pending") and wanted["phase"] not in TERMINAL
+    if pending and not status.get("containerStatuses"):
         wanted |= container_statuses.waiting(parent, *_waiting_reason(status), counts)
     elif counts:
         container_statuses.add_restarts(wanted, counts)
     _keep_final_states(wanted, before, parent)
-    conditions = _conditions(parent, before, status, now)
+    conditions = _conditions(parent, before, member.metadata, status, wanted["phase"], now)
     # The parent's kubelet has not observed what the member's kubelet has not observed.
     observed = status.get("observedGeneration", 0) >= member.metadata.generation
     generation = parent.metadata.generation if observed else before.get("observedGeneration", 0)
@@ -92,9 +110,9 @@ def has_no_status(member: Pod) -> bool:
 
 
 def waiting(parent: Pod, reason: str, message: str = "") -> Status:
-    """Status of a pod that cannot start any container yet. Its restart counts stay."""
+    """Status of a pod that cannot start any container yet, or none again. Its restart counts stay."""
     before = fields(parent.status)
-    wanted: Status = {"phase": "Pending"} | container_statuses.waiting(
+    wanted: Status = {"phase": _forward(before, "Pending")} | container_statuses.waiting(
         parent, reason, message, container_statuses.restarts(parent)
     )
     _keep_final_states(wanted, before, parent)
@@ -135,8 +153,11 @@ def status_patch(parent: Pod, wanted: Status) -> dict[str, Any] | None:
     complete = "containerStatuses" in wanted or "conditions" in wanted
     if not complete and wanted.get("phase") in TERMINAL:
         wanted = wanted | container_statuses.lost(current)
-        if conditions := _no_longer_ready(current):
-            wanted["conditions"] = [condition | {"reason": "PodFailed"} for condition in conditions]
+        conditions = [condition | {"reason": "PodFailed"} for condition in _no_longer_ready(current)]
+        if wanted.get("reason") == wellknown.MEMBER_POD_LOST:
+            conditions += disruption.of_loss(current.get("conditions") or ())
+        if conditions:
+            wanted["conditions"] = conditions
     patch: dict[str, Any] = {}
     for field, value in wanted.items():
         if field == "conditions" or _same(current.get(field), value):
@@ -148,21 +169,38 @@ def status_patch(parent: Pod, wanted: Status) -> dict[str, Any] | None:
         patch[field] = value
     if complete:
         patch |= {field: None for field in current if field not in wanted and field not in _PARENTS_FIELDS}
-    if changed := _condition_changes(current.get("conditions") or [], wanted.get("conditions")):
+    removable = (
+        _TEMPORARY_CONDITIONS if wanted.get("phase") in TERMINAL else _TEMPORARY_CONDITIONS | _EARLIER_CONDITIONS
+    )
+    if changed := _condition_changes(current.get("conditions") or [], wanted.get("conditions"), removable):
         patch["conditions"] = changed
     return {"metadata": {"uid": parent.metadata.uid}, "status": patch} if patch else None
 
 
-def _phase(parent: Metadata, before: Status, member: Metadata, status: Status) -> str:
+def _leave_out_added(status: Status, parent: Pod) -> None:
+    """Removes the statuses of containers that the parent pod does not have: the member's admission has added them."""
+    spec = _containers.decode(parent.spec)
+    names = {c.name for c in (*spec.containers, *(spec.init_containers or ()), *(spec.ephemeral_containers or ()))}
+    if any(c["name"] not in names for kind in container_statuses.ALL_STATUSES for c in status.get(kind) or ()):
+        container_statuses.leave_out_added(status, names, parent)
+
+
+def _phase(parent: Pod, before: Status, member: Metadata, status: Status) -> str:
     phase: str = status.get("phase") or "Pending"
     earlier: str = before.get("phase") or "Pending"
     if earlier in TERMINAL:
         return earlier
-    # Another client deletes the member pod while the parent pod exists: the end of its containers is not the pod's
-    # result.
-    if phase in TERMINAL and member.deletion_timestamp is not None and parent.deletion_timestamp is None:
+    # Another client deletes the member pod while the parent pod exists: containers that would be restarted have not
+    # reached the pod's end.
+    removed = member.deletion_timestamp is not None and parent.metadata.deletion_timestamp is None
+    if phase in TERMINAL and removed and container_statuses.would_restart(parent, phase):
         return earlier
-    return phase
+    return _forward(before, phase)
+
+
+def _forward(before: Status, phase: str) -> str:
+    """A pod that has run is not Pending again, even if its next member pod is."""
+    return "Running" if phase == "Pending" and before.get("phase") == "Running" else phase
 
 
 def _waiting_reason(status: Status) -> tuple[str, str]:
@@ -173,34 +211,28 @@ def _waiting_reason(status: Status) -> tuple[str, str]:
     return "", ""
 
 
-def _earlier_restarts(member: Metadata) -> dict[str, int]:
-    """Restarts in earlier member pods, by container name."""
-    if wellknown.RESTARTS not in member.annotations:
-        return {}
-    try:
-        return msgspec.json.decode(member.annotations[wellknown.RESTARTS], type=dict[str, int])
-    except msgspec.DecodeError:
-        return {}  # another client in the member has changed it
-
-
 def _keep_final_states(wanted: Status, before: Status, parent: Pod) -> None:
     if b'"terminated"' in bytes(parent.status):
         container_statuses.keep_final_states(wanted, before, parent)
 
 
-def _conditions(parent: Pod, before: Status, member: Status, now: str) -> Conditions:
-    """The conditions that the parent pod should have, except those of readiness gates. `member`: the member's status.
+def _conditions(parent: Pod, before: Status, member: Metadata, status: Status, phase: str, now: str) -> Conditions:
+    """The conditions that the parent pod should have, except those of readiness gates. `status`: the member's.
 
     One without a transition time, as those of ours, gets the time at which the parent first had it with that status.
     """
     current: Conditions = before.get("conditions") or []
-    theirs: Conditions = member.get("conditions") or []
+    theirs: Conditions = status.get("conditions") or []
     found = [condition for condition in theirs if condition["type"] != _SCHEDULED]
     if b'"readinessGates"' in bytes(parent.spec):
         found = apply_gates(found, gates(parent), current)
     shown = {condition["type"] for condition in found}
     found += [condition for condition in _no_longer_ready(before) if condition["type"] not in shown]
     found += _scheduled(current, theirs)
+    if b'"DisruptionTarget"' in bytes(parent.status):
+        found += disruption.of_this_pod(current, shown, member)
+    if member.deletion_timestamp and not parent.metadata.deletion_timestamp and before.get("phase") not in TERMINAL:
+        found += disruption.of_end(phase, found)
     found.append({"type": wellknown.CREATED_CONDITION, "status": "True", "reason": "Created"})
     return [c if c.get("lastTransitionTime") else c | _transition(c, current, now) for c in found]
 
@@ -235,7 +267,7 @@ def _no_longer_ready(status: Status) -> Conditions:
     ]
 
 
-def _condition_changes(current: Conditions, wanted: Conditions | None) -> Conditions:
+def _condition_changes(current: Conditions, wanted: Conditions | None, removable: Set[str]) -> Conditions:
     if wanted is None:
         return []
     have = {condition["type"]: condition for condition in current}
@@ -245,7 +277,7 @@ def _condition_changes(current: Conditions, wanted: Conditions | None) -> Condit
         for condition in wanted
         if not _same(have.get(condition["type"]), condition)
     ]
-    ended = (_TEMPORARY_CONDITIONS & have.keys()) - {condition["type"] for condition in wanted}
+    ended = (removable & have.keys()) - {condition["type"] for condition in wanted}
     return changed + [{"type": kind, "$patch": "delete"} for kind in sorted(ended)]
 
 
