@@ -29,6 +29,19 @@ class ConfigError(VkError):
     reason = "InvalidConfiguration"
 
 
+class RefusedError(ConfigError):
+    """There is no usable credential for a member, or it does not accept the one that there is. It may live.
+
+    `answered`: the member did answer, over verified TLS.
+    """
+
+    reason = "Unauthorized"
+
+    def __init__(self, message: str, *, reason: str = "", remedy: str = "", answered: bool = False) -> None:
+        super().__init__(message, reason=reason, remedy=remedy)
+        self.answered = answered
+
+
 class NameTakenError(VkError):
     """An object in a member has the name of one that the provider needs, and does not belong to the provider."""
 

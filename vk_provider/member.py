@@ -1,7 +1,7 @@
 """One member, composed from top to bottom: what is known of it, its caches, its parts; then its loops run.
 
-    caches synced -> initial health -> state -> dependents -> virtual nodes -> registered -> loops
-                                                                  (deleted: drain, then the loops end)
+    caches synced -> state, from what watched over the member until now -> dependents -> virtual nodes -> registered
+                     -> loops (deleted: drain, then the loops end)
 
 Once per virtual node: see virtual_node.py. All else exists once per member. Dependencies are constructed first.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from functools import partial
 
 from vk_provider.api.membercluster import MemberCluster
 from vk_provider.caches import Caches
@@ -23,10 +22,10 @@ from vk_provider.sync.membership.connection import Connection
 from vk_provider.sync.membership.leave import drain
 from vk_provider.sync.membership.report import Report
 from vk_provider.sync.pods.events import EventLoop, member_events
-from vk_provider.sync.state.health import HealthLoop, initial_health
-from vk_provider.sync.state.state import MemberState
+from vk_provider.sync.state.health import HealthLoop
 from vk_provider.translate.names import Names
 from vk_provider.translate.pods.pod import Target
+from vk_provider.unserved import Unserved
 from vk_provider.virtual_node import MemberParts, VirtualNode
 
 
@@ -43,6 +42,7 @@ class Member:
     parent: Parent
     settings: Settings
     report: Report
+    unserved: Unserved  # watches over the member until the lists are complete
 
     async def run(self) -> None:
         """Serves the member until its membership has ended (returns) or something breaks (raises)."""
@@ -61,19 +61,18 @@ class Member:
         for informer in caches.all():
             tasks.create_task(informer.run())
         await caches.synced()
-        health = await initial_health(parent.client, current, asyncio.get_running_loop().time())
-        state = MemberState(health.state, cluster)
+        state, health = await self.unserved.hand_over(), self.unserved.health
         dependents = Dependents(target, cluster, parent, member, caches.dependents, state, tasks)
         shared = MemberParts(cluster, self.connection, parent, self.settings, self.report, state, caches, dependents)
         nodes = [VirtualNode(pods, replace(target, names=pods.names), shared) for pods in caches.virtual_nodes]
         for node in nodes:
             await node.register()
-        probe = partial(self.connection.probe, current.metadata.name)
-        health_loop = HealthLoop(cluster, member, health, state, parent.freeze, nodes, probe, parent.client.timestamp)
+        probe, timestamp = self.connection.probe, parent.client.timestamp
+        health_loop = HealthLoop(cluster, member, health, state, parent.freeze, nodes, probe, timestamp)
         events = EventLoop(caches.virtual_nodes, member_events(member), parent.recorder, self.connection.rights)
         conditions = ConditionLoop(cluster, state, [node.status for node in nodes], self.report)
         member_wide = (dependents.run(), health_loop.run(), events.run(), conditions.run())
-        for loop in (*(node.run() for node in nodes), *member_wide, self.report.run(), self.connection.run()):
+        for loop in (*(node.run() for node in nodes), *member_wide):
             tasks.create_task(loop)
         if current.metadata.deletion_timestamp is not None:
             await drain(parent.client, current, caches.dependents, state, self.report)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 _RETRY_CAP: Final = 10.0  # seconds between attempts
 _ADVERTISES: Final = 5.0  # seconds after which an API server that works has published its address
 _LOOK: Final = 0.5  # seconds between looks for it
+_STARTS: Final = 8  # members that are examined at the same time
 _LOG_AGAIN: Final = 60.0  # seconds between two log lines about a parent that is waited for
 _REMEDY: Final = "check that it runs, and --kubeconfig and --context"
 
@@ -49,7 +50,8 @@ class Parent:
     """What all members share.
 
     `freeze` tells a lost member from a broken network. `host` and `port` are those of the parent's API server as pods
-    in members reach it; `kubelet_address` is the address of this process that the API server can reach.
+    in members reach it; `kubelet_address` is the address of this process that the API server can reach. `starts` has
+    places for members that are examined at the same time: each takes several handshakes.
     """
 
     client: Client
@@ -61,6 +63,7 @@ class Parent:
     services: ParentServices
     recorder: Recorder
     freeze: Freeze
+    starts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_STARTS))
 
     async def run(self) -> None:
         """Keeps the shared lists current and writes Events, until cancelled."""

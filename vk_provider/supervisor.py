@@ -1,15 +1,19 @@
 """Supervises one MemberCluster: tries to serve it, again and again, until it is cancelled or the membership has ended.
 
-    attempt: finalizer -> connection -> claim -> the cluster that was joined -> Member.run
+    attempt: finalizer -> connection, tried again and again -> claim -> the cluster that was joined -> Member.run
+             meanwhile: Unserved, from the first moment until the lists of the member are complete
     failure: Ready condition, pause (Backoff); a member that is to leave may be abandoned
 
-A MemberCluster that cannot be served reports why and is tried again with growing pauses; the others do not notice.
+Owns the Health of the member, which outlives attempts. A MemberCluster that cannot be served reports why and is tried
+again with growing pauses; the others do not notice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 from typing import Any, Final
 
 from vk_provider.api import wellknown
@@ -27,7 +31,9 @@ from vk_provider.sync.membership.access import another_cluster
 from vk_provider.sync.membership.claims import Claims
 from vk_provider.sync.membership.connection import Connection, ReconnectError
 from vk_provider.sync.membership.report import Report
-from vk_provider.sync.nodes.lease import renew
+from vk_provider.sync.state.health import initial_health
+from vk_provider.translate.state.health import Health
+from vk_provider.unserved import Unserved
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +49,9 @@ class Supervisor:
         self._report = Report(parent.client, raw, parent.recorder)
         self._abandonment = Abandonment(parent.client)
         self._backoff = Backoff(base=1.0, cap=_RETRY_CAP)
-        self._cluster: Observable[MemberCluster] | None = None  # while it is served
+        self._cluster: Observable[MemberCluster] | None = None  # during an attempt
+        self._health: Health | None = None  # once its Nodes have been read
+        self._connected_at = math.inf  # loop time, of the current attempt
         self._stopping = False
 
     @property
@@ -73,7 +81,7 @@ class Supervisor:
         """Returns when the membership has ended."""
         loop = asyncio.get_running_loop()
         while True:
-            started = loop.time()
+            started, self._connected_at = loop.time(), math.inf
             try:
                 return await self._serve()
             except Exception as error:
@@ -82,7 +90,7 @@ class Supervisor:
                 cause = _cause(error)
                 if isinstance(cause, ReconnectError):
                     continue
-                if loop.time() - started > _STABLE:
+                if loop.time() - self._connected_at > _STABLE:
                     self._backoff.succeeded()
                     self._abandonment.served()
                 if await self._failed(error, cause, started):
@@ -95,27 +103,72 @@ class Supervisor:
         name = cluster.metadata.name
         if cluster.metadata.deletion_timestamp is None:
             await leave.set_finalizer(self._parent.client, cluster.metadata, present=True)
-        async with Connection(self._parent.client, cluster.spec.kubeconfig_secret_ref) as connection:
-            uid = connection.facts.cluster_uid
-            with self._claims.claim(uid, name):
-                await self._recognize(connection.client.server, uid)
-                await report.set_facts(node_name=cluster.node_name, version=connection.facts.version, cluster_uid=uid)
-                await report.set_rights(connection.rights)
-                self._cluster = Observable(decode(self._raw))
-                try:
-                    await Member(self._cluster, connection, self._parent, self._settings, report).run()
-                finally:
-                    self._cluster = None
-        await leave.finish(self._parent.client, cluster)
-        await report.set_ready(False, "Left", "the member has left")
+        if self._health is None:
+            now = asyncio.get_running_loop().time()
+            self._health = await initial_health(self._parent.client, cluster, now)
+        self._cluster = Observable(decode(self._raw))
+        reference = cluster.spec.kubeconfig_secret_ref
+        try:
+            async with (
+                Connection(self._parent.client, reference, name, report.cluster_uid) as connection,
+                asyncio.TaskGroup() as tasks,
+            ):
+                background = [tasks.create_task(each) for each in (connection.run(), report.run())]
+                unserved = Unserved(self._cluster, connection, self._parent, report, self._health)
+                if not self._confirmed:  # else another cluster is to be accepted
+                    unserved.start(tasks)
+                drained = await self._connect(connection)
+                if drained:
+                    await self._serve_connected(connection, unserved, self._cluster)
+                await unserved.stop()
+                for task in background:
+                    task.cancel()
+        finally:
+            self._cluster = None
+        if drained:
+            await leave.finish(self._parent.client, cluster)
+            await report.set_ready(False, "Left", "the member has left")
+
+    async def _connect(self, connection: Connection) -> bool:
+        """Tries until it is connected, or the membership has ended: False."""
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            connection.changed.clear()
+            try:
+                await connection.connect(self._parent.starts)
+                self._connected_at = loop.time()
+                return True
+            except VkError as error:
+                if await self._failed(error, error, started):
+                    return False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._backoff.failed()):
+                    await connection.changed.wait()
+
+    async def _serve_connected(
+        self, connection: Connection, unserved: Unserved, cluster: Observable[MemberCluster]
+    ) -> None:
+        """Returns when nothing of ours is left in the member."""
+        report, facts = self._report, connection.facts
+        with self._claims.claim(facts.cluster_uid, self._raw.metadata.name):
+            await self._recognize(connection.client.server, facts.cluster_uid)
+            node = cluster.value.node_name
+            await report.set_facts(node_name=node, version=facts.version, cluster_uid=facts.cluster_uid)
+            await report.set_rights(connection.rights)
+            await Member(cluster, connection, self._parent, self._settings, report, unserved).run()
+
+    @property
+    def _confirmed(self) -> bool:
+        """Whether an administrator confirms that another cluster takes the place of the member."""
+        return self._raw.metadata.annotations.get(wellknown.CONFIRM) == wellknown.CONFIRM_NEW_CLUSTER
 
     async def _recognize(self, server: str, uid: str) -> None:
         """A member must be the cluster that was joined: the pods of the parent run in that one, and in no other."""
         joined, metadata = self._report.cluster_uid, self._raw.metadata
-        confirmed = metadata.annotations.get(wellknown.CONFIRM) == wellknown.CONFIRM_NEW_CLUSTER
-        if joined not in ("", uid) and not confirmed:
+        if joined not in ("", uid) and not self._confirmed:
             raise another_cluster(server, uid, joined, metadata.name)
-        if confirmed:
+        if self._confirmed:
             await self._report.remove_annotation(wellknown.CONFIRM)
 
     async def _failed(self, error: Exception, cause: BaseException, started: float) -> bool:
@@ -123,13 +176,11 @@ class Supervisor:
         name, freeze, now = self._raw.metadata.name, self._parent.freeze, asyncio.get_running_loop().time()
         if not isinstance(cause, VkError):
             log.error("member failed", extra={"member": name}, exc_info=error)
-        if isinstance(cause, UnreachableError):
-            freeze.silent(name, now)
-            if freeze.why:
-                for node in decode(self._raw).node_names:
-                    await renew(self._parent.client, node)
-        else:
-            freeze.answers(name)  # or it has another problem
+        if not self._report.cluster_uid:  # else its probes tell
+            if isinstance(cause, UnreachableError):
+                freeze.silent(name, now)
+            else:
+                freeze.answers(name)  # or it has another problem
         shown = self._abandonment.refusal or cause
         await self._report.set_ready(False, getattr(shown, "reason", "Error"), str(shown) or type(shown).__name__)
         try:

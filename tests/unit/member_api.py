@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from vk_provider.errors import VkError
+from vk_provider.kube.auth.credentials import Credentials, Fixed
 from vk_provider.kube.client import Client
 from vk_provider.kube.resources import NAMESPACES, SELF_SUBJECT_ACCESS_REVIEWS
 from vk_provider.translate.state.rights import PERMISSIONS, Right
@@ -16,9 +18,7 @@ from vk_provider.translate.state.rights import PERMISSIONS, Right
 class MemberApi(Client):
     """Answers what `access` asks. `denied`: permissions that are not granted; `refusal`: raised for every request."""
 
-    server = "https://west:6443"
-
-    def __init__(self, *denied: tuple[str, str, str], uid: str = "west-uid") -> None:
+    def __init__(self, *denied: tuple[str, str, str], uid: str = "west-uid", server: str = "https://west:6443") -> None:
         self.denied = {Right(*each) for each in denied}
         self.unserved: set[str] = set()
         self.uid = uid
@@ -27,6 +27,8 @@ class MemberApi(Client):
         self.closed = False
         self.last_sign_of_life = 0.0
         self.restores = 0
+        source = Fixed("Bearer secret")
+        self.credentials = Credentials("secret", server, ssl.create_default_context(), source)
 
     async def close(self) -> None:
         self.closed = True

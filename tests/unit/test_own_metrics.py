@@ -44,6 +44,7 @@ async def test_every_metric_is_present_with_its_help_and_type() -> None:
         'vk_provider_member_state{member="west",node="node-west",state="Suspect"} 0.0',
         'vk_provider_member_state{member="west",node="node-west",state="Lost"} 1.0',
         'vk_provider_member_state{member="west",node="node-west",state="Returning"} 0.0',
+        'vk_provider_member_state{member="west",node="node-west",state="Refused"} 0.0',
         "# HELP vk_provider_member_frozen Whether the member is not declared lost although it is silent.",
         "# TYPE vk_provider_member_frozen gauge",
         'vk_provider_member_frozen{member="west",node="node-west"} 0.0',

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,13 +9,10 @@ import pytest
 import yaml
 
 from tests.unit.member_api import MemberApi
-from vk_provider.api.membercluster import SecretRef
 from vk_provider.caches import Caches
 from vk_provider.errors import ConfigError, UnauthorizedError
 from vk_provider.kube.recorder import Recorder
-from vk_provider.sync.membership import connection as module
 from vk_provider.sync.membership.access import examine
-from vk_provider.sync.membership.connection import Connection
 from vk_provider.sync.pods.events import EventLoop, member_events
 from vk_provider.translate.names import Names
 from vk_provider.translate.state.rights import ESSENTIAL, PERMISSIONS, Feature, Right, Rights
@@ -96,31 +92,6 @@ async def test_events_that_may_not_be_read_are_not_watched() -> None:
     api, recorder = MemberApi(), Recorder(MemberApi())
     await EventLoop([], member_events(api), recorder, Rights((Right("", "events", "watch"),))).run()
     assert api.asked == []
-
-
-@pytest.mark.looptime
-async def test_a_permission_that_is_granted_later_connects_the_member_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    api = MemberApi(("", "events", "list"))
-    connection = Connection(MemberApi(), SecretRef("s", "n"))
-    connection.client, connection.facts = api, await examine(api)
-    changed = asyncio.Event()
-    look = asyncio.create_task(connection._look_for_rights(changed))
-    await asyncio.sleep(600.0)
-    assert not changed.is_set()
-    api.denied.clear()
-    async with asyncio.timeout(module._LOOK_FOR_RIGHTS + 1):
-        await changed.wait()
-    look.cancel()
-
-
-@pytest.mark.looptime
-async def test_a_member_that_lacks_nothing_is_not_asked_again() -> None:
-    api = MemberApi()
-    connection = Connection(MemberApi(), SecretRef("s", "n"))
-    connection.client, connection.facts = api, await examine(api)
-    asked = len(api.asked)
-    await connection._look_for_rights(asyncio.Event())
-    assert len(api.asked) == asked
 
 
 def test_the_manifest_grants_the_permissions_of_the_table_and_no_others() -> None:

@@ -34,6 +34,8 @@ _ADVICE: Final = {
     " vk-provider fence {name} --confirmed-down",
     "Lost": "next: its pods move as their tolerations say; pods of StatefulSets wait for it, or for:"
     " vk-provider fence {name} --confirmed-down",
+    "Refused": "next: it gets no new pods, and no pods move; correct the cause; a new credential is applied by:"
+    " vk-provider join {name} --kubeconfig FILE; if it is down for certain: vk-provider fence {name} --confirmed-down",
     "Returning": "next: pods that were replaced meanwhile are deleted there; then its node is Ready",
     "TooManyOrphans": "next: check what would be deleted there; then: vk-provider confirm {name}",
     "ClusterUidChanged": "next: if it was rebuilt: vk-provider confirm {name} --new-cluster",

@@ -62,8 +62,7 @@ class Client:
         self.restores = 0  # how often the server was found to have been restored from a backup
         self._clock = ServerClock()
         self._watches: dict[aiohttp.ClientResponse, float] = {}  # loop time of its last bytes
-        self._requests = transport.for_requests(credentials.ssl, connections)
-        self._streams = transport.for_streams(credentials.ssl)
+        self._sessions = transport.Sessions(credentials.ssl, connections)
 
     @property
     def server(self) -> str:
@@ -88,8 +87,14 @@ class Client:
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._requests.close()
-        await self._streams.close()
+        await self._sessions.close()
+
+    async def use(self, credentials: Credentials) -> None:
+        """Replaces the credentials by others for the same server. Requests in flight and streams of `open` go on;
+        watches end, as if the server had ended them."""
+        self.credentials, self._sessions = credentials, self._sessions.replace(credentials.ssl)
+        self.end_watches()
+        await self._sessions.close_replaced()
 
     async def get(self, resource: Resource, name: str, namespace: str = "", *, type: type[T]) -> T:
         """Reads one object, as fresh as etcd. Raises NotFoundError."""
@@ -183,7 +188,7 @@ class Client:
         while True:
             try:
                 headers = await self._headers(content_type if body is not None else None)
-                async with self._requests.request(
+                async with self._sessions.request(
                     method, self._url(path, query), data=body, headers=headers, timeout=timeout, **self._connect()
                 ) as response:
                     answer = await response.read()
@@ -213,7 +218,7 @@ class Client:
         try:
             headers = await self._headers(None)
             async with asyncio.timeout(DEADLINE):  # servers begin their answer before the first event
-                response = await self._streams.get(url, headers=headers, timeout=timeout, **self._connect())
+                response = await self._sessions.streams.get(url, headers=headers, timeout=timeout, **self._connect())
             async with response:
                 if response.status != 200:
                     failure = transport.failure(response, await response.read())
@@ -257,7 +262,7 @@ class Client:
         renewed = False
         while True:
             try:
-                response = await self._streams.request(
+                response = await self._sessions.open(
                     method,
                     URL(self.server + path, encoded=True),
                     headers=[*({**await self._headers(None), "Accept": "*/*"}).items(), *headers],

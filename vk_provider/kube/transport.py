@@ -8,12 +8,15 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
+import weakref
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
 import msgspec
 from aiohttp import AddrInfoType
+from yarl import URL
 
 from vk_provider.errors import ApiError, UnreachableError, api_error
 
@@ -34,14 +37,61 @@ _NAME_MISMATCH: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_
 _OUT_OF_DATE: Final = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
-def for_requests(tls: ssl.SSLContext, connections: int) -> aiohttp.ClientSession:
-    """For requests, with at most that many connections."""
-    return _session(tls, limit=connections, keepalive_timeout=60)
+class Sessions:
+    """The connections of a client with one credential: at most so many for requests, and any number for streams.
 
+    Once replaced, they are closed: those for requests after the last answer, those for streams when none is open.
+    """
 
-def for_streams(tls: ssl.SSLContext) -> aiohttp.ClientSession:
-    """For watches and streams, without a limit, so that they never starve the requests."""
-    return _session(tls, read_bufsize=2**18, limit=0, force_close=True)
+    def __init__(self, tls: ssl.SSLContext, connections: int) -> None:
+        self._connections = connections
+        self._earlier: list[Sessions] = []
+        self._requests = _session(tls, limit=connections, keepalive_timeout=60)
+        self.streams = _session(tls, read_bufsize=2**18, limit=0, force_close=True)  # never starve the requests
+        self._opened: weakref.WeakSet[aiohttp.ClientResponse] = weakref.WeakSet()  # streams that users of `open` close
+        self._in_flight, self._replaced = 0, False
+
+    @asynccontextmanager
+    async def request(self, method: str, url: URL, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One request. Raises the errors of aiohttp."""
+        self._in_flight += 1
+        try:
+            async with self._requests.request(method, url, **options) as response:
+                yield response
+        finally:
+            self._in_flight -= 1
+            await self._close_requests()
+
+    async def open(self, method: str, url: URL, **options: Any) -> aiohttp.ClientResponse:
+        """Opens a stream that the caller closes. Raises the errors of aiohttp."""
+        response = await self.streams.request(method, url, **options)
+        self._opened.add(response)
+        return response
+
+    def replace(self, tls: ssl.SSLContext) -> Sessions:
+        """The successors of these connections, with another credential."""
+        successor = Sessions(tls, self._connections)
+        self._replaced, successor._earlier = True, [*self._earlier, self]
+        self._earlier = []
+        return successor
+
+    async def close_replaced(self) -> None:
+        """Closes what is not in use of the connections that these have replaced, and forgets what is closed."""
+        for earlier in self._earlier:
+            await earlier._close_requests()
+            if all(stream.closed for stream in earlier._opened):
+                await earlier.streams.close()
+        self._earlier = [each for each in self._earlier if not (each._requests.closed and each.streams.closed)]
+
+    async def close(self) -> None:
+        """Closes all connections, those of earlier credentials too."""
+        for sessions in (self, *self._earlier):
+            await sessions._requests.close()
+            await sessions.streams.close()
+
+    async def _close_requests(self) -> None:
+        if self._replaced and not self._in_flight:
+            await self._requests.close()
 
 
 def _session(tls: ssl.SSLContext, *, read_bufsize: int = 2**16, **connector: Any) -> aiohttp.ClientSession:

@@ -12,14 +12,14 @@ from typing import Final
 
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster
-from vk_provider.errors import ConfigError, UnreachableError, VkError
+from vk_provider.errors import ConfigError, RefusedError, UnreachableError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import PartialObject
 from vk_provider.sync.membership.leave import at_most_once_pods, delete_pod, pods_of, release, remove_nodes
 
 log = logging.getLogger(__name__)
 
-_PATIENCE: Final = 30.0  # seconds that a member which is to leave may be unreachable
+_PATIENCE: Final = 30.0  # seconds that a member which is to leave may be unreachable, or refuse the provider
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Abandonment:
         """Whether the membership has ended now. `started`: when the attempt that failed began; both in loop time."""
         if self._failing_since is None:
             self._failing_since = started
-        patience = _PATIENCE if isinstance(error, UnreachableError) else 0.0
+        patience = _PATIENCE if isinstance(error, UnreachableError | RefusedError) else 0.0
         if cluster.metadata.deletion_timestamp is None or now - self._failing_since < patience:
             return False
         name = cluster.metadata.name

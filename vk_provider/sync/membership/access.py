@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ssl
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from vk_provider.api import wellknown
-from vk_provider.errors import ConfigError, ForbiddenError, NotFoundError, UnauthorizedError, VkError
+from vk_provider.errors import (
+    ConfigError,
+    ForbiddenError,
+    NotFoundError,
+    RefusedError,
+    UnauthorizedError,
+    UnreachableError,
+    VkError,
+)
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import PartialObject
 from vk_provider.kube.resources import NAMESPACES, SELF_SUBJECT_ACCESS_REVIEWS
 from vk_provider.translate.state.rights import ALL_RIGHTS, GRANT, PERMISSIONS, Right, Rights, listed
 
+RENEW: Final = "create a new token or certificate, and join the member again"
 _REVIEWS: Final = 8  # access reviews of one member at the same time
 
 
@@ -56,15 +67,44 @@ async def identify(client: Client, expected: str, *, member: str, deadline: floa
     """Returns when the member answers and is the cluster with that UID: the probe of its health.
 
     Reading an object needs the whole server and its storage, which `/readyz` does not. Raises ConfigError
-    (ClusterUidChanged) if another cluster answers, and the errors of the API server.
+    (ClusterUidChanged) if another cluster answers, RefusedError if it does not accept the credential, and the other
+    errors of the API server.
     """
-    body = await client.request("GET", NAMESPACES.path("kube-system"), deadline=deadline)
+    try:
+        body = await client.request("GET", NAMESPACES.path("kube-system"), deadline=deadline)
+    except VkError as error:
+        raise refusal(client, error) or error from error
     try:
         found = msgspec.json.decode(body, type=PartialObject).metadata.uid
     except msgspec.DecodeError as error:
         raise VkError(f"{client.server} does not answer as an API server", reason="NotKubernetes") from error
     if found != expected:
         raise another_cluster(client.server, found, expected, member)
+
+
+def refusal(client: Client, error: VkError) -> RefusedError | None:
+    """The same error as a RefusedError, if it shows that the member answers and does not accept this process.
+
+    Only an answer over verified TLS does: 401, 403, or a certificate of the known authority and for this server that is
+    out of date. None for any other error.
+    """
+    if isinstance(error, UnreachableError):
+        if error.reason != "CertificateExpired":
+            return None
+        return RefusedError(error.message, reason=error.reason, remedy=error.remedy, answered=True)
+    if not _verified(client):
+        return None
+    if isinstance(error, UnauthorizedError):
+        message = f"{client.server} does not accept the credential: {error.message}"
+        return RefusedError(message, remedy=RENEW, answered=True)
+    if isinstance(error, ForbiddenError):
+        return RefusedError(f"{client.server}: {error.message}", reason="Forbidden", remedy=GRANT, answered=True)
+    return None
+
+
+def _verified(client: Client) -> bool:
+    credentials = client.credentials
+    return credentials.server.startswith("https:") and credentials.ssl.verify_mode is ssl.CERT_REQUIRED
 
 
 def another_cluster(server: str, found: str, expected: str, member: str) -> ConfigError:
@@ -76,26 +116,29 @@ def another_cluster(server: str, found: str, expected: str, member: str) -> Conf
     )
 
 
-async def examine(client: Client) -> Facts:
-    """What the member is. Raises UnreachableError, or ConfigError: Unauthorized, NotKubernetes, or Forbidden with every
-    right that is missing if an essential one is.
+async def examine(client: Client, places: asyncio.Semaphore | None = None) -> Facts:
+    """What the member is. `places` bounds how many are examined at a time; one that does not answer takes none.
+
+    Raises UnreachableError, RefusedError (Unauthorized, Forbidden with every right that is missing if an essential one
+    is, CertificateExpired), or ConfigError (NotKubernetes).
     """
     try:
         version = msgspec.json.decode(await client.request("GET", "/version", deadline=10), type=_Version)
-        rights = await review(client)
+        async with places or contextlib.nullcontext():
+            rights = await review(client)
         if rights.missing_essential:
-            raise ConfigError(
-                f"the credential for {client.server} lacks: {listed(rights.missing)}", reason="Forbidden", remedy=GRANT
+            raise RefusedError(
+                f"the credential for {client.server} lacks: {listed(rights.missing)}",
+                reason="Forbidden",
+                remedy=GRANT,
+                answered=True,
             )
         system = await client.get(NAMESPACES, "kube-system", type=PartialObject)
-    except UnauthorizedError as error:
-        raise ConfigError(
-            f"{client.server} does not accept the credential: {error.message}",
-            reason="Unauthorized",
-            remedy="renew it in the kubeconfig",
-        ) from error
-    except ForbiddenError as error:
-        raise ConfigError(f"{client.server}: {error.message}", reason="Forbidden") from error
+    except (UnauthorizedError, ForbiddenError) as error:
+        unverified = ConfigError(f"{client.server}: {error.message}", reason=error.reason, remedy=RENEW)
+        raise refusal(client, error) or unverified from error
+    except UnreachableError as error:
+        raise refusal(client, error) or error from error
     except msgspec.DecodeError as error:
         raise ConfigError(f"{client.server} is not a Kubernetes API server", reason="NotKubernetes") from error
     return Facts(version.git_version, system.metadata.uid, rights)

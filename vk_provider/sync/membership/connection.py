@@ -1,7 +1,12 @@
 """How a member's API server is reached: by the kubeconfig in a Secret of the parent. The only place that decides it.
 
-`run` watches the Secret, and ends with ReconnectError: another kubeconfig needs another connection. So does a
-permission that was missing, once it is granted: what was not started without it is started then.
+    Secret --watched--> usable? --no--> `problem`: the member is refused until there is a credential again
+                           | another credential for the same server: a probe with it has to meet the same cluster
+                           v
+    connect --> client, facts --> the credential is replaced in place: nothing is listed again, open streams go on
+
+`run` ends with ReconnectError if the Secret holds another server, and if the credential has other permissions: parts
+that were not started without them are started then.
 """
 
 from __future__ import annotations
@@ -9,11 +14,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
+import logging
 from types import TracebackType
 from typing import Final
 
 from vk_provider.api.membercluster import SecretRef
-from vk_provider.errors import ConfigError, NotFoundError, VkError
+from vk_provider.errors import ConfigError, RefusedError, VkError
+from vk_provider.kube.auth.credentials import Credentials
 from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
@@ -22,90 +30,177 @@ from vk_provider.kube.resources import SECRETS
 from vk_provider.sync.membership.access import Facts, examine, identify, review
 from vk_provider.translate.state.rights import Rights
 
+log = logging.getLogger(__name__)
+
 _LOOK_FOR_RIGHTS: Final = 60.0  # seconds between looks whether a missing permission is granted
+_LOOK_AGAIN: Final = 10.0  # seconds until a new credential that could not be used is tried again
+_FIRST_PROBE: Final = 10.0  # seconds: deadline of the probe with a new credential
 
 
 class ReconnectError(Exception):
-    """Connect again: the Secret holds another kubeconfig, or the credential has other permissions."""
+    """Connect again: the Secret holds another server, or the credential has other permissions."""
 
 
 class Connection:
-    """A member's API server, as an async context manager; `client` and `facts` are valid inside."""
+    """A member's API server, as an async context manager. `run` must run for as long as it is used."""
 
-    client: Client
-    facts: Facts
+    facts: Facts  # once it is connected
 
-    def __init__(self, parent: Client, reference: SecretRef) -> None:
-        self._parent, self._reference = parent, reference
-        self._read = ""  # the kubeconfig that was read, as the Secret holds it: base64
+    def __init__(self, parent: Client, reference: SecretRef, member: str, cluster_uid: str) -> None:
+        """`member`: name of the MemberCluster. `cluster_uid`: that of the cluster that was joined; empty if unknown."""
+        self._reference, self._member, self._cluster_uid = reference, member, cluster_uid
+        self._secret: Informer[Payload] = Informer(
+            parent, SECRETS, Payload, namespace=reference.namespace, fields=f"metadata.name={reference.name}"
+        )
+        self._client: Client | None = None
+        self._content = ""  # the kubeconfig that is in use, as the Secret holds it: base64
+        self._read = asyncio.Event()  # the Secret was looked at once
+        self._connected = False
+        self._retry = False  # the Secret has a credential that could not be tried yet
+        self.problem: RefusedError | None = None  # why the Secret has no usable credential now
+        self.changed = asyncio.Event()  # there is another credential, or none: an attempt may have another result now
 
     async def __aenter__(self) -> Connection:
-        """Raises ConfigError or UnreachableError with the cause."""
-        self.client = await self._open()
-        try:
-            self.facts = await examine(self.client)
-        except BaseException:
-            await self.client.close()
-            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.client.close()
+        if self._client is not None:
+            await self._client.close()
+
+    @property
+    def client(self) -> Client:
+        """The member's API server. Must be connected. It stays the same object when the credential is replaced."""
+        assert self._client is not None
+        return self._client
 
     @property
     def rights(self) -> Rights:
-        """What the credential may do in the member."""
+        """What the credential may do in the member. Must be connected."""
         return self.facts.rights
 
-    async def probe(self, member: str, *, deadline: float) -> None:
-        """Asks for a sign of life, `deadline` in seconds. Raises as `identify`."""
-        await identify(self.client, self.facts.cluster_uid, member=member, deadline=deadline)
+    @property
+    def last_sign_of_life(self) -> float:
+        """Loop time of the last answer, or bytes of a watch; 0 if there was none."""
+        return self._client.last_sign_of_life if self._client is not None else 0.0
 
-    async def _open(self) -> Client:
-        name, namespace, key = self._reference.name, self._reference.namespace, self._reference.key
-        source = f"secret {namespace}/{name}"
-        try:
-            secret = await self._parent.get(SECRETS, name, namespace, type=Payload)
-            self._read = secret.data[key]
-            content = base64.b64decode(self._read)
-        except NotFoundError as error:
-            raise ConfigError(f"{source} does not exist", reason="SecretNotFound") from error
-        except KeyError as error:
-            raise ConfigError(f"{source} has no key {key}", reason="SecretNotFound") from error
-        except binascii.Error as error:
-            raise ConfigError(f"{source}: key {key} is not base64", reason="KubeconfigInvalid") from error
-        return Client(Kubeconfig.from_secret(content, source).credentials())
+    def end_watches(self) -> None:
+        """See Client."""
+        if self._client is not None:
+            self._client.end_watches()
+
+    async def connect(self, places: asyncio.Semaphore) -> Facts:
+        """What the member is. `places`: for members whose permissions are examined at the same time.
+
+        Raises RefusedError if there is no usable credential, and the errors of `examine`.
+        """
+        await self._read.wait()
+        if self._client is None:
+            raise self.problem or RefusedError("no credential")
+        self.facts = await examine(self._client, places)
+        self._cluster_uid, self._connected = self.facts.cluster_uid, True
+        return self.facts
+
+    async def probe(self, *, deadline: float) -> None:
+        """Asks for a sign of life, `deadline` in seconds. Raises as `identify`, and RefusedError if the Secret has no
+        usable credential: one that is still in memory is used for as long as this process lives, and no longer.
+        """
+        await self._read.wait()
+        if self._client is not None:
+            await identify(self._client, self._cluster_uid, member=self._member, deadline=deadline)
+        if self.problem is not None:
+            raise self.problem
 
     async def run(self) -> None:
-        """Raises ReconnectError once the Secret holds another kubeconfig, or a missing permission is granted."""
-        changed = asyncio.Event()
-
-        def look(_before: Payload | None, after: Payload | None) -> None:
-            if after is not None and after.data.get(self._reference.key) != self._read:
-                changed.set()
-
-        informer: Informer[Payload] = Informer(
-            self._parent,
-            SECRETS,
-            Payload,
-            namespace=self._reference.namespace,
-            fields=f"metadata.name={self._reference.name}",
-        )
-        informer.on_change(look)
+        """Follows the Secret until cancelled. Raises ReconnectError."""
+        look = asyncio.Event()
+        self._secret.on_change(lambda _before, _after: look.set())
         async with asyncio.TaskGroup() as group:
-            group.create_task(informer.run())
-            group.create_task(self._look_for_rights(changed))
-            await changed.wait()
-            raise ReconnectError
+            group.create_task(self._secret.run())
+            group.create_task(self._follow_rights())
+            await self._secret.synced.wait()
+            while True:
+                look.clear()
+                await self._look()
+                self._read.set()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_AGAIN if self._retry else None):
+                        await look.wait()
 
-    async def _look_for_rights(self, changed: asyncio.Event) -> None:
-        """Sets the event when the permissions are others than they were. Ends at once if none is missing."""
-        while self.rights.missing:
+    async def _look(self) -> None:
+        """Applies what the Secret holds now."""
+        name = f"{self._reference.namespace}/{self._reference.name}"
+        secret, problem = self._secret.items.get(name), None
+        self._retry = False
+        try:
+            content = self._kubeconfig(secret, f"secret {name}")
+            if content != self._content:
+                await self._apply(_credentials(content, f"secret {name}"))
+                self._content = content
+        except RefusedError as error:
+            problem, self._retry = error, error.answered
+        except VkError as error:
+            # The credential in use, if there is one, decides about the health of a member that does not answer.
+            self._retry = True
+            if error.reason == "CertificateInvalid":
+                problem = RefusedError(error.message, reason=error.reason, remedy=error.remedy)
+            log.info("new credential not used yet", extra={"member": self._member, "error": str(error)})
+        if str(problem) != str(self.problem):
+            level = logging.WARNING if problem is not None else logging.INFO
+            log.log(level, "credential", extra={"member": self._member, "problem": str(problem or "none")})
+        self.problem = problem
+        self.changed.set()
+
+    def _kubeconfig(self, secret: Payload | None, source: str) -> str:
+        """The kubeconfig, in base64. Raises RefusedError if there is none."""
+        if secret is not None and (content := secret.data.get(self._reference.key)):
+            return content
+        what = f"has no key {self._reference.key}" if secret is not None else "does not exist"
+        raise RefusedError(
+            f"{source} {what}",
+            reason="SecretNotFound",
+            remedy=f"join the member again: vk-provider join {self._member}",
+        )
+
+    async def _apply(self, credentials: Credentials) -> None:
+        """Uses another credential, if it leads to the same cluster. Raises ReconnectError if only another connection
+        can find out, and the errors of `identify`.
+        """
+        if self._client is None:
+            self._client = Client(credentials)
+            return
+        if credentials.server != self._client.server:
+            raise ReconnectError
+        if self._connected:
+            async with Client(credentials) as fresh:
+                try:
+                    await identify(fresh, self._cluster_uid, member=self._member, deadline=_FIRST_PROBE)
+                except RefusedError:
+                    raise
+                except ConfigError as error:  # another cluster
+                    raise ReconnectError from error
+                if await review(fresh) != self.rights:
+                    raise ReconnectError
+        await self._client.use(credentials)
+        log.info("credential replaced", extra={"member": self._member})
+
+    async def _follow_rights(self) -> None:
+        """Raises ReconnectError when a permission that was missing is granted."""
+        while True:
             await asyncio.sleep(_LOOK_FOR_RIGHTS)
-            try:
+            if not self._connected or not self.rights.missing:
+                continue
+            with contextlib.suppress(VkError):  # health probes report it
                 if await review(self.client) != self.rights:
-                    changed.set()
-            except VkError:
-                continue  # health probes report it
+                    raise ReconnectError
+
+
+def _credentials(content: str, source: str) -> Credentials:
+    """The credentials of a kubeconfig in base64. Raises RefusedError."""
+    try:
+        return Kubeconfig.from_secret(base64.b64decode(content), source).credentials()
+    except ConfigError as error:
+        raise RefusedError(error.message, reason=error.reason, remedy=error.remedy) from error
+    except binascii.Error as error:
+        raise RefusedError(f"{source}: the kubeconfig is not base64", reason="KubeconfigInvalid") from error

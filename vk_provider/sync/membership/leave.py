@@ -20,7 +20,7 @@ import msgspec
 
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
-from vk_provider.errors import ConflictError, NotFoundError, UnreachableError, counted
+from vk_provider.errors import ConflictError, NotFoundError, RefusedError, UnreachableError, counted
 from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import TERMINAL, Metadata, Object, OwnedMetadata, PartialObject, Pod
@@ -76,7 +76,7 @@ async def drain(
 ) -> None:
     """Moves every pod away; returns when nothing of ours is left in the member. The Nodes must be tainted.
 
-    Raises UnreachableError if the member is lost meanwhile.
+    Raises UnreachableError if the member is lost meanwhile, and RefusedError if it refuses the provider.
     """
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -85,6 +85,8 @@ async def drain(
     while (leaving := [pod for pod in _bound(caches) if pod.metadata.uid in present]) or caches.count():
         if lost := state.lost_reason:
             raise UnreachableError(f"the member behind the node does not answer: {lost}")
+        if refused := state.refused_reason:
+            raise RefusedError(refused)
         await report.set_ready(False, "Leaving", _progress([pod.metadata.key for pod in leaving], caches.count()))
         if loop.time() - started > _EVICTION:
             for pod in leaving:

@@ -114,15 +114,6 @@ class LeaseLoop:
             self._parent.note_restore()
 
 
-async def renew(parent: Client, node: str) -> None:
-    """Renews the Lease of a node whose member cannot be served now, so that Kubernetes does not give it up while losses
-    are frozen. Never raises; a Lease that is not there is left so."""
-    try:
-        await _write(parent, node)
-    except VkError as error:
-        log.warning("lease not renewed", extra={"node": node, "error": str(error)})
-
-
 async def _write(parent: Client, node: str, version: str = "") -> PartialObject:
     """Raises ConflictError where the Lease is another version than that."""
     metadata = {"metadata": {"resourceVersion": version}} if version else {}

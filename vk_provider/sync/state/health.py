@@ -18,7 +18,7 @@ import msgspec
 
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster
-from vk_provider.errors import ConfigError, NotFoundError, VkError
+from vk_provider.errors import ConfigError, NotFoundError, RefusedError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition, Node
 from vk_provider.kube.resources import NODES
@@ -40,7 +40,11 @@ class Api(Protocol):
 
 
 class Probe(Protocol):
-    """Interface: asks the member for a sign of life. Raises ConfigError if it is another cluster."""
+    """Interface: asks the member for a sign of life.
+
+    Raises RefusedError if the member does not accept this process or there is no usable credential, and any other
+    ConfigError if it is another cluster.
+    """
 
     async def __call__(self, *, deadline: float) -> None: ...
 
@@ -122,11 +126,13 @@ class HealthLoop:
         try:
             await self._probe(deadline=self._health.spec.probe_seconds)
             self._health.answered(loop.time())
+        except RefusedError as error:
+            self._health.refused(loop.time(), _bare(error), answered=error.answered)
         except ConfigError:
             raise
         except VkError as error:
-            # Also if it answers, but not as a working API server: it is not ready (5xx), or does not know us (401).
-            self._health.failed(loop.time(), error)
+            # Also if it answers, but not as a working API server: it is not ready (5xx).
+            self._health.failed(loop.time(), _bare(error))
         self._health.sign_of_life(self._member.last_sign_of_life)
         self._state.last_sign_of_life = self._health.last_sign_of_life
         if self._health.last_sign_of_life != self._last_sign[1]:
@@ -169,7 +175,8 @@ class HealthLoop:
 
     def _assess(self, pending: str) -> None:
         frozen = self._freeze.why if self._health.state is State.SUSPECT and not self._state.fenced else ""
-        found = Assessment(self._health.state, self._health.error, self._last_sign[0], frozen, pending)
+        health = self._health
+        found = Assessment(health.state, health.error, self._last_sign[0], frozen, pending, health.away)
         if found.topic == self._state.health.topic:
             return  # what was reported of it is still true
         log.log(
@@ -178,3 +185,8 @@ class HealthLoop:
             extra={"member": self._name, "state": found.reason, "detail": found.reachable[2]},
         )
         self._state.assess(found)
+
+
+def _bare(error: VkError) -> VkError:
+    """The same error without its traceback: Health outlives this loop, and must not keep it and all that it uses."""
+    return VkError(error.message, reason=error.reason, remedy=error.remedy)

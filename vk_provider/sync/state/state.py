@@ -25,6 +25,7 @@ class MemberState:
         self.leaving = cluster.value.metadata.deletion_timestamp is not None
         self._lists_current = True
         self.lost_reason = ""  # why nothing is known of the member; empty unless it is lost
+        self.refused_reason = ""  # why the member cannot be used, although it may live; empty unless it is refused
         self.unknown_reason = ""  # why its pods are not known for certain; empty if the cache shows what exists
         self._holding: set[str] = set()
         self._on_change: list[Callable[[], None]] = []
@@ -57,7 +58,7 @@ class MemberState:
 
     def on_resync(self, handler: Callable[[], None]) -> None:
         """Calls `handler` when everything in the member must be requeued: after every change of the state except to
-        Suspect, which changes nothing for pods, and when the lists become current.
+        Suspect and Refused, which change nothing for pods, and when the lists become current.
         """
         self._on_resync.append(handler)
 
@@ -65,7 +66,7 @@ class MemberState:
         """Replaces the health. Only the health loop calls this."""
         before, self._health = self._health, health
         self._explain()
-        if health.state not in (before.state, State.SUSPECT):
+        if health.state not in (before.state, State.SUSPECT, State.REFUSED):
             self._resync()
         for handler in self._on_change:
             handler()
@@ -88,6 +89,7 @@ class MemberState:
     def _explain(self) -> None:
         health = self._health
         self.lost_reason = (str(health.error) or "no answer") if health.state is State.LOST else ""
+        self.refused_reason = str(health.error) if health.state is State.REFUSED else ""
         if self.lost_reason:
             self.unknown_reason = f"the member behind the node does not answer: {self.lost_reason}"
         elif not self._lists_current:
