@@ -64,11 +64,19 @@ class Caches:
             dependents=DependentCaches.of(member, names, virtual_nodes, others, rights),
         )
 
+    def essential(self) -> list[Informer[Any]]:
+        """The lists that everything needs."""
+        pods = [informer for node in self.virtual_nodes for informer in (node.parent, node.member)]
+        return [*pods, self.others, self.nodes, *self.dependents.essential()]
+
+    def optional(self) -> list[Informer[Any]]:
+        """The lists that one feature needs each."""
+        leases = [self.leases] if self.leases is not None else []
+        return [*leases, *self.dependents.optional()]
+
     def all(self) -> list[Informer[Any]]:
         """Every list."""
-        pods = [informer for node in self.virtual_nodes for informer in (node.parent, node.member)]
-        leases = [self.leases] if self.leases is not None else []
-        return [*pods, self.others, self.nodes, *leases, *self.dependents.own()]
+        return [*self.essential(), *self.optional()]
 
     async def synced(self) -> None:
         """Returns when all lists are complete. Raises UnreachableError if that takes too long."""

@@ -53,23 +53,24 @@ class Member:
             pass
 
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
-        cluster, parent, member = self.cluster, self.parent, self.connection.client
-        current = self.cluster.value
+        cluster, parent, connection = self.cluster, self.parent, self.connection
+        member, current = connection.client, cluster.value
         names = Names(current.node_name, parent.uid, current.spec.namespace_mapping.prefix)
         target = Target(names, current.spec.api_access, parent.host, parent.port)
-        caches = Caches.of(parent.client, member, names, current.node_names, self.connection.rights)
+        caches = Caches.of(parent.client, member, names, current.node_names, connection.rights)
+        connection.optional = caches.optional()
         for informer in caches.all():
             tasks.create_task(informer.run())
         await caches.synced()
         state, health = await self.unserved.hand_over(), self.unserved.health
         dependents = Dependents(target, cluster, parent, member, caches.dependents, state, tasks)
-        shared = MemberParts(cluster, self.connection, parent, self.settings, self.report, state, caches, dependents)
+        shared = MemberParts(cluster, connection, parent, self.settings, self.report, state, caches, dependents)
         nodes = [VirtualNode(pods, replace(target, names=pods.names), shared) for pods in caches.virtual_nodes]
         for node in nodes:
             await node.register()
-        probe, timestamp = self.connection.probe, parent.client.timestamp
-        health_loop = HealthLoop(cluster, member, health, state, parent.freeze, nodes, probe, timestamp)
-        events = EventLoop(caches.virtual_nodes, member_events(member), parent.recorder, self.connection.rights)
+        probe, timestamp, lists = connection.probe, parent.client.timestamp, caches.essential()
+        health_loop = HealthLoop(cluster, member, health, state, parent.freeze, nodes, probe, timestamp, lists)
+        events = EventLoop(caches.virtual_nodes, member_events(member), parent.recorder, connection.rights)
         conditions = ConditionLoop(cluster, state, [node.status for node in nodes], self.report)
         member_wide = (dependents.run(), health_loop.run(), events.run(), conditions.run())
         for loop in (*(node.run() for node in nodes), *member_wide):

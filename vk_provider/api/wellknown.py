@@ -64,6 +64,7 @@ CONFIRM_NEW_CLUSTER: Final = "new-cluster"
 
 # Reasons of conditions and Events about members.
 FROZEN: Final = "Frozen"
+LISTS_NOT_CURRENT: Final = "ListsNotCurrent"
 RIGHTS_GRANTED: Final = "RightsGranted"
 RIGHTS_MISSING: Final = "RightsMissing"
 TOO_MANY_ORPHANS: Final = "TooManyOrphans"

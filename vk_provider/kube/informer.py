@@ -90,7 +90,8 @@ class Informer(Generic[T]):
     ) -> None:
         """`labels`, `fields`: selectors. `keep` turns a decoded `type` into the T to cache, with the same metadata."""
         self._client, self._resource, self._type = client, resource, type
-        self._path = resource.path(namespace=namespace)
+        self.path = resource.path(namespace=namespace)
+        self.failure: tuple[float, Exception] | None = None  # loop time of the last one; None: something came since
         self._namespace = namespace
         self._selectors = {
             name: value for name, value in (("labelSelector", labels), ("fieldSelector", fields)) if value
@@ -106,7 +107,7 @@ class Informer(Generic[T]):
         self.synced = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Informer {self._path} {self._selectors}>"
+        return f"<Informer {self.path} {self._selectors}>"
 
     @property
     def items(self) -> Mapping[str, T]:
@@ -159,12 +160,9 @@ class Informer(Generic[T]):
                 seconds = self._policy.ended(planned=await self._connect())
             except (VkError, msgspec.DecodeError) as error:
                 pause = self._policy.failed(error)
-                seconds = pause.seconds
-                log.log(
-                    pause.level,
-                    "watch failed",
-                    extra={"path": self._path, "attempt": pause.attempt, "error": str(error)},
-                )
+                seconds, self.failure = pause.seconds, (asyncio.get_running_loop().time(), error)
+                fields = {"path": self.path, "attempt": pause.attempt, "error": str(error)}
+                log.log(pause.level, "watch failed", extra=fields)
             await asyncio.sleep(seconds)
 
     async def _connect(self) -> bool:
@@ -189,7 +187,7 @@ class Informer(Generic[T]):
             **self._selectors,
         }
         started = loop.time()
-        async with aclosing(self._client.stream(self._path, query, inactivity=self._inactivity)) as lines:
+        async with aclosing(self._client.stream(self.path, query, inactivity=self._inactivity)) as lines:
             async for line in lines:
                 if not line:
                     continue
@@ -211,9 +209,9 @@ class Informer(Generic[T]):
         if event.type == "BOOKMARK":
             if item.metadata.annotations.get("k8s.io/initial-events-end") == "true":
                 return True
-            raise NoStreamingListError(f"{self._client.server}: a bookmark within a streaming list of {self._path}")
+            raise NoStreamingListError(f"{self._client.server}: a bookmark within a streaming list of {self.path}")
         if asyncio.get_running_loop().time() - listing.since > self._list_seconds:
-            raise NoStreamingListError(f"{self._client.server}: the streaming list of {self._path} does not end")
+            raise NoStreamingListError(f"{self._client.server}: the streaming list of {self.path} does not end")
         if event.type == "DELETED":  # the list begins with a cache that may be older than it has to be
             listing.items.pop(item.metadata.key, None)
         else:
@@ -244,7 +242,7 @@ class Informer(Generic[T]):
         """Applies an event of the watch to the cache."""
         item = event.object
         version = item.metadata.resource_version
-        self._policy.version = version
+        self._policy.version, self.failure = version, None
         if event.type == "BOOKMARK":
             return
         current = self._items.get(item.metadata.key)
@@ -272,10 +270,11 @@ class Informer(Generic[T]):
                 del self._items[key]
             self._notify(current, item)
         restore = self._policy.listed(listing.asked, version, self._client.restores)
+        self.failure = None
         self.synced.set()
         if restore is Restore.FOUND:
             log.warning(
-                "server went back in time", extra={"path": self._path, "from": listing.asked.newest, "to": version}
+                "server went back in time", extra={"path": self.path, "from": listing.asked.newest, "to": version}
             )
             self._client.note_restore()
         if restore is not Restore.NONE:

@@ -47,10 +47,15 @@ class DependentCaches:
 
     def own(self) -> list[Informer[Any]]:
         """The lists that only dependents use."""
-        lists: list[Informer[Any]] = [self.namespaces, *self.copies.lists.values()]
-        if self.serves_services:
-            lists += [self.reflections.services, self.reflections.slices]
-        return lists
+        return [*self.essential(), *self.optional()]
+
+    def essential(self) -> list[Informer[Any]]:
+        """Those that pods cannot do without."""
+        return [self.namespaces, *self.copies.lists.values()]
+
+    def optional(self) -> list[Informer[Any]]:
+        """Those of Services, if they are permitted."""
+        return [self.reflections.services, self.reflections.slices] if self.serves_services else []
 
     @property
     def serves_services(self) -> bool:

@@ -16,11 +16,12 @@ import base64
 import binascii
 import contextlib
 import logging
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from vk_provider.api.membercluster import SecretRef
-from vk_provider.errors import ConfigError, RefusedError, VkError
+from vk_provider.errors import ConfigError, ForbiddenError, RefusedError, VkError
 from vk_provider.kube.auth.credentials import Credentials
 from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
@@ -56,8 +57,10 @@ class Connection:
         self._content = ""  # the kubeconfig that is in use, as the Secret holds it: base64
         self._read = asyncio.Event()  # the Secret was looked at once
         self._connected = False
+        self._refusal: RefusedError | None = None  # why the last attempt to connect was refused
         self._retry = False  # the Secret has a credential that could not be tried yet
         self.problem: RefusedError | None = None  # why the Secret has no usable credential now
+        self.optional: Sequence[Informer[Any]] = ()  # lists that the permissions are looked at for when one is refused
         self.changed = asyncio.Event()  # there is another credential, or none: an attempt may have another result now
 
     async def __aenter__(self) -> Connection:
@@ -98,8 +101,12 @@ class Connection:
         await self._read.wait()
         if self._client is None:
             raise self.problem or RefusedError("no credential")
-        self.facts = await examine(self._client, places)
-        self._cluster_uid, self._connected = self.facts.cluster_uid, True
+        try:
+            self.facts = await examine(self._client, places)
+        except VkError as error:
+            self._refusal = error if isinstance(error, RefusedError) else None
+            raise
+        self._cluster_uid, self._connected, self._refusal = self.facts.cluster_uid, True, None
         return self.facts
 
     async def probe(self, *, deadline: float) -> None:
@@ -109,8 +116,8 @@ class Connection:
         await self._read.wait()
         if self._client is not None:
             await identify(self._client, self._cluster_uid, member=self._member, deadline=deadline)
-        if self.problem is not None:
-            raise self.problem
+        if problem := self.problem or self._refusal:
+            raise problem
 
     async def run(self) -> None:
         """Follows the Secret until cancelled. Raises ReconnectError."""
@@ -186,14 +193,19 @@ class Connection:
         log.info("credential replaced", extra={"member": self._member})
 
     async def _follow_rights(self) -> None:
-        """Raises ReconnectError when a permission that was missing is granted."""
+        """Raises ReconnectError when a missing permission is granted, or one that only a feature needs is withdrawn."""
         while True:
             await asyncio.sleep(_LOOK_FOR_RIGHTS)
-            if not self._connected or not self.rights.missing:
+            if not self._connected or not (self.rights.missing or any(map(_is_refused, self.optional))):
                 continue
             with contextlib.suppress(VkError):  # health probes report it
-                if await review(self.client) != self.rights:
+                rights = await review(self.client)
+                if rights != self.rights and not rights.missing_essential:
                     raise ReconnectError
+
+
+def _is_refused(informer: Informer[Any]) -> bool:
+    return informer.failure is not None and isinstance(informer.failure[1], ForbiddenError)
 
 
 def _credentials(content: str, source: str) -> Credentials:

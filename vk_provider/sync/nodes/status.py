@@ -19,7 +19,7 @@ import msgspec
 from vk_provider import __version__
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster
-from vk_provider.errors import ConflictError, NotFoundError, VkError
+from vk_provider.errors import ApiError, ConflictError, NotFoundError, UnreachableError, VkError
 from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 _HEARTBEAT: Final = 60.0  # seconds between status writes when nothing changes
 _SETTLE: Final = 1.0  # seconds in which changes of the member's nodes and pods are gathered into one write
 _RETRY_CAP: Final = 10.0  # seconds between attempts while the parent accepts no writes
+_PASSING: Final = (404, 409, 429)  # another client changes the Node, or the parent is busy
 _SERVED_WITHIN: Final = 5.0  # seconds that the first status waits for the kubelet API
 
 
@@ -84,8 +85,21 @@ class NodeStatusLoop:
         return self.labels_and_taints.uid
 
     async def register(self) -> None:
-        """Creates the Node, or adopts the one that is there. Raises ConfigError (NodeNameTaken)."""
-        node = await self.labels_and_taints.register()
+        """Creates the Node, or adopts the one that is there. A parent that does not answer is waited for.
+
+        Raises ConfigError (NodeNameTaken), and the errors of a parent that does not accept the Node.
+        """
+        backoff = Backoff(base=_SETTLE, cap=_RETRY_CAP)
+        while True:
+            try:
+                node = await self.labels_and_taints.register()
+                break
+            except (ApiError, UnreachableError) as error:
+                if isinstance(error, ApiError) and error.status < 500 and error.status not in _PASSING:
+                    raise
+                pause = backoff.failed()
+                log.log(backoff.level, "node not registered", extra={"node": self._name, "error": str(error)})
+                await asyncio.sleep(pause)
         status = msgspec.json.decode(node.status, type=_Conditions)
         self._since = {c.type: (c.status, c.last_transition_time or "") for c in status.conditions}
         self._sent = offer_of(node)

@@ -23,6 +23,7 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition, Node
 from vk_provider.kube.resources import NODES
 from vk_provider.observable import Observable
+from vk_provider.sync.state.lists import Lists, Watched
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.state.freeze import Freeze
 from vk_provider.translate.state.health import Assessment, Health, State
@@ -101,12 +102,14 @@ class HealthLoop:
         nodes: Sequence[VirtualNode],
         probe: Probe,
         timestamp: Callable[[], str],
+        lists: Sequence[Watched] = (),
     ) -> None:
-        """`timestamp` gives the parent's time, RFC 3339."""
+        """`timestamp` gives the parent's time, RFC 3339. `lists`: those that everything needs."""
         self._cluster, self._name = cluster, cluster.value.metadata.name
         self._member, self._health, self._state, self._freeze = member, health, state, freeze
         self._nodes, self._probe, self._timestamp = nodes, probe, timestamp
         self._last_sign = timestamp(), health.last_sign_of_life  # the parent's time, and loop time
+        self._lists, self._not_current = Lists(lists), ""
         self._round = 0.0  # loop time at which the previous round began
         state.last_sign_of_life = health.last_sign_of_life
 
@@ -125,12 +128,17 @@ class HealthLoop:
         loop, before = asyncio.get_running_loop(), self._health.state
         try:
             await self._probe(deadline=self._health.spec.probe_seconds)
+            found = self._lists.not_current(loop.time())
+            if found is not None and (refusal := found.refusal) is not None:
+                raise refusal
             self._health.answered(loop.time())
+            self._not_current = str(found or "")
         except RefusedError as error:
             self._health.refused(loop.time(), _bare(error), answered=error.answered)
         except ConfigError:
             raise
         except VkError as error:
+            self._lists.reset()
             # Also if it answers, but not as a working API server: it is not ready (5xx).
             self._health.failed(loop.time(), _bare(error))
         self._health.sign_of_life(self._member.last_sign_of_life)
@@ -176,7 +184,8 @@ class HealthLoop:
     def _assess(self, pending: str) -> None:
         frozen = self._freeze.why if self._health.state is State.SUSPECT and not self._state.fenced else ""
         health = self._health
-        found = Assessment(health.state, health.error, self._last_sign[0], frozen, pending, health.away)
+        stale = self._not_current if health.state is State.HEALTHY else ""
+        found = Assessment(health.state, health.error, self._last_sign[0], frozen, pending, health.away, stale)
         if found.topic == self._state.health.topic:
             return  # what was reported of it is still true
         log.log(

@@ -58,7 +58,7 @@ class MemberState:
 
     def on_resync(self, handler: Callable[[], None]) -> None:
         """Calls `handler` when everything in the member must be requeued: after every change of the state except to
-        Suspect and Refused, which change nothing for pods, and when the lists become current.
+        Suspect and Refused, which change nothing for pods, and when lists become current, or are not any more.
         """
         self._on_resync.append(handler)
 
@@ -66,7 +66,8 @@ class MemberState:
         """Replaces the health. Only the health loop calls this."""
         before, self._health = self._health, health
         self._explain()
-        if health.state not in (before.state, State.SUSPECT, State.REFUSED):
+        known = bool(health.stale) == bool(before.stale)
+        if health.state not in (before.state, State.SUSPECT, State.REFUSED) or not known:
             self._resync()
         for handler in self._on_change:
             handler()
@@ -95,7 +96,7 @@ class MemberState:
         elif not self._lists_current:
             self.unknown_reason = "the member behind the node answers again, and is not listed yet"
         else:
-            self.unknown_reason = ""
+            self.unknown_reason = health.stale
 
     def _resync(self) -> None:
         for handler in self._on_resync:

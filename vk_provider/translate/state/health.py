@@ -143,7 +143,8 @@ class Assessment:
     """The health of a member at one moment, as conditions, Events and taints show it.
 
     `frozen`: why the member is not declared lost. `pending`: what a returning member is still waiting for. `away`:
-    whether the node of a refused member was not Ready before, and stays so.
+    whether the node of a refused member was not Ready before, and stays so. `stale`: which list of a member that
+    answers is not current.
     """
 
     state: State = State.HEALTHY
@@ -152,10 +153,13 @@ class Assessment:
     frozen: str = ""
     pending: str = ""
     away: bool = False
+    stale: str = ""
 
     @property
     def reason(self) -> str:
-        """The reason of conditions, in CamelCase: the state, or Frozen."""
+        """The reason of conditions, in CamelCase: the state, Frozen or ListsNotCurrent."""
+        if self.stale and self.state is State.HEALTHY:
+            return wellknown.LISTS_NOT_CURRENT
         return wellknown.FROZEN if self.frozen and self.state is State.SUSPECT else self.state.value
 
     @property
@@ -176,7 +180,7 @@ class Assessment:
                 return False, "MemberReturning", f"the member is not in sync: {self.error}"
             case State.REFUSED:
                 return True, "MemberReady", f"the member may run, and cannot be used: {self.error}"
-        return True, "MemberReady", "the member answers"
+        return True, "MemberReady", f"the member answers; {self.stale}" if self.stale else "the member answers"
 
     @property
     def cluster_ready(self) -> tuple[bool, str, str]:
@@ -187,7 +191,7 @@ class Assessment:
                 return False, self.error.reason if self.error else "Unreachable", str(self.error)
             case State.RETURNING:
                 return False, self.state.value, self._returning
-        return True, "Serving", ""
+        return (False, self.reason, self.stale) if self.stale else (True, "Serving", "")
 
     @property
     def reachable(self) -> tuple[str, str, str]:
@@ -195,7 +199,7 @@ class Assessment:
         sign = f"last sign of life {self.last_sign_of_life}"
         match self.state:
             case State.HEALTHY:
-                return "True", self.reason, "the member answers"
+                return "True", self.reason, f"the member answers; {self.stale}" if self.stale else "the member answers"
             case State.SUSPECT if self.frozen:
                 return "Unknown", self.reason, f"not declared lost: {self.frozen}; {sign}; {self.error}"
             case State.SUSPECT:
@@ -210,7 +214,7 @@ class Assessment:
     @property
     def suspended(self) -> bool:
         """Whether the scheduler is kept from placing new pods on the node."""
-        return self.state is not State.HEALTHY
+        return self.state is not State.HEALTHY or bool(self.stale)
 
     @property
     def _returning(self) -> str:
