@@ -11,7 +11,7 @@ from tests.integration.watching import begin, payload, watching
 from tests.waiting import eventually_here
 
 
-async def test_an_answer_to_a_write_never_brings_back_what_the_watch_saw_go() -> None:
+async def test_an_answer_to_a_write_does_not_restore_an_object_that_the_watch_deleted() -> None:
     go_on = asyncio.Event()
 
     async def script(request: web.Request) -> web.StreamResponse:
@@ -26,7 +26,7 @@ async def test_an_answer_to_a_write_never_brings_back_what_the_watch_saw_go() ->
         seen.informer.observe(created)
         assert seen.names == {"a"}
         go_on.set()
-        await eventually_here(lambda: not seen.names, "the deletion is in")
+        await eventually_here(lambda: not seen.names, "the cache has the deletion")
         seen.informer.observe(created)
         assert seen.names == set()
         assert seen.calls == [("added", "a"), ("deleted", "a")]
@@ -47,7 +47,7 @@ async def test_the_deletion_of_an_object_does_not_remove_the_one_that_replaced_i
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
         seen.informer.observe(payload("a", 12))
         go_on.set()
-        await eventually_here(lambda: "b" in seen.names, "the watch is through")
+        await eventually_here(lambda: "b" in seen.names, "the watch is current")
         assert seen.calls == [("added", "a"), ("changed", "a"), ("added", "b")]
         assert seen.informer.items["ns/a"].metadata.resource_version == "12"
 
@@ -57,7 +57,7 @@ async def test_an_older_answer_to_a_write_does_not_undo_a_newer_event() -> None:
         return await stream(request, bookmark(10, end_of_list=True), event("ADDED", item("a", 14)))
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        await eventually_here(lambda: seen.names == {"a"}, "it is there")
+        await eventually_here(lambda: seen.names == {"a"}, "the object is in the cache")
         for version in (9, 13, 14):
             seen.informer.observe(payload("a", version))
         assert seen.informer.items["ns/a"].metadata.resource_version == "14"
@@ -84,5 +84,5 @@ async def test_an_answer_to_a_write_survives_a_list_that_is_older() -> None:
         await asyncio.wait_for(listing.wait(), 30)
         seen.informer.observe(payload("a", 20))
         go_on.set()
-        await eventually_here(lambda: seen.names == {"b", "c"}, "the deletion that came later is in")
+        await eventually_here(lambda: seen.names == {"b", "c"}, "the cache has the later deletion")
         assert seen.calls == [("added", "a"), ("added", "b"), ("added", "c"), ("deleted", "a")]
