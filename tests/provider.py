@@ -22,7 +22,7 @@ class Provider:
         self._kubeconfig, self.log_file = kubeconfig, log
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
-        self._told = False
+        self._signalled = False
 
     @property
     def running(self) -> bool:
@@ -31,7 +31,7 @@ class Provider:
     @property
     def crashed(self) -> bool:
         """Whether it exited by itself."""
-        return self._process is not None and self._process.poll() is not None and not self._told
+        return self._process is not None and self._process.poll() is not None and not self._signalled
 
     @property
     def log(self) -> str:
@@ -43,7 +43,7 @@ class Provider:
         if self.running:
             return
         command = [sys.executable, "-m", "vk_provider", "--kubeconfig", str(self._kubeconfig), "-v", "run"]
-        self._told = False
+        self._signalled = False
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=_CHECKOUT, env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -76,7 +76,7 @@ class Provider:
         if self._process is None:
             return 0
         if self._process.poll() is None:
-            self._told = True
+            self._signalled = True
             self._process.send_signal(number)
         try:
             return self._process.wait(timeout=20)

@@ -26,6 +26,12 @@ def bare(name: str, **spec: Any) -> Json:
     return pod(name, automountServiceAccountToken=False, **spec)
 
 
+def with_volumes(name: str, **sources: Any) -> Json:
+    """A bare pod with a volume for each source."""
+    volumes = [{"name": f"v{number}", source: value} for number, (source, value) in enumerate(sources.items())]
+    return bare(name, volumes=volumes)
+
+
 def idle(name: str, **spec: Any) -> Json:
     """A bare pod that the member's scheduler assigns to the `idle_node`, where only the test acts as the kubelet."""
     resources = {"requests": {IDLE: "1"}, "limits": {IDLE: "1"}}

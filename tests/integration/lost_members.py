@@ -25,7 +25,7 @@ NOT_READY: Final = "node.kubernetes.io/not-ready"
 UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 
 
-def by_way_of(link: Link) -> str:
+def kubeconfig_over(link: Link) -> str:
     """The kubeconfig of the provider's account in a member, with the URL of the link."""
     return json.dumps(link.through(json.loads(members.kubeconfig(link.cluster))))
 

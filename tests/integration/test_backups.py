@@ -144,8 +144,8 @@ def test_after_a_restore_services_stay_while_orphans_of_their_namespace_are_held
     wait_until_running(parent, "known", namespace)
     backup = parent.backup()
     parent.create(SERVICES, {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}, namespace)
-    strays = {f"web-{number}" for number in range(12)}
-    for name in sorted(strays):
+    orphans = {f"web-{number}" for number in range(12)}
+    for name in sorted(orphans):
         parent.create(PODS, bare(name), namespace)
     eventually(lambda: len(running_pods(parent, namespace)) == 13, "all pods run", 60)
     eventually(lambda: alpha.find(SERVICES, "web", namespace), "their Service exists")

@@ -17,8 +17,8 @@ SEED: Final = 400
 @pytest.mark.timeout(900)
 def test_the_invariants_hold_for_all_actions_of_users_other_clients_and_faults(tmp_path: Path) -> None:
     """The plan is always the same. `make chaos` runs others for a longer time. A violation prints all steps."""
-    said: list[str] = []
+    log: list[str] = []
     with bring_up(tmp_path, SEED) as world:
-        outcome = driver.play(world, SEED, SECONDS, said.append)
-    assert outcome.found == [], "\n".join(said)
+        outcome = driver.play(world, SEED, SECONDS, log.append)
+    assert outcome.found == [], "\n".join(log)
     assert outcome.pods > 20 and outcome.containers > 20, "the run contains too few pods to be meaningful"

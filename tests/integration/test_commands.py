@@ -113,8 +113,8 @@ def test_unjoin_without_a_provider_cleans_up_the_parent_and_reports_possible_lef
 
 def test_unjoin_reports_possible_leftovers_as_json(home: Cluster, joined: Vk) -> None:
     served_node(home)
-    said: dict[str, Any] = json.loads(joined("unjoin", "west", "--yes", "-o", "json").stdout)
-    assert said["leftBehind"]["pods"] == 1
+    output: dict[str, Any] = json.loads(joined("unjoin", "west", "--yes", "-o", "json").stdout)
+    assert output["leftBehind"]["pods"] == 1
 
 
 def test_the_error_of_unjoin_about_an_unknown_member_lists_all_members(joined: Vk) -> None:
@@ -127,8 +127,8 @@ def test_unjoin_asks_for_confirmation(home: Cluster, joined: Vk, answer: str, co
     command = [sys.executable, "-m", "vk_provider", "--kubeconfig", str(home.kubeconfig), "unjoin", "west"]
     with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         os.write(terminal, answer.encode())
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
     os.close(stdin)
     os.close(terminal)
-    assert "Unjoin west? [y/N]" in said
+    assert "Unjoin west? [y/N]" in output
     assert (process.returncode, home.find(MEMBER_CLUSTERS, "west") is not None) == (code, stays)

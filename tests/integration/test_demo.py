@@ -16,6 +16,6 @@ def test_every_scene_succeeds_or_names_what_fake_nodes_cannot_show(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)  # without root, clusters share the loopback interface
     with served(tmp_path, real=False) as world:
         seen = {scene.play.__name__: scene.play(world) for scene in SCENES}
-    skipped = {name for name, said in seen.items() if said.startswith("skipped:")}
+    skipped = {name for name, outcome in seen.items() if outcome.startswith("skipped:")}
     assert skipped == {"kubelet_api", "top", "lost", "back"}
     assert all(seen.values())

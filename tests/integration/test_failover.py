@@ -16,8 +16,8 @@ from tests.integration.lost_members import (
     PATIENCE,
     STATEFUL_SETS,
     UNREACHABLE,
-    by_way_of,
     deleted,
+    kubeconfig_over,
     node_ready,
     pod_ready,
     port,
@@ -60,10 +60,10 @@ def links(parent: Cluster, alpha: Cluster, beta: Cluster, provider: Provider) ->
     with ExitStack() as stack:
         links = {cluster.name: stack.enter_context(Link(cluster)) for cluster in (alpha, beta)}
         before = port(parent, "alpha")
-        members.set_kubeconfig(parent, "alpha", by_way_of(links["alpha"]))
+        members.set_kubeconfig(parent, "alpha", kubeconfig_over(links["alpha"]))
         eventually(lambda: port(parent, "alpha") not in (0, before), "alpha is served over the link", PATIENCE)
         parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": HEALTH}})
-        members.join(parent, "beta", by_way_of(links["beta"]), health=HEALTH)
+        members.join(parent, "beta", kubeconfig_over(links["beta"]), health=HEALTH)
         for name in links:
             wait_until(parent, name, "Healthy")
             members.wait_until_served(parent, name, PATIENCE)
@@ -255,7 +255,7 @@ def test_a_lost_member_with_a_pod_that_must_run_at_most_once_leaves_only_after_a
     parent: Cluster, beta: Cluster, provider: Provider, namespace: str
 ) -> None:
     with Link(beta) as link:
-        members.join(parent, "gone", by_way_of(link), health=HEALTH)
+        members.join(parent, "gone", kubeconfig_over(link), health=HEALTH)
         members.wait_until_served(parent, "gone", PATIENCE)
         wait_until_clean(parent, "gone")
         parent.create(STATEFUL_SETS, rather_on("gone", stateful_set("db")), namespace)

@@ -98,8 +98,8 @@ async def test_a_stream_that_ends_is_resumed_without_a_list(
             put(parent, namespace, f"new{round_}")
             change(parent, namespace, "a", str(round_))
             parent.delete(CONFIG_MAPS, f"new{round_}", namespace)
-            heard = 2 + 3 * (round_ + 1)
-            await eventually_here(partial(has, seen.calls, heard), "its changes are received")
+            received = 2 + 3 * (round_ + 1)
+            await eventually_here(partial(has, seen.calls, received), "its changes are received")
         assert seen.names == {"a", "b"}
         kinds = [kind for kind, _ in seen.calls[2:]]
         assert kinds == ["added", "changed", "deleted"] * 5

@@ -94,8 +94,8 @@ def test_a_cluster_cannot_be_joined_with_two_names(joined: Vk, west: str) -> Non
 
 
 def test_a_name_cannot_be_used_for_two_clusters(joined: Vk, clusters: dict[str, Cluster]) -> None:
-    said = error(joined("join", "west", "--kubeconfig", str(clusters["parent"].kubeconfig)))
-    assert "another cluster" in said and "unjoin west" in said
+    message = error(joined("join", "west", "--kubeconfig", str(clusters["parent"].kubeconfig)))
+    assert "another cluster" in message and "unjoin west" in message
 
 
 def test_a_virtual_node_cannot_belong_to_two_members(joined: Vk, clusters: dict[str, Cluster]) -> None:
@@ -105,8 +105,8 @@ def test_a_virtual_node_cannot_belong_to_two_members(joined: Vk, clusters: dict[
 
 def test_join_rejects_the_name_of_a_node_that_is_no_virtual_node(home: Cluster, vk: Vk, west: str) -> None:
     taken = home.list(NODES)[0]["metadata"]["name"]
-    said = error(vk("join", "west", "--kubeconfig", west, "--node-name", taken))
-    assert taken in said and "--node-name" in said
+    message = error(vk("join", "west", "--kubeconfig", west, "--node-name", taken))
+    assert taken in message and "--node-name" in message
 
 
 def test_join_does_not_change_a_secret_of_another_client(home: Cluster, vk: Vk, west: str) -> None:
@@ -120,8 +120,8 @@ def test_join_does_not_change_a_secret_of_another_client(home: Cluster, vk: Vk, 
 
 
 def test_join_reports_the_error_of_the_server_and_leaves_no_objects(home: Cluster, vk: Vk, west: str) -> None:
-    said = error(vk("join", "west", "--kubeconfig", west, "--label", "vk-provider.io/x=y"))
-    assert "vk-provider.io/ labels and kubernetes.io/hostname are set by the provider" in said
+    message = error(vk("join", "west", "--kubeconfig", west, "--label", "vk-provider.io/x=y"))
+    assert "vk-provider.io/ labels and kubernetes.io/hostname are set by the provider" in message
     assert home.find(SECRETS, "member-west", SYSTEM_NAMESPACE) is None
     assert home.list(MEMBER_CLUSTERS) == []
 
@@ -132,14 +132,14 @@ def test_the_name_of_the_virtual_node_cannot_change(joined: Vk, west: str) -> No
 
 def test_the_error_about_missing_permissions_names_them(vk: Vk, alpha: Cluster, west: str) -> None:
     Path(west).write_text(members.kubeconfig(alpha, account="default"))
-    said = error(vk("join", "west", "--kubeconfig", west))
-    assert "lacks" in said and "pods" in said and "manifests/member/rbac.yaml" in said
+    message = error(vk("join", "west", "--kubeconfig", west))
+    assert "lacks" in message and "pods" in message and "manifests/member/rbac.yaml" in message
 
 
 def test_the_error_about_an_invalid_credential_does_not_contain_it(vk: Vk, alpha: Cluster, west: str) -> None:
     Path(west).write_text(members.kubeconfig(alpha, token="not-a-token"))
-    said = error(vk("join", "west", "--kubeconfig", west))
-    assert "does not accept the credential" in said and "not-a-token" not in said
+    message = error(vk("join", "west", "--kubeconfig", west))
+    assert "does not accept the credential" in message and "not-a-token" not in message
 
 
 def test_join_rejects_a_member_that_is_being_deleted(home: Cluster, joined: Vk, west: str) -> None:
@@ -169,5 +169,5 @@ def test_join_reports_why_the_member_is_not_ready(home: Cluster, joined: Vk, wes
     generation = home.get(MEMBER_CLUSTERS, "west")["metadata"]["generation"]
     status = {"observedGeneration": generation, "conditions": [condition]}
     home.patch(MEMBER_CLUSTERS, "west", {"status": status}, subresource="status")
-    said = joined("join", "west", "--kubeconfig", west, "--timeout", "0.5").stdout
-    assert "west is not ready: Unreachable: no answer" in said
+    message = joined("join", "west", "--kubeconfig", west, "--timeout", "0.5").stdout
+    assert "west is not ready: Unreachable: no answer" in message

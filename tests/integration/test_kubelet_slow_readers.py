@@ -87,12 +87,12 @@ class Talkative(asyncio.Protocol):
 async def test_a_log_that_ends_while_its_reader_stalls_arrives_completely(parent: Cluster, kilobytes: int) -> None:
     """The member's data waits in buffers, and the member may have closed its connection."""
     line = b"x" * 999 + b"\n"
-    said = 0
+    sent = 0
 
     async def say_all(_reader: Reader, writer: Writer) -> None:
-        nonlocal said
+        nonlocal sent
         for _ in range(kilobytes):
-            said += 1
+            sent += 1
             writer.write(b"3e8\r\n" + line + b"\r\n")
             await writer.drain()
         writer.write(b"0\r\n\r\n")
@@ -106,8 +106,8 @@ async def test_a_log_that_ends_while_its_reader_stalls_arrives_completely(parent
         await eventually_here(lambda: len(log.data) > 0, "the log has started")
         log.pause()
         before = -1
-        while before != said:
-            before = said
+        while before != sent:
+            before = sent
             await asyncio.sleep(0.5)  # until no more bytes flow
         log.resume()
         await eventually_here(lambda: log.ended or log.data.endswith(b"\r\n0\r\n\r\n"), "the log ends")

@@ -106,7 +106,7 @@ class TestCertificates:
         self, parent: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ca = trustme.CA()
-        new = stored(tmp_path, ca.issue_cert(common_name="somebody"))
+        new = stored(tmp_path, ca.issue_cert(common_name="new-client"))
 
         async def published(_parent: object) -> str:
             return ca.cert_pem.bytes().decode()

@@ -40,8 +40,8 @@ def nothing_is_left(parent: Cluster, alpha: Cluster, beta_served: Cluster, provi
     assert parent.list(PODS, labels=wellknown.PLAN) == []
     assert parent.list(PRIORITY_CLASSES, labels=wellknown.PLAN) == []
     for cluster, position in positions.items():
-        heard = {request.name for request in cluster.requests(position) if request.resource == "pods"}
-        assert [name for name in heard if name.startswith("plan-")] == [], cluster.name
+        names = {request.name for request in cluster.requests(position) if request.resource == "pods"}
+        assert [name for name in names if name.startswith("plan-")] == [], cluster.name
 
 
 @pytest.fixture
@@ -133,8 +133,8 @@ def test_anti_affinity_to_a_running_replica_prevents_a_move(home: Home) -> None:
 
 
 def test_a_pod_with_affinity_to_another_moves_after_it(home: Home, higher: str) -> None:
-    beside = anywhere("beside", 1, affinity={"podAffinity": required("other")}, priorityClassName=higher)
-    home.fill((DEPLOYMENTS, anywhere("other", 1)), (DEPLOYMENTS, beside), pods=2)
+    follower = anywhere("follower", 1, affinity={"podAffinity": required("other")}, priorityClassName=higher)
+    home.fill((DEPLOYMENTS, anywhere("other", 1)), (DEPLOYMENTS, follower), pods=2)
     assert [row["outcome"] for row in home.rows()] == ["Moves", "Moves"]
 
 

@@ -131,8 +131,8 @@ class TestDaemonSets:
     def test_one_that_selects_virtual_nodes_later_keeps_its_own_terms(self, policies: Cluster) -> None:
         alone = daemon_set(policies, "kube-system", required({"matchExpressions": [OURS]}), labels=WELCOME)
         assert terms(alone) == []
-        beside = required({"matchExpressions": [OTHER, OURS]}, {"matchFields": [BY_NAME], "matchExpressions": [OURS]})
-        assert terms(daemon_set(policies, "kube-system", beside, labels=WELCOME)) == [[OTHER], []]
+        both = required({"matchExpressions": [OTHER, OURS]}, {"matchFields": [BY_NAME], "matchExpressions": [OURS]})
+        assert terms(daemon_set(policies, "kube-system", both, labels=WELCOME)) == [[OTHER], []]
 
     def test_no_pod_is_created_on_a_virtual_node_until_the_daemon_set_selects_it(
         self, policies: Cluster, provider: Provider, namespace: str

@@ -18,8 +18,8 @@ from vk_provider.kube.resources import EVENTS, PODS
 def tell(recorder: Recorder, namespace: str, count: int) -> None:
     about = Metadata(name="web", namespace=namespace, uid="11111111-aaaa-4aaa-8aaa-000000000009")
     first, last = "2030-01-01T00:00:00Z", f"2030-01-01T00:00:{count:02}Z"
-    told = ForwardedEvent("web.abc", "kubelet", "alpha", "spec.containers{web}", count, first, last)
-    recorder.forward(PODS, about, "Warning", "BackOff", "back-off", told)
+    forwarded = ForwardedEvent("web.abc", "kubelet", "alpha", "spec.containers{web}", count, first, last)
+    recorder.forward(PODS, about, "Warning", "BackOff", "back-off", forwarded)
 
 
 async def counts(parent: Cluster, namespace: str, wanted: list[int]) -> None:

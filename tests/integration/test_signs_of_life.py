@@ -38,13 +38,13 @@ async def test_bytes_of_a_watch_are_a_sign_of_life_and_its_silence_is_none() -> 
         return answer
 
     async with Gateway(script) as gateway, gateway.client() as client:
-        heard: list[float] = []
+        signs: list[float] = []
         async for _ in client.stream("/api/v1/pods", {}, inactivity=60):
-            heard.append(client.last_sign_of_life)
+            signs.append(client.last_sign_of_life)
             more.set()
-            if len(heard) == 2:
+            if len(signs) == 2:
                 break
-        assert now() - 30 < heard[0] < heard[1] <= now()
+        assert now() - 30 < signs[0] < signs[1] <= now()
 
 
 async def test_an_error_answer_is_no_sign_of_life() -> None:
@@ -127,16 +127,16 @@ def taken() -> web.Response:
 
 
 async def test_a_slow_write_to_the_parent_is_reported_from_its_deadline_until_a_fast_write() -> None:
-    let_go = asyncio.Event()
+    answered = asyncio.Event()
 
     async def script(request: web.Request) -> web.StreamResponse:
-        await let_go.wait()
+        await answered.wait()
         return taken()
 
     async with leased(script) as (loop, freeze, _, _):
         await eventually_here(lambda: "more than 5 s" in freeze.why, "the write exceeds its deadline")
         assert freeze.wrote_at == 0.0
-        let_go.set()
+        answered.set()
         await eventually_here(lambda: "a write took" in freeze.why, "the write completes late")
         loop.renew()
         await eventually_here(lambda: freeze.why == "", "the next write is fast")

@@ -128,7 +128,7 @@ def test_labels_and_taints_follow_the_membercluster_and_keep_those_of_other_clie
     parent: Cluster, served: None
 ) -> None:
     theirs = {"key": "theirs", "effect": "NoSchedule"}
-    parent.patch(NODES, "beta", {"metadata": {"labels": {"of": "somebody"}}, "spec": {"unschedulable": True}})
+    parent.patch(NODES, "beta", {"metadata": {"labels": {"of": "another-client"}}, "spec": {"unschedulable": True}})
     parent.patch(NODES, "beta", {"spec": {"taints": [*taints(parent), theirs]}})
     change = {"labels": {"tier": None, "size": "large"}, "taints": [{"key": "new", "effect": "NoSchedule"}]}
     parent.patch(MEMBER_CLUSTERS, "beta", {"spec": change})
@@ -140,7 +140,7 @@ def test_labels_and_taints_follow_the_membercluster_and_keep_those_of_other_clie
 
     node = eventually(followed, "the node has the label")
     assert "tier" not in node["metadata"]["labels"]
-    assert node["metadata"]["labels"]["of"] == "somebody"
+    assert node["metadata"]["labels"]["of"] == "another-client"
     assert node["spec"]["unschedulable"] is True
     keys = {taint["key"] for taint in node["spec"]["taints"]}
     assert keys >= {"theirs", "new"}
