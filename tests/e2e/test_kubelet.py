@@ -37,6 +37,13 @@ MEGABYTES: Final = 100
 BINARY: Final = random.Random(1).randbytes(MEGABYTES << 20)
 DIGEST: Final = hashlib.sha256(BINARY).hexdigest()
 
+LOG_OPTIONS: Final = [
+    tuple(options.split())
+    for options in (
+        *("", "--tail=0", "--tail=2", "--tail=-1", "--since=1h", "--since=1s", "--since-time=2020-01-01T00:00:00Z"),
+        *("--timestamps", "--limit-bytes=7", "--timestamps --tail=1 --limit-bytes=20", "-c second", "-c first"),
+    )
+]
 TALK: Final = 'for i in 1 2 3 4 5; do echo "main says $i"; done; echo "main complains" >&2'
 
 
@@ -84,24 +91,7 @@ def plain(world: World, home: Pods) -> Kubectl:
 
 
 class TestLogs:
-    @pytest.mark.parametrize(
-        "options",
-        [
-            (),
-            ("--tail=0",),
-            ("--tail=2",),
-            ("--tail=-1",),
-            ("--since=1h",),
-            ("--since=1s",),
-            ("--since-time=2020-01-01T00:00:00Z",),
-            ("--timestamps",),
-            ("--limit-bytes=7",),
-            ("--timestamps", "--tail=1", "--limit-bytes=20"),
-            ("-c", "second"),
-            ("-c", "first"),
-        ],
-        ids=" ".join,
-    )
+    @pytest.mark.parametrize("options", LOG_OPTIONS, ids=" ".join)
     def test_are_the_same_as_in_the_member_with_every_option(self, plain: Kubectl, options: tuple[str, ...]) -> None:
         chosen = options if "-c" in options else ("-c", "main", *options)
         here = plain.output("logs", "talker", *chosen)
