@@ -50,7 +50,7 @@ class Case:
         audited = parent.audit_position(), alpha.audit_position()
         return cls(parent, alpha, namespace, uids(alpha, namespace), audited, provider, len(provider.log))
 
-    def go_on_in_the_member(self) -> None:
+    def change_in_the_member(self) -> None:
         """A container restarts, another one ends, and another client deletes two pods."""
         state = {"running": {"startedAt": "2030-01-01T00:01:00Z"}}
         container = {"name": "web", "image": IMAGE, "imageID": "", "ready": True, "restartCount": 1, "state": state}

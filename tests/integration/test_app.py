@@ -19,7 +19,7 @@ from vk_provider.supervisor import Supervisor
 from vk_provider.sync.membership.connection import ReconnectError
 
 
-class Reluctant(Supervisor):
+class SlowToStop(Supervisor):
     """Serves no member. Stops only after the app has observed all MemberClusters."""
 
     app: ClassVar[App]
@@ -31,15 +31,15 @@ class Reluctant(Supervisor):
         try:
             await asyncio.Event().wait()
         finally:
-            Reluctant.stopping = True
+            SlowToStop.stopping = True
             await eventually_here(lambda: "last" in self.app._clusters.items, "the app has observed the last one")
 
 
 async def test_deleting_a_member_while_its_earlier_version_stops_does_not_affect_other_members(
     parent: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Reluctant.served, Reluctant.stopping = [], False
-    monkeypatch.setattr("vk_provider.app.Supervisor", Reluctant)
+    SlowToStop.served, SlowToStop.stopping = [], False
+    monkeypatch.setattr("vk_provider.app.Supervisor", SlowToStop)
 
     async def script(request: web.Request) -> web.StreamResponse | None:
         if request.path != MEMBER_CLUSTERS.path() or "watch" not in request.query:
@@ -47,9 +47,9 @@ async def test_deleting_a_member_while_its_earlier_version_stops_does_not_affect
         answer = web.StreamResponse()
         await answer.prepare(request)
         await answer.write(event("ADDED", member("brief", 1)) + event("ADDED", member("other", 1)) + end(2))
-        await eventually_here(lambda: len(Reluctant.served) == 2, "both members are served")
+        await eventually_here(lambda: len(SlowToStop.served) == 2, "both members are served")
         await answer.write(event("MODIFIED", member("brief", 3)))
-        await eventually_here(lambda: Reluctant.stopping, "the earlier version is being stopped")
+        await eventually_here(lambda: SlowToStop.stopping, "the earlier version is being stopped")
         await answer.write(event("DELETED", member("brief", 4)) + event("ADDED", member("last", 5)))
         await asyncio.Event().wait()
         return answer
@@ -59,10 +59,10 @@ async def test_deleting_a_member_while_its_earlier_version_stops_does_not_affect
         gateway.client() as client,
         asyncio.TaskGroup() as group,
     ):
-        Reluctant.app = app = App(client, Settings())
+        SlowToStop.app = app = App(client, Settings())
         running = group.create_task(app.run())
-        await eventually_here(lambda: ("last", 5) in Reluctant.served or running.done(), "the next member is served")
-        assert Reluctant.served[-1] == ("last", 5)
+        await eventually_here(lambda: ("last", 5) in SlowToStop.served or running.done(), "the next member is served")
+        assert SlowToStop.served[-1] == ("last", 5)
         running.cancel()
 
 

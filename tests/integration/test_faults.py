@@ -20,7 +20,7 @@ from tests.workloads import bare, wait_until_gone, wait_until_running
 from vk_provider.kube.resources import PODS
 
 # Fault -> the message of the provider. Silent connections are detected by a deadline.
-SAYS: Final = {
+MESSAGES: Final = {
     "refused": "Connect call failed",
     "reset": "reset by peer|disconnected|not completed|Cannot connect",
     "truncated": "disconnected|not completed|Cannot connect|closed",
@@ -52,7 +52,7 @@ def test_a_bad_connection_delays_changes_but_does_not_prevent_them(
 ) -> None:
     case = Case.begin(parent, alpha, namespace)
     getattr(ways, side).fault(fault)
-    case.go_on()
+    case.change()
     case.wait_until_converged()
 
 
@@ -65,11 +65,13 @@ def test_a_broken_connection_is_reported_and_changes_are_applied_when_it_works_a
     link: Link = getattr(ways, side)
     written = len(provider.log)
     link.fault(fault)
-    case.go_on()
+    case.change()
     if side == "member" and fault != "truncated":  # short answers pass, so the member answers
-        eventually(lambda: complaint(parent, SAYS[fault]), f"the MemberCluster reports the fault: {fault}", 60)
+        eventually(lambda: is_reported(parent, MESSAGES[fault]), f"the MemberCluster reports the fault: {fault}", 60)
     else:
-        eventually(lambda: warned(provider.log[written:], SAYS[fault]), f"the log reports the fault: {fault}", 90)
+        eventually(
+            lambda: is_logged(provider.log[written:], MESSAGES[fault]), f"the log reports the fault: {fault}", 90
+        )
     link.heal()
     case.wait_until_converged()
     members.wait_until_served(parent, "alpha", PATIENCE)
@@ -93,7 +95,7 @@ class Case:
             wait_until_running(parent, name, namespace, PATIENCE)
         return cls(parent, alpha, namespace, uids(alpha, namespace), alpha.audit_position())
 
-    def go_on(self) -> None:
+    def change(self) -> None:
         self.parent.create(PODS, bare("new"), self.namespace)
         self.parent.patch(PODS, "changed", {"metadata": {"labels": {"tier": "new"}}}, self.namespace)
         self.parent.delete(PODS, "removed", self.namespace)
@@ -126,15 +128,15 @@ class Case:
         )
 
 
-def complaint(parent: Cluster, says: str) -> bool:
+def is_reported(parent: Cluster, expected: str) -> bool:
     condition = members.ready_condition(parent, "alpha")
     assert condition.get("status") == "False", condition
-    assert re.search(says, condition["message"]), condition
+    assert re.search(expected, condition["message"]), condition
     return True
 
 
-def warned(log: str, says: str) -> bool:
-    return any("level=warning" in line and re.search(says, line) for line in log.splitlines())
+def is_logged(log: str, expected: str) -> bool:
+    return any("level=warning" in line and re.search(expected, line) for line in log.splitlines())
 
 
 def uids(cluster: Cluster, namespace: str) -> dict[str, str]:

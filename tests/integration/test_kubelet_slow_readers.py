@@ -44,11 +44,11 @@ async def test_the_last_bytes_of_the_member_arrive_although_the_client_keeps_sen
     """A client that acknowledges received data keeps sending while the rest of a closed stream is in transit."""
     size = kilobytes * 1000
 
-    async def say_all(_reader: Reader, writer: Writer) -> None:
+    async def send_all(_reader: Reader, writer: Writer) -> None:
         writer.write(b"x" * size)
         await writer.drain()
 
-    member = Member(SWITCHING, say_all)
+    member = Member(SWITCHING, send_all)
     async with serving(parent, raw=member.serve) as served:
         reader, writer, _ = await opened(served)
         client = Talkative(writer.transport)
@@ -89,7 +89,7 @@ async def test_a_log_that_ends_while_its_reader_stalls_arrives_completely(parent
     line = b"x" * 999 + b"\n"
     sent = 0
 
-    async def say_all(_reader: Reader, writer: Writer) -> None:
+    async def send_all(_reader: Reader, writer: Writer) -> None:
         nonlocal sent
         for _ in range(kilobytes):
             sent += 1
@@ -98,7 +98,7 @@ async def test_a_log_that_ends_while_its_reader_stalls_arrives_completely(parent
         writer.write(b"0\r\n\r\n")
         await writer.drain()
 
-    member = Member(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", say_all)
+    member = Member(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", send_all)
     async with serving(parent, raw=member.serve) as served:
         _, writer = await served.connect(served.tls(served.apiserver))
         log = Collector(writer.transport)

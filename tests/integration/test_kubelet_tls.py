@@ -75,13 +75,13 @@ class TestCertificates:
             assert (await asyncio.to_thread(ask, session))[1] == resumed
 
     async def test_a_renewed_certificate_serves_new_connections_and_keeps_open_ones(self, parent: Cluster) -> None:
-        going_on = asyncio.Event()
+        proceed = asyncio.Event()
 
         async def member(request: web.Request) -> web.StreamResponse | None:
             answer = web.StreamResponse()
             await answer.prepare(request)
             await answer.write(b"before\n")
-            await going_on.wait()
+            await proceed.wait()
             await answer.write(b"after\n")
             return answer
 
@@ -98,7 +98,7 @@ class TestCertificates:
                 _, writer = await served.connect()
                 assert presented(writer).serial_number != first
                 writer.close()
-                going_on.set()
+                proceed.set()
                 assert await log.content.readline() == b"after\n"
             assert await statuses(served, tls=tls) != {}
 

@@ -70,10 +70,15 @@ def test_a_provider_that_waits_for_its_parent_stops_gracefully_on_sigterm(ways: 
 
 
 @pytest.mark.parametrize(
-    ("token", "says"), [("unknown", "does not accept the credential"), ("", "certificate is not trusted")]
+    ("token", "expected"), [("unknown", "does not accept the credential"), ("", "certificate is not trusted")]
 )
 def test_a_permanent_error_ends_the_provider_at_once(
-    parent: Cluster, alpha: Cluster, tmp_path: Path, start_provider: Callable[[Path], Provider], token: str, says: str
+    parent: Cluster,
+    alpha: Cluster,
+    tmp_path: Path,
+    start_provider: Callable[[Path], Provider],
+    token: str,
+    expected: str,
 ) -> None:
     content = document(parent, None, {"token": token or "unused"})
     if not token:
@@ -83,7 +88,7 @@ def test_a_permanent_error_ends_the_provider_at_once(
     provider = start_provider(file)
     assert provider.wait() == 1
     (line,) = provider.log.splitlines()
-    assert says in line
+    assert expected in line
 
 
 @pytest.mark.parametrize("how", ["stopped", "refused", "black hole"])
@@ -98,7 +103,7 @@ def test_changes_in_a_member_during_an_outage_of_the_parent_are_reported_afterwa
     else:
         ways.parent.fault(how)
     eventually(lambda: lines(provider.log[written:], "lease not renewed"), "the provider detects the outage", 60)
-    case.go_on_in_the_member()
+    case.change_in_the_member()
     if how == "stopped":
         parent.revive()
     else:
@@ -119,7 +124,7 @@ def test_an_outage_longer_than_watches_and_lease_keeps_all_pods_with_tolerations
     """The parent keeps running, taints the node, and discards the history of its objects."""
     case = Case.begin(parent, alpha, provider, namespace, "evicted", "removed", "forced")
     ways.parent.fault("black hole")
-    case.go_on_in_the_member()
+    case.change_in_the_member()
     eventually(lambda: UNREACHABLE in taints(parent, "alpha"), "Kubernetes taints the node", PATIENCE)
     eventually(
         lambda: "deletionTimestamp" in parent.get(PODS, "evicted", namespace)["metadata"],

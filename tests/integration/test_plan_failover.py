@@ -194,7 +194,7 @@ def test_a_rejection_by_a_quota_is_a_result(home: Home) -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_reported_after_the_timeout(home: Home) -> None:
-    silent_one(home)
+    pod_without_scheduler(home)
     (row,) = home.rows("--timeout", "2", code=3)
     assert row["outcome"] == "Unknown"
     assert "2 s" in row["message"]
@@ -213,14 +213,14 @@ def test_the_output_is_a_table_with_a_summary(home: Home) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_plan_deletes_its_shadow_pods(home: Home, number: signal.Signals) -> None:
-    silent_one(home)
+    pod_without_scheduler(home)
     with planning(home) as process:
         process.send_signal(number)
         assert process.wait(timeout=90) == 130
 
 
 def test_the_next_plan_cleans_up_after_a_killed_one(home: Home) -> None:
-    silent_one(home)
+    pod_without_scheduler(home)
     with planning(home) as process:
         process.kill()
         process.wait(timeout=30)
@@ -267,7 +267,7 @@ def required(app: str) -> Json:
     return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
 
 
-def silent_one(home: Home) -> None:
+def pod_without_scheduler(home: Home) -> None:
     """A pod in `alpha` without a scheduler: the test binds it."""
     home.parent.create(DEPLOYMENTS, anywhere("web", 1, schedulerName=NO_SCHEDULER), home.namespace)
     (name,) = eventually(
