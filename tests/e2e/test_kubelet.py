@@ -228,7 +228,7 @@ def test_a_debug_container_is_added_to_a_running_pod(kubectl: Kubectl, protocol:
 
 
 class TestErrors:
-    def test_a_pod_that_does_not_exist(self, kubectl: Kubectl) -> None:
+    def test_about_a_missing_pod_have_the_message_of_the_api_server(self, kubectl: Kubectl) -> None:
         for asked in (("logs", "absent"), ("exec", "absent", "--", "true")):
             code, _, errors = kubectl.run(*asked)
             assert (code, 'pods "absent" not found' in errors) == (1, True), errors

@@ -46,7 +46,7 @@ def test_a_service_is_in_the_member_before_the_first_pod_of_its_namespace(
     assert made == ["services"] * 5 + ["pods"]
 
 
-def test_a_reflection_has_the_ports_and_affinity_an_address_of_the_member_and_the_pods_there(
+def test_a_reflection_has_ports_affinity_an_address_of_the_member_and_its_pods_as_endpoints(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     dns = {"name": "dns", "port": 53, "protocol": "UDP"}

@@ -60,7 +60,9 @@ def test_concurrent_writes_of_other_clients_to_the_node_cause_no_error(parent: C
     assert members.event_reasons(parent, "beta") & {"Conflict", "NotFound", "Error"} == set()
 
 
-def test_allocatable_follows_foreign_pods_a_cordon_and_a_new_node(parent: Cluster, beta: Cluster, served: None) -> None:
+def test_allocatable_follows_pods_of_other_clients_a_cordon_and_a_new_node(
+    parent: Cluster, beta: Cluster, served: None
+) -> None:
     eventually(lambda: cpu(parent) == CORES, "all CPUs are free")
     beta.create(NAMESPACES, {"metadata": {"name": "theirs"}})
     resources = {"requests": {"cpu": "3"}}
