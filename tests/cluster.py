@@ -1,6 +1,6 @@
-"""A cluster as a test sees it: plain dicts over plain requests, independent of the client under test.
+"""A cluster for tests: objects as dicts, over an HTTP client that is independent of the client under test.
 
-`Cluster` also reads the API server's audit log, which knows every request that anybody made.
+`Cluster` also reads the API server's audit log, which contains the requests of all clients.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STRATEGIC: Final = "application/strategic-merge-patch+json"
 
 
 class ApiFailure(AssertionError):
-    """The API server refused; an AssertionError, so that `eventually` goes on."""
+    """The API server rejected a request. An AssertionError, so that `eventually` retries."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status}: {message}")
@@ -46,7 +46,7 @@ class ApiFailure(AssertionError):
 
 @dataclass(frozen=True)
 class Request:
-    """One finished request, as the audit log tells it."""
+    """One finished request from the audit log."""
 
     verb: str
     uri: str
@@ -60,7 +60,7 @@ class Request:
 
 
 class Cluster:
-    """One cluster of localkube, as its administrator. Used from one thread."""
+    """One cluster of localkube, with the rights of its administrator. Use it from one thread."""
 
     def __init__(self, info: ClusterInfo, root: Path) -> None:
         self.info, self.name, self.kubeconfig, self.root = info, info.name, info.kubeconfig, root
@@ -119,7 +119,7 @@ class Cluster:
         return answer
 
     def find(self, resource: Resource, name: str, namespace: str = "") -> Json | None:
-        """None where there is none."""
+        """The object, or None if it does not exist."""
         try:
             return self.get(resource, name, namespace)
         except ApiFailure as error:
@@ -133,12 +133,12 @@ class Cluster:
         return items
 
     def position(self, resource: Resource) -> str:
-        """Where the history of these objects ends now."""
+        """The current resourceVersion of these objects."""
         version: str = self.call("GET", resource.path(), query={"limit": "1"})["metadata"]["resourceVersion"]
         return version
 
     def history(self, resource: Resource, name: str, since: str) -> Sequence[Json]:
-        """Every version of an object after a `position`, those of its deletion too."""
+        """Every version of an object after a `position`, including those of its deletion."""
         query = {
             "watch": "1",
             "resourceVersion": since,
@@ -154,7 +154,7 @@ class Cluster:
         return answer
 
     def apply(self, manifest: Json) -> None:
-        """Creates the object of a manifest, or leaves the one that is there."""
+        """Creates the object of a manifest if it does not exist."""
         group, _, version = manifest["apiVersion"].rpartition("/")
         kind, metadata = manifest["kind"], manifest["metadata"]
         resource = Resource(group, version, kind.lower() + "s", kind, namespaced="namespace" in metadata)
@@ -165,7 +165,7 @@ class Cluster:
                 raise
 
     def ensure(self, resource: Resource, body: Json, namespace: str) -> Json | None:
-        """Creates it where it is not there; None where it is refused for now (no service account yet)."""
+        """Creates the object if it does not exist. None if it is forbidden now (no service account yet)."""
         name = body["metadata"]["name"]
         try:
             return self.find(resource, name, namespace) or self.create(resource, body, namespace)
@@ -189,7 +189,7 @@ class Cluster:
         return answer
 
     def delete(self, resource: Resource, name: str, namespace: str = "", *, grace_seconds: int | None = None) -> None:
-        """Absent already is fine."""
+        """Deletes the object if it exists."""
         query = {} if grace_seconds is None else {"gracePeriodSeconds": str(grace_seconds)}
         try:
             self.call("DELETE", resource.path(name, namespace), query=query)
@@ -198,30 +198,33 @@ class Cluster:
                 raise
 
     def stop(self, service: str) -> None:
-        """SIGKILL."""
+        """Kills the service with SIGKILL."""
         localkube.stop(self.name, service, root=self.root)
 
     def start(self, service: str) -> None:
-        """Returns when the API server is ready (again), and what needs it runs."""
+        """Returns when the API server is ready and its controllers run."""
         localkube.start(self.name, service, root=self.root)
         eventually(lambda: self.call("GET", "/readyz") == "ok", f"{self.name} is ready again", 60)
         self.supervise()
 
     def supervise(self) -> None:
-        """Starts what has exited of the controllers, as a kubelet does with a control plane: they do so where the API
-        server goes while they start, or confuses them ("Scheduler cache is corrupted")."""
+        """Starts controllers that have exited, as a kubelet does with static pods.
+
+        They exit if the API server stops while they start, or if its answers are inconsistent ("Scheduler cache is
+        corrupted").
+        """
         for service in self._controllers:
             localkube.start(self.name, service, root=self.root)
 
     def cut(self) -> None:
-        """From now on every packet between it and everybody else vanishes."""
+        """Drops every packet between the cluster and all others, until `heal`."""
         localkube.cut(self.name, root=self.root)
 
     def heal(self) -> None:
         localkube.heal(self.name, root=self.root)
 
     def backup(self) -> Path:
-        """A copy of etcd's data as they are now, for `restore`."""
+        """A copy of etcd's current data, for `restore`."""
         copy = self.info.directory / f"backup-{time.monotonic_ns()}"
         self.stop("etcd")
         shutil.copytree(self.info.directory / "etcd", copy)
@@ -229,7 +232,7 @@ class Cluster:
         return copy
 
     def restore(self, backup: Path) -> None:
-        """Goes back in time. Everything that watches is restarted, as Kubernetes asks for, but for the provider."""
+        """Restores etcd's data. Restarts all watching components except the provider, as Kubernetes recommends."""
         for service in (*self._controllers, "apiserver", "etcd"):
             self.stop(service)
         shutil.rmtree(self.info.directory / "etcd")
@@ -237,15 +240,15 @@ class Cluster:
         self.revive()
 
     def revive(self) -> None:
-        """The end of a longer outage: what of it is down is started, and the controllers anew, whether they ended or
-        not. Those of other clusters lose their leases in one; these have none, and would wait up to a minute before
-        they ask again."""
+        """Ends a longer outage: starts the stopped services, and restarts all controllers. Controllers with leader
+        election exit when they lose their leases. Those of localkube have none, and would wait up to a minute before
+        they retry."""
         localkube.start(self.name, "etcd", root=self.root)
         self.start("apiserver")
         for controller in self._controllers:
             self.stop(controller)
         if "kwok" in self._controllers:
-            # The next kwok is another one, and would wait until the leases of the one before have run out.
+            # A new kwok has another identity, and would wait until the leases of its predecessor expire.
             self.call("DELETE", LEASES.path(namespace="kube-node-lease"))
         self.supervise()
 
@@ -255,11 +258,11 @@ class Cluster:
         return [name for name in ("controller-manager", "scheduler", "kwok") if name in status.services]
 
     def audit_position(self) -> int:
-        """Where the audit log ends now."""
+        """The current end of the audit log."""
         return self._audit_log.stat().st_size
 
     def requests(self, since: int = 0) -> Sequence[Request]:
-        """What was requested after an `audit_position`. A watch counts when it starts and again when it ends."""
+        """The requests after an `audit_position`. A watch counts when it starts and again when it ends."""
         with self._audit_log.open("rb") as log:
             log.seek(since)
             lines = log.read().split(b"\n")[:-1]

@@ -1,4 +1,4 @@
-"""`vk-provider` as a user calls it, in this process."""
+"""Runs `vk-provider` as a user does, in this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vk_provider.cli.root import cli
 
 
 def vk(*args: str) -> Result:
-    """How a command ended and what it wrote; an exception that is not meant for users goes on."""
+    """The exit code and output of a command. Exceptions that are not for users propagate."""
     result = CliRunner().invoke(cli, args, prog_name="vk-provider")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

@@ -1,6 +1,6 @@
-"""Real clusters, a running provider and fresh namespaces, for every test that asks for them.
+"""Real clusters, a running provider and new namespaces, for every test that requests them.
 
-`clusters` is started once per session, in a state directory of its own, and removed at the end, whatever happened:
+`clusters` is started once per session, in its own state directory, and always removed at the end:
 `parent` without nodes, `alpha` and `beta` with fake ones. Every API server writes an audit log.
 """
 
@@ -28,12 +28,12 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure() -> None:
-    """Before the first test: an interrupt is not ignored, and there is no current event loop.
+    """Restores the default handler of SIGINT, and removes the current event loop.
 
-    A shell starts background jobs with SIGINT ignored, and programs that a test starts and interrupts inherit that.
+    A shell starts background jobs with SIGINT ignored, and the programs that a test starts and interrupts inherit that.
 
-    Where nobody has said so, Python makes one when it is asked, as pytest-asyncio does before a test; nobody closes it,
-    and the next test that runs a loop of its own gets the blame.
+    Without an explicit event loop, Python creates one when pytest-asyncio requests it before a test. It is never
+    closed, and the resulting warning fails an unrelated test that runs its own loop.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     asyncio.set_event_loop(None)
@@ -55,7 +55,7 @@ def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Clu
 
 @pytest.fixture(scope="session")
 def parent(clusters: dict[str, Cluster]) -> Cluster:
-    """Knows MemberClusters."""
+    """The parent, with the CRD MemberCluster."""
     members.install(clusters["parent"])
     return clusters["parent"]
 
@@ -69,7 +69,7 @@ def alpha(clusters: dict[str, Cluster]) -> Cluster:
 
 @pytest.fixture(scope="session")
 def beta(clusters: dict[str, Cluster]) -> Cluster:
-    """Two fake nodes of 8 CPUs; a service account for the provider exists. A member only where a test makes it one."""
+    """Two fake nodes of 8 CPUs; a service account for the provider exists. Only some tests join it as a member."""
     members.grant(clusters["beta"])
     return clusters["beta"]
 
@@ -100,16 +100,16 @@ def _session_provider(parent: Cluster, alpha: Cluster, tmp_path_factory: pytest.
 
 @pytest.fixture
 def provider(_session_provider: Provider, parent: Cluster) -> Iterator[Provider]:
-    """The provider of `parent`, running and serving `alpha`; a test may kill it. One process for the whole session."""
+    """The provider of `parent`. It runs and serves `alpha`. A test may kill it. One process for the whole session."""
     _session_provider.start()
     members.wait_until_served(parent, "alpha", 60)
     yield _session_provider
-    assert not _session_provider.crashed, "the provider has ended by itself"
+    assert not _session_provider.crashed, "the provider has exited by itself"
 
 
 @pytest.fixture
 def namespace(parent: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A new namespace of the parent, in which pods can be created; it goes after the test."""
+    """A new namespace of the parent, in which pods can be created. It is deleted after the test."""
     stem = re.sub("[^a-z0-9]+", "-", str(request.node.name).removeprefix("test_").lower())
     name = f"{stem[:30].strip('-')}-{next(_numbers)}"
     parent.create(NAMESPACES, {"metadata": {"name": name}})
@@ -122,7 +122,7 @@ def namespace(parent: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
 def pytest_runtest_makereport(
     item: pytest.Function, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that failed shows the end of the provider's log."""
+    """Adds the end of the provider's log to the report of a failed test."""
     report = yield
     provider = getattr(item, "funcargs", {}).get("provider")
     if report.failed and isinstance(provider, Provider):

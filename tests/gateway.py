@@ -1,7 +1,7 @@
-"""An API server whose answers a test decides: scripted, and where the script has nothing, those of a real one.
+"""A scripted API server. It forwards requests without a scripted answer to a real one.
 
-On the loopback, without TLS unless given a certificate. Every request is recorded, so a test can say how often the
-server was asked for what.
+It listens on the loopback interface, without TLS unless a certificate is given. It records every request, so that a
+test can count them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Script = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 @dataclass(frozen=True)
 class Asked:
-    """One request, and when it came (monotonic seconds)."""
+    """One request, and the time of its arrival (monotonic seconds)."""
 
     method: str
     path: str
@@ -37,14 +37,14 @@ class Asked:
 
     @property
     def lists(self) -> bool:
-        """Whether it asks for everything: a page of a list, or a watch that begins with one."""
+        """Whether it requests all objects: a page of a list, or a watch that starts with one."""
         return "watch" not in self.query or "sendInitialEvents" in self.query
 
 
 class Gateway:
-    """An async context manager. Without `script`, or where that returns None, it asks `real`.
+    """An async context manager. Without `script`, or if that returns None, it forwards the request to `real`.
 
-    Scripts are not asked for the server's newest version: that is `newest`.
+    Requests for the server's newest resourceVersion are answered with `newest`, without the script.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Gateway:
         *,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`authorization`: with what to ask the real server; empty: with what the client came with."""
+        """`authorization`: the header for the real server. If empty, the header of the client is forwarded."""
         self._script, self._real, self._authorization, self._tls = script, real, authorization, tls
         self.asked: list[Asked] = []
         self.newest = "1000000"
@@ -87,7 +87,7 @@ class Gateway:
             await self._session.close()
 
     def client(self) -> Client:
-        """A client of this server; the caller closes it."""
+        """A client of this server. The caller closes it."""
         return client_of(self.server)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -117,7 +117,7 @@ class Gateway:
 
 
 def client_of(server: str, authority: bytes = b"") -> Client:
-    """A client of the server at a URL, whose certificate is of that authority (PEM); the caller closes it."""
+    """A client of the server at a URL, whose certificate this authority (PEM) has issued. The caller closes it."""
     trusted = {"certificate-authority-data": base64.b64encode(authority).decode()} if authority else {}
     document = {
         "clusters": [{"name": "it", "cluster": {"server": server, **trusted}}],
@@ -129,13 +129,13 @@ def client_of(server: str, authority: bytes = b"") -> Client:
 
 
 def failure(status: int, reason: str, message: str = "", **headers: str) -> web.Response:
-    """A Status object, as API servers answer; `Retry_After` becomes the header Retry-After."""
+    """A Status object, as in answers of API servers. `Retry_After` becomes the header Retry-After."""
     body = {"kind": "Status", "apiVersion": "v1", "code": status, "reason": reason, "message": message or reason}
     return web.json_response(body, status=status, headers={key.replace("_", "-"): v for key, v in headers.items()})
 
 
 def cut_off(request: web.Request) -> web.Response:
-    """No answer at all, whatever was done."""
+    """Closes the connection without an answer."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
@@ -162,7 +162,7 @@ def gone_event() -> bytes:
 
 
 async def stream(request: web.Request, *lines: bytes, stay: bool = True) -> web.StreamResponse:
-    """A watch that sends these lines, and then stays open or ends politely."""
+    """A watch that sends these lines, and then stays open or ends without an error."""
     answer = web.StreamResponse()
     await answer.prepare(request)
     for line in lines:

@@ -1,4 +1,4 @@
-"""Real kubectl, as a user of one cluster."""
+"""Runs the real kubectl in one cluster."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ CHECKOUT: Final = Path(__file__).resolve().parents[1]
 
 
 def kubectl(cluster: Cluster, *args: str) -> subprocess.CompletedProcess[str]:
-    """How it ended and what it said, within two minutes."""
+    """The exit code and output of kubectl, within two minutes."""
     program = localkube.program("kubectl", root=cluster.root)
     command = [str(program), "--kubeconfig", str(cluster.kubeconfig), *args]
     return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120)
 
 
 def done(cluster: Cluster, *args: str) -> str:
-    """What a kubectl that succeeds says on stdout."""
+    """The stdout of a successful kubectl."""
     result = kubectl(cluster, *args)
     assert result.returncode == 0, result.stderr
     return result.stdout

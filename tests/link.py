@@ -1,9 +1,9 @@
-"""The way from the provider to one API server, and everything that can go wrong on it, switched at run time.
+"""The connection from the provider to one API server, with faults that tests switch on and off.
 
-    provider --TLS--> Proxy --bytes--> API server            most faults: what networks do
+    provider --TLS--> Proxy --bytes--> API server            most faults: those of networks
                         `--TLS--> Gateway --TLS--> API server    faults of servers: error answers, a wrong certificate
 
-Runs in a thread of its own, so that tests and programs that wait can use it. Seeded: the same faults do the same.
+Runs in its own thread, so that blocking tests and programs can use it. With the same seed, faults have the same effect.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from tests.proxy import Proxy
 
 T = TypeVar("T")
 
-SERVER_NAME: Final = "kubernetes.default.svc"  # is in every API server's certificate
+SERVER_NAME: Final = "kubernetes.default.svc"  # a name in the certificate of every API server
 _RETRY_AFTER: Final = "1"  # seconds
 
 
 class Link:
-    """A context manager. `fault` begins one of `FAULTS`, and ends another one; `heal` ends it."""
+    """A context manager. `fault` starts one of `FAULTS` and ends the previous one; `heal` ends it."""
 
     def __init__(self, cluster: Cluster, *, seed: int = 1) -> None:
         self.cluster = cluster
@@ -46,7 +46,7 @@ class Link:
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"link to {cluster.name}")
         self._stack = AsyncExitStack()
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.status = 0  # with which the gateway answers
+        self.status = 0  # of the gateway's answers
         self.active = ""
 
     def __enter__(self) -> Link:
@@ -64,11 +64,11 @@ class Link:
 
     @property
     def server(self) -> str:
-        """The URL that leads over this way. Kubeconfigs need SERVER_NAME with it."""
+        """The URL of the link. Kubeconfigs need SERVER_NAME with it."""
         return f"https://{self.proxy.host}:{self.proxy.port}"
 
     def through(self, kubeconfig: Json) -> Json:
-        """The kubeconfig, led over this way."""
+        """The kubeconfig with the URL of the link."""
         clusters = [
             {**entry, "cluster": entry["cluster"] | {"server": self.server, "tls-server-name": SERVER_NAME}}
             for entry in kubeconfig["clusters"]
@@ -86,7 +86,7 @@ class Link:
         self.active = ""
 
     def answer_with(self, status: int) -> None:
-        """From now on somebody else answers, as a server, and always so. Called within the loop."""
+        """Answers all requests with this status. Call it within the event loop."""
         self.status = status
         self._use_gateway("apiserver")
 
@@ -143,7 +143,7 @@ _ANSWERS: Final[dict[int, tuple[str, dict[str, str]]]] = {
 }
 
 Begin = Callable[[Link], Awaitable[None] | None]
-# What can go wrong on the way. The first three only make it worse: everything goes on.
+# The faults. The first three only degrade the connection.
 SLOW: Final[dict[str, Begin]] = {
     "latency": lambda link: link.proxy.delay(0.3),
     "jitter": lambda link: link.proxy.delay(0.02, 0.5),
@@ -166,7 +166,7 @@ FAULTS: Final[dict[str, Begin]] = SLOW | BROKEN
 
 
 def _issue_expired(pki: Path) -> None:
-    """A certificate for the API server that was good until yesterday."""
+    """A certificate for the API server that expired yesterday."""
     authority = x509.load_pem_x509_certificate((pki / "ca.crt").read_bytes())
     signer = serialization.load_pem_private_key((pki / "ca.key").read_bytes(), None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)

@@ -1,4 +1,4 @@
-"""Joining clusters as members, as `vk-provider join` leaves them, and what they say of themselves."""
+"""Joins clusters as members, like `vk-provider join`, and reads their status."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ SYSTEM: Final = wellknown.SYSTEM_NAMESPACE
 
 
 def install(parent: Cluster) -> None:
-    """The CRD and the namespace for kubeconfigs."""
+    """Creates the CRD and the namespace for kubeconfigs."""
     parent.apply(yaml.safe_load((_MANIFESTS / "crds" / "memberclusters.yaml").read_text()))
     parent.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
     eventually(lambda: parent.list(MEMBER_CLUSTERS) == [], "the parent knows MemberClusters")
 
 
 def grant(member: Cluster) -> None:
-    """What manifests/member grants, and not a thing more."""
+    """Grants exactly the permissions in manifests/member."""
     for manifest in yaml.safe_load_all((_MANIFESTS / "member" / "rbac.yaml").read_text()):
         member.apply(manifest)
 
 
 def bind(member: Cluster, account: str) -> None:
-    """Grants the same to another service account."""
+    """Grants the same permissions to another service account."""
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "vk-provider-member"}
     subject = {"kind": "ServiceAccount", "name": account, "namespace": SYSTEM}
     member.create(BINDINGS, {"metadata": {"name": account}, "roleRef": reference, "subjects": [subject]})
@@ -76,17 +76,17 @@ def _token(member: Cluster, account: str) -> str:
 
 
 def set_kubeconfig(parent: Cluster, name: str, content: str) -> None:
-    """Puts another kubeconfig into the Secret of a member."""
+    """Replaces the kubeconfig in the Secret of a member."""
     parent.patch(SECRETS, f"{name}-kubeconfig", {"data": {"kubeconfig": _encoded(content)}}, SYSTEM)
 
 
 def set_health(parent: Cluster, name: str, thresholds: Json | None) -> None:
-    """Other thresholds for a member's health; None: the defaults."""
+    """Sets the thresholds for a member's health. None restores the defaults."""
     parent.patch(MEMBER_CLUSTERS, name, {"spec": {"health": thresholds}})
 
 
 def join(parent: Cluster, name: str, content: str, **spec: Any) -> None:
-    """The Secret and the MemberCluster; `spec` holds more of its fields."""
+    """Creates the Secret and the MemberCluster. `spec` holds further fields of its spec."""
     reference = {"name": f"{name}-kubeconfig", "namespace": SYSTEM}
     metadata = {"name": reference["name"], "labels": {wellknown.CLUSTER_LABEL: name}}
     parent.create(SECRETS, {"metadata": metadata, "data": {"kubeconfig": _encoded(content)}}, SYSTEM)
@@ -94,7 +94,7 @@ def join(parent: Cluster, name: str, content: str, **spec: Any) -> None:
 
 
 def ready_condition(parent: Cluster, name: str) -> Json:
-    """The Ready condition of a MemberCluster; empty where it was never set."""
+    """The Ready condition of a MemberCluster. Empty if it was never set."""
     conditions = parent.get(MEMBER_CLUSTERS, name).get("status", {}).get("conditions", [])
     return next((condition for condition in conditions if condition["type"] == "Ready"), {})
 
@@ -117,7 +117,7 @@ def wait_until_served(parent: Cluster, name: str, seconds: float = 30.0) -> None
 
 
 def wait_until_refused(parent: Cluster, name: str, reason: str) -> str:
-    """The message of its Ready condition, once that is False for this reason and an Event says so too."""
+    """The message of its Ready condition, once that is False with this reason and an Event has the reason, too."""
 
     def refused() -> str:
         condition = ready_condition(parent, name)
@@ -125,25 +125,25 @@ def wait_until_refused(parent: Cluster, name: str, reason: str) -> str:
         return str(condition["message"])
 
     message = eventually(refused, f"member {name} is not served: {reason}")
-    eventually(lambda: reason in event_reasons(parent, name), f"an Event about member {name} says {reason}")
+    eventually(lambda: reason in event_reasons(parent, name), f"an Event about member {name} has the reason {reason}")
     return message
 
 
 def event_reasons(cluster: Cluster, name: str, namespace: str = "default") -> set[str]:
-    """Reasons of the Events about objects of a name."""
+    """The reasons of all Events about objects with this name."""
     found = cluster.list(EVENTS, namespace, fields=f"involvedObject.name={name}")
     return {event["reason"] for event in found}
 
 
 def unjoin(parent: Cluster, name: str, seconds: float = 60.0) -> None:
-    """Deletes the MemberCluster, and waits until the provider has let it go."""
+    """Deletes the MemberCluster, and waits until the provider has removed its finalizer."""
     parent.delete(MEMBER_CLUSTERS, name)
     eventually(lambda: parent.find(MEMBER_CLUSTERS, name) is None, f"member {name} has left", seconds)
     parent.delete(SECRETS, f"{name}-kubeconfig", SYSTEM)
 
 
 def discard(parent: Cluster, name: str) -> None:
-    """Removes a MemberCluster without asking anybody, for the end of a test."""
+    """Deletes a MemberCluster without its finalizer, at the end of a test."""
     parent.delete(MEMBER_CLUSTERS, name)
     try:
         parent.patch(MEMBER_CLUSTERS, name, {"metadata": {"finalizers": None}})
@@ -154,7 +154,7 @@ def discard(parent: Cluster, name: str) -> None:
 
 
 def remains(member: Cluster, name: str) -> set[str]:
-    """What virtual node `name` has made in a member and not removed; namespaces may hold what others made there."""
+    """The objects of virtual node `name` that still exist in a member. Its namespaces may contain objects of others."""
     found = set()
     for resource in (PODS, CONFIG_MAPS, SECRETS, SERVICES, ENDPOINT_SLICES):
         items = member.list(resource, labels=f"{wellknown.NODE_LABEL}={name}")
@@ -164,7 +164,7 @@ def remains(member: Cluster, name: str) -> set[str]:
 
 @contextmanager
 def cordoned(parent: Cluster, node: str) -> Iterator[None]:
-    """Nothing new is scheduled there within the block."""
+    """No new pods are scheduled to the node within the block."""
     parent.patch(NODES, node, {"spec": {"unschedulable": True}})
     try:
         yield

@@ -1,4 +1,4 @@
-"""The provider as users run it: a process of its own, with its log kept."""
+"""The provider as users run it, in its own process, with its log."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 
 
 class Provider:
-    """`vk-provider run` against one parent. Can be started again after it ended; the log goes on."""
+    """`vk-provider run` for one parent. It can be restarted. The log continues."""
 
     def __init__(self, kubeconfig: Path, log: Path, environment: Mapping[str, str] | None = None) -> None:
-        """`environment`: on top of the one of the tests."""
+        """`environment`: variables in addition to those of the tests."""
         self._kubeconfig, self.log_file = kubeconfig, log
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
-        self._told = False
+        self._signalled = False
 
     @property
     def running(self) -> bool:
@@ -30,36 +30,36 @@ class Provider:
 
     @property
     def crashed(self) -> bool:
-        """Whether it ended without being told to."""
-        return self._process is not None and self._process.poll() is not None and not self._told
+        """Whether it exited by itself."""
+        return self._process is not None and self._process.poll() is not None and not self._signalled
 
     @property
     def log(self) -> str:
-        """Everything that it and its predecessors wrote."""
+        """The complete log, of all starts."""
         return self.log_file.read_text(errors="replace")
 
     def start(self) -> None:
-        """Does nothing while it runs."""
+        """Starts the process unless it runs."""
         if self.running:
             return
         command = [sys.executable, "-m", "vk_provider", "--kubeconfig", str(self._kubeconfig), "-v", "run"]
-        self._told = False
+        self._signalled = False
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=_CHECKOUT, env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """Sends SIGTERM. Returns the exit code."""
         return self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL: it gets no chance to write anything."""
+        """Sends SIGKILL."""
         self._end(signal.SIGKILL)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """It does nothing meanwhile, and does not know of it."""
+        """The process is suspended within the block, without a signal that it could handle."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
         try:
@@ -68,7 +68,7 @@ class Provider:
             self._process.send_signal(signal.SIGCONT)
 
     def wait(self) -> int:
-        """The exit code of one that ends by itself."""
+        """Waits until the process exits by itself. Returns the exit code."""
         assert self._process is not None
         return self._process.wait(timeout=30)
 
@@ -76,7 +76,7 @@ class Provider:
         if self._process is None:
             return 0
         if self._process.poll() is None:
-            self._told = True
+            self._signalled = True
             self._process.send_signal(number)
         try:
             return self._process.wait(timeout=20)

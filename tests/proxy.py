@@ -1,4 +1,4 @@
-"""A TCP proxy that does to connections what networks do: delays, cuts, resets, and silence. Lives in an event loop."""
+"""A TCP proxy with the faults of networks: delays, cuts, resets, and dropped packets. Runs in an event loop."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _TURNS_TO_ACCEPT: Final = 5  # of the event loop, from an accepted socket to its
 
 @dataclass(eq=False)
 class _Connection:
-    """`client` leads to who asked, `server` to whom it asked.
+    """`client` leads to the client, `server` to the server.
 
-    `deaf`: what the server says vanishes; `mute`: what the client says; `left`: bytes that the client gets before the
-    connection breaks off.
+    `deaf`: bytes of the server are dropped; `mute`: bytes of the client are dropped; `left`: the number of bytes that
+    the client receives before the connection is cut.
     """
 
     client: asyncio.StreamWriter
@@ -33,8 +33,10 @@ class _Connection:
 
 @dataclass
 class _Conditions:
-    """What the way is like. Times in seconds, `rate` in bytes per second; `breaks`: after how many bytes, at least and
-    at most, a connection breaks off, and whether with RST."""
+    """The conditions of the network. Times are in seconds, `rate` is in bytes per second.
+
+    `breaks`: the smallest and the largest number of bytes after which a connection is cut, and whether with RST.
+    """
 
     latency: float = 0.0
     jitter: float = 0.0
@@ -45,7 +47,7 @@ class _Conditions:
 
 
 class Proxy:
-    """Passes bytes on to one address until told otherwise. An async context manager.
+    """Forwards bytes to one address. An async context manager.
 
     The conditions of `delay`, `limit`, `break_off`, `swallow`, `deafen` and `hold` last until `restore`.
     """
@@ -77,13 +79,13 @@ class Proxy:
                 await task
 
     async def accept(self) -> None:
-        """New connections are welcome (again), under the same port."""
+        """Accepts new connections, on the same port as before."""
         if self._server is None:
             self._server = await asyncio.start_server(self._serve, self.host, self.port)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
-        """New connections are refused, and existing ones end."""
+        """Refuses new connections, and closes existing ones."""
         if self._server is not None:
             await self._stop_accepting(self._server)
             self._server.close()
@@ -91,7 +93,7 @@ class Proxy:
         self.cut()
 
     async def _stop_accepting(self, server: asyncio.Server) -> None:
-        """Returns when every connection that was accepted is in `_connections`.
+        """Returns when every accepted connection is in `_connections`.
 
         A server that is closed while asyncio accepts a connection leaves that one open (`Server._attach` fails).
         """
@@ -101,46 +103,46 @@ class Proxy:
             await asyncio.sleep(0)
 
     def cut(self) -> None:
-        """Ends all connections politely, wherever they are."""
+        """Closes all connections with FIN, at any byte."""
         for connection in list(self._connections):
             _close(connection)
 
     def cut_after(self, count: int) -> None:
-        """Ends the connection that brings the client this many more bytes, right there. Works once."""
+        """Cuts the connection that delivers this number of further bytes to the client, at that byte. Works once."""
         self._budget = count
 
     def reset(self) -> None:
-        """Ends all connections with RST."""
+        """Closes all connections with RST."""
         for connection in list(self._connections):
             _reset(connection)
 
     def delay(self, latency: float, jitter: float = 0.0) -> None:
-        """Every chunk of bytes takes that many seconds each way; jitter adds up to so many more."""
+        """Delays every chunk of bytes by `latency` seconds in each direction, plus up to `jitter` seconds."""
         self._conditions.latency, self._conditions.jitter = latency, jitter
 
     def limit(self, rate: float) -> None:
-        """So many bytes per second in each direction of each connection."""
+        """Limits each direction of each connection to `rate` bytes per second."""
         self._conditions.rate = rate
 
     def break_off(self, least: int, most: int, *, reset: bool) -> None:
-        """All connections end; new ones do, politely or with RST, once they have brought the client so many bytes."""
+        """Closes all connections. New ones are cut, with FIN or RST, after `least` to `most` bytes to the client."""
         self._conditions.breaks = least, most, reset
         self.reset()
 
     def swallow(self) -> None:
-        """All bytes vanish from now on, also of new connections: those stay open and silent."""
+        """Drops all bytes, also of new connections, which stay open and silent."""
         self._silence(deaf=True, mute=True)
 
     def deafen(self) -> None:
-        """What the server says vanishes; what is said to it arrives, and takes effect."""
+        """Drops the bytes of the server. Those of the client arrive, and take effect."""
         self._silence(deaf=True, mute=False)
 
     def hold(self) -> None:
-        """Nothing passes, and nothing is lost: it arrives after `restore`."""
+        """Holds all bytes back until `restore`, without losing any."""
         self._passing.clear()
 
     def restore(self) -> None:
-        """New connections work again. The silent ones stay silent: what they lost is lost."""
+        """Makes new connections work again. Silent ones stay silent, because their bytes are lost."""
         self._conditions = _Conditions()
         self._passing.set()
 
@@ -164,7 +166,7 @@ class Proxy:
                 group.create_task(self._pump(connection, reader, connection.server, to_client=False))
                 group.create_task(self._pump(connection, there, writer, to_client=True))
         except* (OSError, asyncio.CancelledError):
-            pass  # cancelled by `__aexit__` only, and a server's task has nobody to tell
+            pass  # only `__aexit__` cancels, and no one awaits a server's task
         finally:
             self._connections.discard(connection)
             _close(connection)

@@ -1,4 +1,4 @@
-"""A pytest plugin: a long run ends with a table of where its time went, per module and phase, also across workers."""
+"""A pytest plugin: a long run ends with a table of the time per module and phase, across all workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PHASES: Final = ("setup", "call", "teardown")
 
 @dataclass
 class Module:
-    """Seconds of its tests per phase; set-up and tear-down include the fixtures that begin or end there."""
+    """The seconds of its tests per phase. Set-up and tear-down include the fixtures that start or end there."""
 
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     tests: int = 0
@@ -42,7 +42,7 @@ class Module:
 
 
 class Timetable:
-    """Collects every report of the run; lives where the run is controlled, not in its workers."""
+    """Collects every report of the run. Runs in the controlling process, not in the workers."""
 
     def __init__(self) -> None:
         self._begin = time.time()
@@ -60,7 +60,7 @@ class Timetable:
         for report, worker in self._reports:
             modules[report.nodeid.partition("::")[0]].add(report, worker, self._begin)
             workers[worker].add(report, worker, self._begin)
-        terminalreporter.section(f"where {took:.0f} s went")
+        terminalreporter.section(f"durations, {took:.0f} s in total")
         line = terminalreporter.write_line
         line("   set-up     call tear-dn.    total  tests     from - to  by       module (seconds)")
         ranked = sorted(modules.items(), key=lambda item: -item[1].total)
@@ -70,7 +70,7 @@ class Timetable:
         if rest:
             line(f"{'':27}{sum(one.total for one in rest):9.1f}{sum(one.tests for one in rest):7}   {len(rest)} others")
         for _, busy in sorted(workers.items()):
-            line(busy.row("all that it ran"))
+            line(busy.row("all modules"))
         slowest = sorted(self._reports, key=lambda item: -item[0].duration)
         line("the slowest phases of tests (seconds)")
         for report, _ in slowest[:_ROWS]:
@@ -78,5 +78,5 @@ class Timetable:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # what a worker of pytest-xdist reports comes here too
+    if not hasattr(config, "workerinput"):  # reports of the workers of pytest-xdist arrive here, too
         config.pluginmanager.register(Timetable(), "timetable")

@@ -1,6 +1,6 @@
-"""A wall clock that jumps while a program runs: a library that is loaded before libc, and adds what a file says.
+"""A wall clock that jumps while a program runs: a preloaded library that adds an offset from a file.
 
-Only the wall clock: the steady ones go on, as they do when somebody sets the time of a machine.
+Monotonic clocks do not change, as when an administrator sets the time of a machine.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ time_t time(time_t *found) {
 
 
 class WallClock:
-    """`environment` is for the program whose clock it is."""
+    """`environment` is for the program that uses the clock."""
 
     def __init__(self, directory: Path) -> None:
         self._offset = directory / "offset"
@@ -63,5 +63,5 @@ class WallClock:
         self.jump(0)
 
     def jump(self, seconds: int) -> None:
-        """From now on it is that far from the true time."""
+        """Sets the offset from the true time."""
         self._offset.write_text(str(seconds))

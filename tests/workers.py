@@ -1,8 +1,8 @@
-"""A pytest plugin: which tests share a worker of pytest-xdist (`pytest -n 4`), and which begin first.
+"""A pytest plugin: assigns tests to workers of pytest-xdist (`pytest -n 4`), and determines their order.
 
-Most of a test's time is waiting, so several workers share two cores. Each has clusters, a provider and a state
-directory of its own, made when its first test asks for them. A module stays in one worker, since its tests may stop
-the provider or cut a network; what uses the real nodes stays together too, because there is one set of them.
+Tests wait most of the time, so several workers share two cores. Each worker has its own clusters, provider and state
+directory, which are created when its first test requests them. All tests of a module run in one worker, because they
+may stop the provider or cut a network. All tests with real nodes run in one worker, because there is one set of them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 REAL_NODES: Final = "real nodes"
-# Modules in groups by their first parameter: one side's silence is waited for while the other's is.
+# Modules that are grouped by their first parameter, so that both sides wait for timeouts at the same time.
 BY_SIDE: Final = ("tests/integration/test_faults.py",)
-# Modules none of whose tests needs another: any worker may take any of them.
+# Modules with independent tests: any worker may run any of them.
 APART: Final = (
     "tests/e2e/test_localkube.py",
     "tests/integration/test_backups.py",
@@ -24,7 +24,7 @@ APART: Final = (
     "tests/integration/test_failover.py",
     "tests/integration/test_member_edits.py",
 )
-# Longest first, so that no worker is left with one of these at the end; from the table that a long run prints.
+# The longest groups run first, so that no worker starts one of them at the end. See the table at the end of a long run.
 FIRST: Final = (
     REAL_NODES,
     "tests/integration/test_faults.py of the member",
@@ -36,7 +36,7 @@ FIRST: Final = (
 
 
 def group(test: str) -> str:
-    """The group of a test, by its node id: all of a group runs in one worker, one after the other."""
+    """The group of a test, from its node id. The tests of a group run in one worker, one after the other."""
     module = test.partition("::")[0]
     if module in APART:
         return test
@@ -46,7 +46,7 @@ def group(test: str) -> str:
 
 
 def rank(test: str) -> int:
-    """Groups begin in this order: the long ones, what is apart, the others as they are collected, unit tests last."""
+    """The order of the groups: long ones, modules in APART, others in the order of collection, unit tests last."""
     name = group(test)
     if name in FIRST:
         return FIRST.index(name)
@@ -62,10 +62,10 @@ class ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByGroup:
-    config.option.loadscopereorder = False  # not by how many tests they have
+    config.option.loadscopereorder = False  # not by the number of tests
     return ByGroup(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if hasattr(config, "workerinput"):  # without workers they run as they were collected
+    if hasattr(config, "workerinput"):  # without workers, the order is that of the collection
         items.sort(key=lambda item: rank(item.nodeid))

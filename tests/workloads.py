@@ -1,4 +1,4 @@
-"""Pods and deployments for virtual node `alpha`, and what to ask about them."""
+"""Pods and Deployments for virtual node `alpha`, and queries of their state."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ IMAGE: Final = "registry.example/web:1"
 
 
 def pod(name: str, *, node: str = "alpha", **spec: Any) -> Json:
-    """A manifest; bound to the virtual node without a scheduler."""
+    """The manifest of a pod that is bound to the virtual node without a scheduler."""
     container = {"name": "web", "image": IMAGE}
     body = {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 5} | spec
     return {"metadata": {"name": name}, "spec": {key: value for key, value in body.items() if value is not None}}
 
 
 def bare(name: str, **spec: Any) -> Json:
-    """A pod that needs no service account: for those whose dependents do not matter."""
+    """The manifest of a pod without a service account token, for tests that do not need dependents."""
     return pod(name, automountServiceAccountToken=False, **spec)
 
 
+def with_volumes(name: str, **sources: Any) -> Json:
+    """A bare pod with a volume for each source."""
+    volumes = [{"name": f"v{number}", source: value} for number, (source, value) in enumerate(sources.items())]
+    return bare(name, volumes=volumes)
+
+
 def idle(name: str, **spec: Any) -> Json:
-    """A bare pod that the member's scheduler puts on the `idle_node`, where nothing happens by itself."""
+    """A bare pod that the member's scheduler assigns to the `idle_node`, where only the test acts as the kubelet."""
     resources = {"requests": {IDLE: "1"}, "limits": {IDLE: "1"}}
     manifest = bare(name, **spec)
     manifest["spec"]["containers"][0] |= {"resources": resources}
@@ -35,7 +41,7 @@ def idle(name: str, **spec: Any) -> Json:
 
 
 def deployment(name: str, replicas: int, *, image: str = IMAGE) -> Json:
-    """A manifest of a Deployment for virtual node `alpha`."""
+    """The manifest of a Deployment for virtual node `alpha`."""
     template = {
         "metadata": {"labels": {"app": name}},
         "spec": {
@@ -54,14 +60,14 @@ def phase(cluster: Cluster, name: str, namespace: str) -> str:
 
 
 def ends(cluster: Cluster, name: str, namespace: str) -> bool:
-    """Whether it is on its way out; its kubelet is the test."""
+    """Whether the pod is being deleted. The test is its kubelet."""
     found = cluster.find(PODS, name, namespace)
     assert found, f"no pod {name}"
     return "deletionTimestamp" in found["metadata"]
 
 
 def runs(cluster: Cluster, name: str, namespace: str) -> Callable[[], Json]:
-    """A probe for `eventually`: the pod, once it is Running and not on its way out."""
+    """A probe for `eventually`: the pod, once it is Running and not being deleted."""
 
     def probe() -> Json:
         found = cluster.find(PODS, name, namespace)
@@ -78,11 +84,11 @@ def wait_until_running(cluster: Cluster, name: str, namespace: str, seconds: flo
 
 
 def wait_until_gone(cluster: Cluster, name: str, namespace: str, seconds: float = PATIENCE) -> None:
-    eventually(lambda: cluster.find(PODS, name, namespace) is None, f"pod {name} is gone from {cluster.name}", seconds)
+    eventually(lambda: cluster.find(PODS, name, namespace) is None, f"pod {name} is deleted in {cluster.name}", seconds)
 
 
 def running_pods(cluster: Cluster, namespace: str) -> dict[str, Json]:
-    """By name."""
+    """The running pods by name."""
     found = cluster.list(PODS, namespace)
     return {
         item["metadata"]["name"]: item
@@ -96,19 +102,19 @@ def restart_count(found: Json) -> int:
 
 
 def waiting_reason(found: Json) -> str:
-    """Why its first container does not run; empty where it does."""
+    """The waiting reason of the first container. Empty if it does not wait."""
     statuses = found["status"].get("containerStatuses") or [{}]
     return str(statuses[0].get("state", {}).get("waiting", {}).get("reason", ""))
 
 
 def start_idle(cluster: Cluster, name: str, namespace: str, *, seconds: float = PATIENCE, **more: Any) -> Json:
-    """Plays the kubelet of the idle node: the pod runs. `more` are further fields of its status. Returns the pod."""
+    """Acts as the kubelet of the idle node: sets the pod Running. `more` are further fields of its status."""
 
     def bound() -> Json:
         found = cluster.find(PODS, name, namespace)
         assert found, f"no pod {namespace}/{name}"
         assert found["spec"].get("nodeName"), "not bound"
-        assert "deletionTimestamp" not in found["metadata"], "an earlier one"
+        assert "deletionTimestamp" not in found["metadata"], "an earlier pod"
         return found
 
     eventually(bound, f"pod {name} is on a node of {cluster.name}", seconds)

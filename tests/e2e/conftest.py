@@ -11,14 +11,14 @@ from demo.world import World, served
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One for all tests of the session."""
+    """The clusters of all tests of the session."""
     with served(tmp_path_factory.mktemp("localkube"), real=True) as found:
         yield found
 
 
 @pytest.fixture
 def namespace(world: World) -> Iterator[str]:
-    """A namespace of the parent for one test; gone from the members too when it ends."""
+    """A namespace of the parent for one test. It is deleted afterwards, also in the members."""
     name = f"t-{uuid.uuid4().hex[:8]}"
     world.kubectl("create", "namespace", name)
     yield name

@@ -1,4 +1,4 @@
-"""kubectl as users run it: in a terminal, with port forwarding, over WebSockets or SPDY."""
+"""kubectl as users run it, over WebSockets or SPDY, in a terminal and with port forwarding; and a server for it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ from typing import Any, Final
 from demo.world import World
 
 LONG: Final = 60.0  # seconds for one kubectl
+SPDY: Final = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}
+SERVE: Final = (
+    "mkdir /www; head -c 300000 /dev/urandom > /www/file; sha256sum /www/file | cut -c1-64 > /www/sum;"
+    "nc -ll -p 9090 -e cat /www/file & exec httpd -f -p 8080 -h /www"
+)
 DECLARED: Final = ["ExtendWebSocketsToKubelet"]
 
 
@@ -53,17 +58,17 @@ UNDECLARED: Final = (
         "spec": {"policyName": "undeclared"},
     },
 )
-"""A policy of the parent."""
+"""A policy that removes `declaredFeatures` from the status of nodes."""
 
 
 class Kubectl:
-    """kubectl in one namespace of the parent, with one of the two protocols that it can speak."""
+    """kubectl in one namespace of the parent, with one of its two streaming protocols."""
 
     def __init__(self, world: World, namespace: str, environment: dict[str, str]) -> None:
         self.world, self.namespace, self._environment = world, namespace, environment
 
     def start(self, *arguments: str, cluster: str = "", **options: Any) -> subprocess.Popen[bytes]:
-        """In the background; in a member where one is named."""
+        """Starts kubectl in the background, for the parent or for the member `cluster`."""
         kubeconfig = self.world.members[cluster] if cluster else self.world.parent
         return subprocess.Popen(
             [self.world.kubectl_path, "-n", self.namespace, *arguments],
@@ -72,29 +77,29 @@ class Kubectl:
         )
 
     def run(self, *arguments: str, stdin: bytes = b"", cluster: str = "") -> tuple[int, bytes, str]:
-        """Exit code, what it printed, and what it complained of."""
+        """The exit code, stdout and stderr."""
         with self.start(*arguments, cluster=cluster, stdin=subprocess.PIPE) as process:
             try:
-                out, complaints = process.communicate(stdin, timeout=LONG)
+                out, errors = process.communicate(stdin, timeout=LONG)
             finally:
                 process.kill()
-        return process.returncode, out, complaints.decode()
+        return process.returncode, out, errors.decode()
 
     def output(self, *arguments: str, stdin: bytes = b"", cluster: str = "") -> bytes:
-        code, out, complaints = self.run(*arguments, stdin=stdin, cluster=cluster)
-        assert code == 0, complaints
+        code, out, errors = self.run(*arguments, stdin=stdin, cluster=cluster)
+        assert code == 0, errors
         return out
 
 
-def same_complaint(kubectl: Kubectl, *asked: str) -> bool:
+def same_error(kubectl: Kubectl, *asked: str) -> bool:
     here, there = kubectl.run(*asked), kubectl.run(*asked, cluster="alpha")
-    # Where it translates, the API server says of every refusal of a node that it is internal.
+    # If it translates protocols, the API server reports every error of a node as an internal one.
     return here[0] == there[0] == 1 and here[2].replace("Internal error occurred: ", "") == there[2]
 
 
 @contextlib.contextmanager
 def undeclared(world: World) -> Iterator[None]:
-    """Within the block the parent takes `declaredFeatures` out of whatever a node says of itself."""
+    """Within the block, the parent removes `declaredFeatures` from the status of all nodes."""
 
     def features() -> Any:
         return (world.get("node", "alpha") or {})["status"].get("declaredFeatures")
@@ -103,27 +108,27 @@ def undeclared(world: World) -> Iterator[None]:
         patch = json.dumps({"status": {"declaredFeatures": value}})
         world.kubectl("patch", "node", "alpha", "--subresource=status", "--type=merge", "-p", patch)
 
-    def refused() -> bool:
+    def removed() -> bool:
         declare(DECLARED)
         return features() is None
 
-    def taken() -> bool:
+    def kept() -> bool:
         declare(DECLARED)
         return bool(features() == DECLARED)
 
     world.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": UNDECLARED}))
     try:
-        world.until("nodes declare nothing", refused)
+        world.until("nodes declare no features", removed)
         yield
     finally:
         world.kubectl("delete", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": UNDECLARED}))
-        world.until("nodes declare what they can", taken)
+        world.until("nodes declare their features", kept)
 
 
 def until_size(rows: int, columns: int) -> str:
-    """A script that waits for it, and says so in words that the script itself, echoed by the terminal, does not hold.
+    """A script that waits for a size, and prints a text that is not part of the script, which the terminal echoes.
 
-    The size is a message of its own: the shell may run before the terminal has one.
+    The size arrives in a separate message: the shell may start before the terminal has one.
     """
     asked = f"\"$(stty size 2>/dev/null)\" != '{rows} {columns}'"
     return f"while [ {asked} ]; do sleep 0.1; done; echo it is {rows} ''by {columns}"
@@ -137,7 +142,7 @@ def fetch(url: str) -> bytes:
 
 @contextlib.contextmanager
 def forwarded(kubectl: Kubectl, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The URL of this end; kubectl's complaints come with its output."""
+    """The local URL, and the process, with stderr in its stdout."""
     asked = ("port-forward", "shell", f":{port}", "--address=127.0.0.1")
     with kubectl.start(*asked, stderr=subprocess.STDOUT) as process:
         try:
@@ -153,7 +158,7 @@ def forwarded(kubectl: Kubectl, port: int) -> Iterator[tuple[str, subprocess.Pop
 def terminal(
     kubectl: Kubectl, *arguments: str, size: tuple[int, int]
 ) -> Iterator[tuple[Callable[[str], None], Callable[[str], None], Callable[[tuple[int, int]], None]]]:
-    """kubectl in a terminal of its own: type into it, wait until it shows something, change its size."""
+    """kubectl in a terminal, with functions to type, to wait for a text, and to change the size."""
     ours, theirs = pty.openpty()
 
     def resize(to: tuple[int, int]) -> None:
@@ -172,7 +177,7 @@ def terminal(
             assert ready, f"not shown: {text!r}; shown: {shown!r}"
             try:
                 shown += os.read(ours, 4096).decode(errors="replace")
-            except OSError as error:  # kubectl has ended
+            except OSError as error:  # kubectl has exited
                 raise AssertionError(f"not shown: {text!r}; shown: {shown!r}") from error
         shown = shown.partition(text)[2]
 

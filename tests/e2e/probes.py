@@ -1,7 +1,7 @@
-"""Pods that report what they see, for the parent and, as an oracle, for a plain cluster.
+"""Pods that report their environment, for the parent and, as the reference, for a plain cluster.
 
-Each prints lines `name=value` into its termination message. Run in the parent they must see and show what the same pods
-do on a plain node, but for what is said here to differ."""
+Each writes lines `name=value` to its termination message. In the parent, reports and statuses must be the same as on a
+plain node, except for the documented differences."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _names() -> Json:
 
 
 def _steps() -> Json:
-    """Init container, sidecar, post-start hook and main container write down when their turn is."""
+    """Init container, sidecar, post-start hook and main container record their order."""
     mounts = [{"name": "turns", "mountPath": "/turns"}]
 
     def step(name: str, script: str, **more: Any) -> Json:
@@ -189,7 +189,7 @@ def _host() -> Json:
 
 
 def _together() -> Json:
-    """Resources of the pod as a whole: its containers share them, and each sees them as its limits."""
+    """Pod-level resources: the containers share them, and each sees them as its limits."""
     names = ("CPU_LIMIT", "CPU_REQUEST", "MEMORY_LIMIT")
     words = " ".join(f"{name.lower()}=${name}" for name in names)
     script = f"for word in {words}; do echo $word; done > {REPORT}"
@@ -200,7 +200,7 @@ def _together() -> Json:
 
 
 def _live() -> Json:
-    """Runs on, with probes, for what changes while it does."""
+    """A pod that keeps running, with probes, for changes at run time."""
     items = [{"path": "labels", **_field("metadata.labels")}]
     return {
         "restartPolicy": "Always",
@@ -224,7 +224,7 @@ def _live() -> Json:
 
 
 def _sharing() -> Json:
-    """Runs on, for what a kubelet says of the resources of a pod as a whole while it does."""
+    """A pod that keeps running, for the pod-level resources in its status."""
     return {
         "restartPolicy": "Always",
         "resources": {"requests": {"cpu": "40m", "memory": "24Mi"}, "limits": {"memory": "48Mi"}},
@@ -248,7 +248,7 @@ NAMES: Final = tuple(_SPECS)
 
 
 def manifests(member: str = "") -> str:
-    """All of it as one List; with `member`, for the parent, pinned to that."""
+    """All objects as one List. With `member`, for the parent, pinned to this member."""
     pods = []
     for name, spec in copy.deepcopy(_SPECS).items():
         selector = {"nodeSelector": {"vk-provider.io/cluster": member}} if member else {}

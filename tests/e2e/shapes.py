@@ -1,4 +1,4 @@
-"""What a pod has reported, and the shape of its status, to compare a pod of the parent with one of a plain cluster."""
+"""Reports and statuses of pods in a form that can be compared between the parent and a plain cluster."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Final
 from tests.e2e.probes import Json
 
 
-def has_come_to_rest(pod: Json) -> bool:
-    """Whether its kubelet has had its last word, or, for those that run on, is content."""
+def is_stable(pod: Json) -> bool:
+    """Whether the status is final, or, for pods that keep running, Ready."""
     status = pod.get("status", {})
     conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", ())}
     if pod["spec"]["restartPolicy"] == "Always":
@@ -20,14 +20,14 @@ def has_come_to_rest(pod: Json) -> bool:
 
 
 def report(pod: Json) -> dict[str, str]:
-    """What the pod's main container has reported."""
+    """The report of the pod's main container."""
     state = pod["status"]["containerStatuses"][0]["state"]
     text: str = state.get("terminated", {}).get("message", "")
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
 def lines(pod: Json) -> list[str]:
-    """The shape of a pod's status, one fact a line."""
+    """The shape of a pod's status, with one value per line."""
     return sorted(_lines("status", shape(pod)))
 
 
@@ -39,7 +39,7 @@ def _lines(field: str, value: Any) -> Iterator[str]:
         yield f"{field}: {value}"
 
 
-# Times, addresses and identities differ from run to run; the generation counts changes that are each side's own.
+# Times, addresses and identities differ between runs. Each side counts its own generations.
 _OWN: Final = frozenset(
     {"startedAt", "finishedAt", "startTime", "lastTransitionTime", "lastProbeTime", "containerID", "imageID"}
     | {"podIP", "podIPs", "hostIP", "hostIPs", "ip", "observedGeneration", "message"}
@@ -47,11 +47,11 @@ _OWN: Final = frozenset(
 
 
 def shape(pod: Json) -> Json:
-    """A pod's status as far as it must be the same wherever the pod runs: which fields there are, and what they say."""
+    """The part of a pod's status that must be the same in both clusters: fields, and values that do not vary."""
     status = copy.deepcopy(pod["status"])
     if status["phase"] in ("Succeeded", "Failed"):
-        # What the pod's cgroup says, which is a matter of the moment then: a kubelet takes the CPU away before the
-        # cgroup, and its last word may be from before, from after, or from between.
+        # These are read from the pod's cgroup. They depend on the time of the last status: a kubelet resets the CPU
+        # before it removes the cgroup.
         status.pop("resources", None)
     status["conditions"] = sorted(
         (c for c in status["conditions"] if not c["type"].startswith("vk-provider.io/")), key=lambda c: str(c["type"])

@@ -1,4 +1,4 @@
-"""The parent's HorizontalPodAutoscaler, on what the kubelet API of virtual nodes measures."""
+"""The parent's HorizontalPodAutoscaler, with metrics of the kubelet API of virtual nodes."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def _manifests() -> str:
 
 
 def _utilization(scaler: dict[str, Any]) -> int:
-    """Percent of the request, as the autoscaler found it; 0 where it found nothing."""
+    """The utilization in per cent of the request, as the autoscaler reports it. 0 if it is unknown."""
     metrics = scaler.get("status", {}).get("currentMetrics") or ()
     return max((one.get("resource", {}).get("current", {}).get("averageUtilization", 0) for one in metrics), default=0)
 
 
-def test_a_busy_deployment_is_scaled_up_by_what_its_pods_use(world: World, namespace: str) -> None:
+def test_a_busy_deployment_is_scaled_up_according_to_the_usage_of_its_pods(world: World, namespace: str) -> None:
     world.kubectl("create", "-n", namespace, "-f", "-", stdin=_manifests())
 
     def scaled() -> bool:
@@ -62,4 +62,4 @@ def test_a_busy_deployment_is_scaled_up_by_what_its_pods_use(world: World, names
         pods = world.pods("app=busy", namespace=namespace)
         return _utilization(scaler) > _TARGET and [pod["status"]["phase"] for pod in pods] == ["Running"] * 2
 
-    world.until("the autoscaler has found the load, and two pods run", scaled, 240)
+    world.until("the autoscaler has observed the load, and two pods run", scaled, 240)

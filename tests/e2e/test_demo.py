@@ -1,4 +1,4 @@
-"""What the demo shows, as tests; in its order, since each scene goes on where the one before it ended."""
+"""The scenes of the demo as tests, in its order, because each scene continues the previous one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What containers see and what is shown of their pods, in the parent and, as the oracle, on a plain member."""
+"""The environment of containers and the status of pods, in the parent and, as the reference, in a plain cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.e2e.test_pods import BUSYBOX
 
 @dataclass
 class Both:
-    """The same pods in the parent, pinned to alpha, and in a namespace that is alpha's own. By name."""
+    """The same pods by name in the parent, pinned to alpha, and in a namespace of alpha."""
 
     world: World
     namespace: str
@@ -27,7 +27,7 @@ class Both:
     plain: dict[str, Json]
 
     def reports(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
-        """What the pod saw in the parent, and on the plain member, with the namespaces called the same."""
+        """The reports of the pod in the parent and in the plain cluster, with the same name of the namespace."""
         plain = {
             key: value.replace(self.plain_namespace, self.namespace)
             for key, value in shapes.report(self.plain[name]).items()
@@ -35,29 +35,29 @@ class Both:
         return shapes.report(self.parents[name]), plain
 
     def show(self, *command: str) -> str:
-        """What a command prints in the container that runs on."""
+        """The output of a command in the running container."""
         return self.world.kubectl("exec", "-n", self.namespace, "live", "-c", "main", "--", *command)
 
     def live(self) -> Json:
-        """The pod that runs on."""
+        """The running pod."""
         found: Json = self.world.get("pod", "live", "-n", self.namespace)
         return found
 
     def main(self) -> Json:
-        """The status of its container."""
+        """The status of the container of the running pod."""
         found: Json = self.live()["status"]["containerStatuses"][0]
         return found
 
 
 @pytest.fixture(scope="module")
 def both(world: World) -> Iterator[Both]:
-    """All probes at once, and one wait for all."""
+    """Starts all probes at once, and waits for all of them."""
     suffix = uuid.uuid4().hex[:8]
-    namespace, plain = f"seen-{suffix}", f"even-{suffix}"  # of one length: names are compared
+    namespace, plain = f"seen-{suffix}", f"even-{suffix}"  # of the same length: names are compared
     world.kubectl("create", "namespace", namespace)
     world.create_in("alpha", "namespace", plain)
     world.until(
-        "both namespaces have their service account",
+        "both namespaces have a service account",
         lambda: bool(
             world.get("serviceaccount", "default", "-n", namespace)
             and world.get("serviceaccount", "default", "-n", plain, cluster="alpha")
@@ -69,17 +69,17 @@ def both(world: World) -> Iterator[Both]:
     def pods(namespace: str, cluster: str = "") -> dict[str, Json]:
         return {pod["metadata"]["name"]: pod for pod in world.pods(namespace=namespace, cluster=cluster)}
 
-    def until_idle() -> bool:
+    def stable() -> bool:
         found = [*pods(namespace).values(), *pods(plain, "alpha").values()]
-        return len(found) == 2 * len(probes.NAMES) and all(map(shapes.has_come_to_rest, found))
+        return len(found) == 2 * len(probes.NAMES) and all(map(shapes.is_stable, found))
 
-    world.until("all probes have come to rest", until_idle, 300)
+    world.until("all probes are stable", stable, 300)
     yield Both(world, namespace, plain, pods(namespace), pods(plain, "alpha"))
     world.kubectl("delete", "namespace", namespace, "--wait=false")
     world.delete_in("alpha", "namespace", plain)
 
 
-def test_a_container_is_told_what_the_parent_says_of_its_pod(both: Both) -> None:
+def test_a_container_sees_the_metadata_of_the_parent_pod(both: Both) -> None:
     pod = both.parents["environment"]
     seen = shapes.report(pod)
     assert (seen["UID_"], seen["NAME"], seen["NODE"]) == (pod["metadata"]["uid"], "environment", "alpha")
@@ -88,44 +88,44 @@ def test_a_container_is_told_what_the_parent_says_of_its_pod(both: Both) -> None
     assert (seen["POD_IP"], seen["HOST_IP"]) == (status["podIP"], status["hostIP"])
 
 
-def test_a_containers_environment_is_that_of_a_plain_node(both: Both) -> None:
+def test_a_container_has_the_same_environment_as_on_a_plain_node(both: Both) -> None:
     seen, plain = both.reports("environment")
     own = {"UID_", "NODE", "POD_IP", "POD_IPS"}
     assert {k: v for k, v in seen.items() if k not in own} == {k: v for k, v in plain.items() if k not in own}
-    assert seen["fqdn"].startswith(f"front.web.{both.namespace}.svc.")  # that there is something to compare
+    assert seen["fqdn"].startswith(f"front.web.{both.namespace}.svc.")  # the value is not empty
     assert (seen["WORD"], seen["S_colour"], seen["all"]) == ("sesame", "green", "sesame3")
 
 
-def test_a_file_of_labels_shows_those_of_the_parent_pod_and_no_others(both: Both) -> None:
+def test_a_file_with_labels_has_only_those_of_the_parent_pod(both: Both) -> None:
     assert shapes.report(both.parents["environment"])["labels"].split() == ['app="probe"', 'tier="front"']
 
 
 @pytest.mark.parametrize("name", ["names", "steps", "again", "host", "together"])
-def test_a_pod_sees_what_it_sees_on_a_plain_node(both: Both, name: str) -> None:
+def test_a_pod_reports_the_same_as_on_a_plain_node(both: Both, name: str) -> None:
     seen, plain = both.reports(name)
     assert seen == plain
     assert seen
 
 
 @pytest.mark.parametrize("name", probes.NAMES)
-def test_the_parent_shows_of_a_pod_what_a_kubelet_shows(both: Both, name: str) -> None:
+def test_the_status_of_a_pod_is_the_same_as_on_a_plain_node(both: Both, name: str) -> None:
     shown, plain = (Counter(shapes.lines(pods[name])) for pods in (both.parents, both.plain))
     assert (shown - plain, plain - shown) == (Counter(), Counter())
     assert shown
 
 
-def test_the_resources_of_a_pod_as_a_whole_are_shown_while_it_runs(both: Both) -> None:
+def test_the_status_has_the_pod_level_resources_of_a_running_pod(both: Both) -> None:
     shown, plain = (pods["sharing"]["status"]["resources"] for pods in (both.parents, both.plain))
     assert shown == plain
     assert shown["requests"] == {"cpu": "40m", "memory": "24Mi"}
 
 
-def test_last_words_come_from_the_log_where_the_pod_asks_for_that(both: Both) -> None:
+def test_the_termination_message_falls_back_to_the_log(both: Both) -> None:
     state = both.parents["failing"]["status"]["containerStatuses"][0]["state"]["terminated"]
     assert (state["exitCode"], state["message"].strip()) == (7, "last words")
 
 
-def test_a_deadline_is_kept_and_named(both: Both) -> None:
+def test_an_active_deadline_is_enforced_and_reported(both: Both) -> None:
     status = both.parents["late"]["status"]
     assert (status["phase"], status["reason"]) == ("Failed", "DeadlineExceeded")
 
@@ -134,15 +134,15 @@ def test_files_follow_the_labels_and_config_maps_of_the_parent(both: Both) -> No
     run = ("-n", both.namespace)
     both.world.kubectl("patch", "configmap", "settings", *run, "-p", json.dumps({"data": {"colour": "blue"}}))
     both.world.until(
-        "the copy has followed",
+        "the copy is updated",
         lambda: both.world.get("configmap", "settings", *run, cluster="alpha")["data"]["colour"] == "blue",
     )
-    both.world.kubectl("label", "pod", "live", *run, "tier=back", "--overwrite")  # its kubelet looks at all volumes
-    both.world.until("the file of labels follows", lambda: 'tier="back"' in both.show("cat", "/info/labels"))
-    both.world.until("the file of the ConfigMap follows", lambda: both.show("cat", "/settings/colour") == "blue")
+    both.world.kubectl("label", "pod", "live", *run, "tier=back", "--overwrite")  # makes the kubelet update all volumes
+    both.world.until("the file with labels is updated", lambda: 'tier="back"' in both.show("cat", "/info/labels"))
+    both.world.until("the file of the ConfigMap is updated", lambda: both.show("cat", "/settings/colour") == "blue")
 
 
-def test_a_resize_reaches_the_container_and_is_shown(both: Both) -> None:
+def test_a_resize_reaches_the_container_and_the_status(both: Both) -> None:
     before = both.main()["restartCount"]
     resources = {"requests": {"cpu": "30m"}}
     body = {"spec": {"containers": [{"name": "main", "resources": resources}]}}
@@ -153,7 +153,7 @@ def test_a_resize_reaches_the_container_and_is_shown(both: Both) -> None:
         seen: bool = pod["status"]["observedGeneration"] == pod["metadata"]["generation"]
         return seen and dict(both.main()["resources"]["requests"]) == {"cpu": "30m"}
 
-    both.world.until("the resize is done", resized)
+    both.world.until("the resize is complete", resized)
     assert both.main()["restartCount"] == before
 
 
@@ -171,7 +171,7 @@ def test_a_debug_container_sees_the_processes_of_its_target(both: Both) -> None:
     both.world.until("the debug container has reported", lambda: "ready" in message())
 
 
-def test_an_image_that_is_changed_restarts_the_container_in_place(both: Both) -> None:
+def test_a_changed_image_restarts_the_container_in_place(both: Both) -> None:
     uid, before = both.live()["metadata"]["uid"], both.main()["restartCount"]
     both.world.kubectl("set", "image", "pod/live", "-n", both.namespace, "main=busybox:1.37")
 

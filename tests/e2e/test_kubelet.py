@@ -1,4 +1,4 @@
-"""What users do to containers with kubectl, through the kubelet API of virtual nodes."""
+"""Logs, exec, attach, port-forward and others with kubectl, through the kubelet API of virtual nodes."""
 
 from __future__ import annotations
 
@@ -19,24 +19,37 @@ from typing import Final
 import pytest
 from demo.world import World
 
-from tests.e2e.kubelet_clients import LONG, Kubectl, fetch, forwarded, same_complaint, terminal, undeclared, until_size
+from tests.e2e.kubelet_clients import (
+    LONG,
+    SERVE,
+    SPDY,
+    Kubectl,
+    fetch,
+    forwarded,
+    same_error,
+    terminal,
+    undeclared,
+    until_size,
+)
 from tests.e2e.test_pods import BUSYBOX, FOREVER, Pods, manifest
 
 MEGABYTES: Final = 100
 BINARY: Final = random.Random(1).randbytes(MEGABYTES << 20)
 DIGEST: Final = hashlib.sha256(BINARY).hexdigest()
-SPDY: Final = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}
 
-SERVE: Final = (
-    "mkdir /www; head -c 300000 /dev/urandom > /www/file; sha256sum /www/file | cut -c1-64 > /www/sum;"
-    "nc -ll -p 9090 -e cat /www/file & exec httpd -f -p 8080 -h /www"
-)
+LOG_OPTIONS: Final = [
+    tuple(options.split())
+    for options in (
+        *("", "--tail=0", "--tail=2", "--tail=-1", "--since=1h", "--since=1s", "--since-time=2020-01-01T00:00:00Z"),
+        *("--timestamps", "--limit-bytes=7", "--timestamps --tail=1 --limit-bytes=20", "-c second", "-c first"),
+    )
+]
 TALK: Final = 'for i in 1 2 3 4 5; do echo "main says $i"; done; echo "main complains" >&2'
 
 
 @pytest.fixture(scope="module")
 def home(world: World) -> Iterator[Pods]:
-    """A namespace in which pod `shell` runs, with a web server beside it, and pod `talker` has said all it had to."""
+    """A namespace with pod `shell`, which has a web server in a second container, and the completed pod `talker`."""
     name = f"kubelet-{uuid.uuid4().hex[:8]}"
     world.kubectl("create", "namespace", name)
     pods = Pods(world, name)
@@ -48,17 +61,17 @@ def home(world: World) -> Iterator[Pods]:
     talker = {"name": "main", "image": BUSYBOX, "command": ["sh", "-c", TALK]}
     pods.apply(manifest("talker", "", initContainers=[first], containers=[talker, second], restartPolicy="Never"))
     pods.until_running("shell")
-    world.until("talker has ended", lambda: pods.phase("talker") == "Succeeded")
+    world.until("talker has completed", lambda: pods.phase("talker") == "Succeeded")
     yield pods
     world.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture(scope="module", params=["WebSocket", "SPDY", "translated"])
 def protocol(world: World, request: pytest.FixtureRequest) -> Iterator[str]:
-    """What kubectl speaks, and what of it reaches the node.
+    """The protocol of kubectl, and that of the node.
 
-    WebSocket and SPDY are passed on as they are, since the node declares ExtendWebSocketsToKubelet. Where a node does
-    not, the API server translates WebSockets to SPDY.
+    WebSocket and SPDY pass unchanged, because the node declares ExtendWebSocketsToKubelet. If a node does not, the API
+    server translates WebSockets to SPDY.
     """
     with contextlib.ExitStack() as stack:
         if request.param == "translated":
@@ -73,46 +86,31 @@ def kubectl(world: World, home: Pods, protocol: str) -> Kubectl:
 
 @pytest.fixture
 def plain(world: World, home: Pods) -> Kubectl:
-    """For what is no stream."""
+    """kubectl for requests that are no streams."""
     return Kubectl(world, home.namespace, {})
 
 
 class TestLogs:
-    @pytest.mark.parametrize(
-        "options",
-        [
-            (),
-            ("--tail=0",),
-            ("--tail=2",),
-            ("--tail=-1",),
-            ("--since=1h",),
-            ("--since=1s",),
-            ("--since-time=2020-01-01T00:00:00Z",),
-            ("--timestamps",),
-            ("--limit-bytes=7",),
-            ("--timestamps", "--tail=1", "--limit-bytes=20"),
-            ("-c", "second"),
-            ("-c", "first"),
-        ],
-        ids=" ".join,
-    )
-    def test_are_those_of_the_member_with_every_option(self, plain: Kubectl, options: tuple[str, ...]) -> None:
+    @pytest.mark.parametrize("options", LOG_OPTIONS, ids=" ".join)
+    def test_are_the_same_as_in_the_member_with_every_option(self, plain: Kubectl, options: tuple[str, ...]) -> None:
         chosen = options if "-c" in options else ("-c", "main", *options)
         here = plain.output("logs", "talker", *chosen)
         assert here == plain.output("logs", "talker", *chosen, cluster="alpha")
         assert (here == b"") == (options in (("--tail=0",), ("--since=1s",)))
 
-    def test_of_all_containers_come_together(self, plain: Kubectl) -> None:
+    def test_of_all_containers_are_combined(self, plain: Kubectl) -> None:
         lines = plain.output("logs", "talker", "--all-containers").decode().splitlines()
         assert {"init speaks", "second speaks", "main says 5", "main complains"} <= set(lines)
 
-    def test_of_the_container_before_the_crash_are_kept(self, world: World, home: Pods, plain: Kubectl) -> None:
+    def test_of_the_previous_container_are_available(self, world: World, home: Pods, plain: Kubectl) -> None:
         home.apply(manifest("crash", 'echo "life of $(cat /proc/sys/kernel/random/uuid)"; exit 3'))
-        world.until("it has crashed", lambda: home.container("crash").get("restartCount", 0) >= 1)
-        # The container before the last is removed at some time after the last one has begun.
-        world.until("they are shown", lambda: plain.run("logs", "crash", "--previous")[1].startswith(b"life of "))
-        code, _, complaints = plain.run("logs", "talker", "-c", "main", "--previous")
-        assert (code, "previous terminated container" in complaints) == (1, True), complaints
+        world.until("the container has crashed", lambda: home.container("crash").get("restartCount", 0) >= 1)
+        # The runtime removes older containers some time after the start of the current one.
+        world.until(
+            "the logs are available", lambda: plain.run("logs", "crash", "--previous")[1].startswith(b"life of ")
+        )
+        code, _, errors = plain.run("logs", "talker", "-c", "main", "--previous")
+        assert (code, "previous terminated container" in errors) == (1, True), errors
 
     def test_are_followed_until_the_container_ends(self, home: Pods, plain: Kubectl) -> None:
         home.apply(manifest("brief", "for i in 1 2 3; do echo $i; sleep 1; done", restartPolicy="Never"))
@@ -121,12 +119,12 @@ class TestLogs:
 
 
 class TestExec:
-    def test_gives_what_the_command_prints_on_both_outputs(self, kubectl: Kubectl) -> None:
-        code, out, complaints = kubectl.run("exec", "shell", "-c", "main", "--", "sh", "-c", "echo out; echo err >&2")
-        assert (code, out, complaints) == (0, b"out\n", "err\n")
+    def test_returns_stdout_and_stderr(self, kubectl: Kubectl) -> None:
+        code, out, errors = kubectl.run("exec", "shell", "-c", "main", "--", "sh", "-c", "echo out; echo err >&2")
+        assert (code, out, errors) == (0, b"out\n", "err\n")
 
     @pytest.mark.parametrize("code", [1, 42, 255])
-    def test_ends_with_the_exit_code_of_the_command(self, kubectl: Kubectl, code: int) -> None:
+    def test_returns_the_exit_code_of_the_command(self, kubectl: Kubectl, code: int) -> None:
         assert kubectl.run("exec", "shell", "-c", "main", "--", "sh", "-c", f"exit {code}")[0] == code
 
     def test_passes_stdin_until_its_end(self, kubectl: Kubectl) -> None:
@@ -137,21 +135,21 @@ class TestExec:
         text = "".join(random.Random(2).choices("abc &=%+?#/\\'\"ü\n", k=9000))
         assert kubectl.output("exec", "shell", "-c", "main", "--", "printf", "%s", text) == text.encode()
 
-    def test_carries_binary_data_there(self, kubectl: Kubectl) -> None:
-        told = kubectl.output("exec", "-i", "shell", "-c", "main", "--", "sha256sum", stdin=BINARY)
-        assert told.split()[0].decode() == DIGEST
+    def test_sends_binary_data(self, kubectl: Kubectl) -> None:
+        answer = kubectl.output("exec", "-i", "shell", "-c", "main", "--", "sha256sum", stdin=BINARY)
+        assert answer.split()[0].decode() == DIGEST
 
-    def test_carries_binary_data_back(self, kubectl: Kubectl) -> None:
+    def test_receives_binary_data(self, kubectl: Kubectl) -> None:
         script = f"head -c {MEGABYTES << 20} /dev/urandom > /tmp/b; sha256sum /tmp/b >&2; cat /tmp/b"
-        code, out, complaints = kubectl.run("exec", "shell", "-c", "main", "--", "sh", "-c", script)
+        code, out, errors = kubectl.run("exec", "shell", "-c", "main", "--", "sh", "-c", script)
         assert (code, len(out)) == (0, MEGABYTES << 20)
-        assert hashlib.sha256(out).hexdigest() == complaints.split()[0]
+        assert hashlib.sha256(out).hexdigest() == errors.split()[0]
 
-    def test_carries_binary_data_both_ways_at_once(self, kubectl: Kubectl) -> None:
+    def test_sends_and_receives_binary_data_at_the_same_time(self, kubectl: Kubectl) -> None:
         out = kubectl.output("exec", "-i", "shell", "-c", "main", "--", "cat", stdin=BINARY)
         assert hashlib.sha256(out).hexdigest() == DIGEST
 
-    def test_gives_a_terminal_that_has_the_users_size_and_follows_it(self, kubectl: Kubectl) -> None:
+    def test_has_a_terminal_with_the_current_size_of_the_users_terminal(self, kubectl: Kubectl) -> None:
         with terminal(kubectl, "exec", "-it", "shell", "-c", "main", "--", "sh", size=(30, 100)) as (
             type_,
             until,
@@ -166,28 +164,28 @@ class TestExec:
             type_("exit 7\n")
             until("exit code 7")
 
-    def test_into_the_web_container_sees_its_own_files(self, kubectl: Kubectl) -> None:
+    def test_runs_in_the_selected_container(self, kubectl: Kubectl) -> None:
         assert kubectl.output("exec", "shell", "-c", "web", "--", "ls", "/www") == b"file\nsum\n"
 
 
-def test_attach_talks_to_the_process_that_runs(home: Pods, kubectl: Kubectl, protocol: str) -> None:
+def test_attach_connects_to_the_running_process(home: Pods, kubectl: Kubectl, protocol: str) -> None:
     name = f"parrot-{protocol.lower()}"
-    script = 'while read line; do echo "heard $line"; done; echo silence'
+    script = 'while read line; do echo "line $line"; done; echo end'
     home.apply(manifest(name, script, container={"stdin": True, "stdinOnce": True}, restartPolicy="Never"))
     home.until_running(name)
-    code, out, complaints = kubectl.run("attach", "-i", "-q", name, stdin=b"hello\nworld\n")
-    assert (code, out.splitlines()) == (0, [b"heard hello", b"heard world", b"silence"]), complaints
+    code, out, errors = kubectl.run("attach", "-i", "-q", name, stdin=b"hello\nworld\n")
+    assert (code, out.splitlines()) == (0, [b"line hello", b"line world", b"end"]), errors
 
 
 class TestPortForward:
-    def test_carries_a_hundred_connections_at_once(self, kubectl: Kubectl) -> None:
+    def test_forwards_a_hundred_connections_at_the_same_time(self, kubectl: Kubectl) -> None:
         with forwarded(kubectl, 8080) as (url, _), ThreadPoolExecutor(100) as pool:
             wanted = fetch(f"{url}/sum").decode().strip()
             found = list(pool.map(lambda _: hashlib.sha256(fetch(f"{url}/file")).hexdigest(), range(100)))
         assert found == [wanted] * 100
 
-    def test_carries_the_end_of_the_servers_direction_while_the_clients_is_open(self, kubectl: Kubectl) -> None:
-        """The other way round no node does: container runtimes do not pass on that a client has said all it had to."""
+    def test_forwards_the_half_close_of_the_server(self, kubectl: Kubectl) -> None:
+        """The half-close of a client is not forwarded by any node: container runtimes do not support it."""
         with forwarded(kubectl, 8080) as (url, _):
             wanted = fetch(f"{url}/sum").decode().strip()
         with forwarded(kubectl, 9090) as (url, _):
@@ -196,7 +194,7 @@ class TestPortForward:
                 answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
         assert hashlib.sha256(answer).hexdigest() == wanted
 
-    def test_to_a_port_that_nobody_listens_on_says_so(self, kubectl: Kubectl) -> None:
+    def test_reports_a_port_without_a_listener(self, kubectl: Kubectl) -> None:
         with forwarded(kubectl, 81) as (url, process):
             with pytest.raises(OSError):
                 fetch(url)
@@ -205,7 +203,7 @@ class TestPortForward:
         assert b"refused" in out
 
 
-def test_files_are_copied_there_and_back(kubectl: Kubectl, tmp_path: Path) -> None:
+def test_files_are_copied_in_both_directions(kubectl: Kubectl, tmp_path: Path) -> None:
     there, back = tmp_path / "there", tmp_path / "back"
     there.write_bytes(BINARY[: 4 << 20])
     kubectl.output("cp", str(there), "shell:/tmp/copied", "-c", "main")
@@ -213,11 +211,11 @@ def test_files_are_copied_there_and_back(kubectl: Kubectl, tmp_path: Path) -> No
     assert back.read_bytes() == there.read_bytes()
 
 
-def test_a_debug_container_joins_a_pod_that_runs(kubectl: Kubectl, protocol: str) -> None:
+def test_a_debug_container_is_added_to_a_running_pod(kubectl: Kubectl, protocol: str) -> None:
     name = f"debug-{protocol.lower()}"
     asked = ("debug", "pod/shell", "-q", "-i", f"--image={BUSYBOX}", f"--container={name}", "--target=main")
     script = "read line; echo debugged $line; ps | grep -c sleep; read line"
-    # Container runtimes end the output of an attach with its input: that stays open until all has been said.
+    # Container runtimes end the output of an attach with its input, so the input stays open until all output is read.
     with kubectl.start(*asked, "--", "sh", "-c", script, stdin=subprocess.PIPE) as process:
         try:
             assert process.stdin is not None and process.stdout is not None
@@ -229,26 +227,28 @@ def test_a_debug_container_joins_a_pod_that_runs(kubectl: Kubectl, protocol: str
             process.kill()
 
 
-class TestWhatCannotBeShown:
-    def test_a_pod_that_does_not_exist(self, kubectl: Kubectl) -> None:
+class TestErrors:
+    def test_about_a_missing_pod_have_the_message_of_the_api_server(self, kubectl: Kubectl) -> None:
         for asked in (("logs", "absent"), ("exec", "absent", "--", "true")):
-            code, _, complaints = kubectl.run(*asked)
-            assert (code, 'pods "absent" not found' in complaints) == (1, True), complaints
+            code, _, errors = kubectl.run(*asked)
+            assert (code, 'pods "absent" not found' in errors) == (1, True), errors
 
-    def test_a_container_that_waits_is_said_in_the_kubelets_words(
+    def test_about_a_waiting_container_have_the_message_of_the_kubelet(
         self, world: World, home: Pods, kubectl: Kubectl
     ) -> None:
         home.apply(manifest("waits", "true", container={"image": "registry.invalid/none:1"}))
-        world.until("the member has tried", lambda: home.container("waits").get("state", {}).get("waiting") is not None)
+        world.until(
+            "the kubelet has tried", lambda: home.container("waits").get("state", {}).get("waiting") is not None
+        )
         world.until("the image is missing", lambda: "Pull" in str(home.container("waits").get("state")))
         for asked in (("logs", "waits"), ("exec", "waits", "--", "true")):
             world.until(
-                f"{asked[0]} fails here as it does in the member",
-                lambda asked=asked: same_complaint(kubectl, *asked),  # type: ignore[misc]
+                f"{asked[0]} fails as in the member",
+                lambda asked=asked: same_error(kubectl, *asked),  # type: ignore[misc]
                 seconds=20,
             )
 
-    def test_a_pod_without_a_member_pod_says_what_it_waits_for(
+    def test_about_a_pod_without_a_member_pod_have_the_waiting_reason(
         self, world: World, home: Pods, kubectl: Kubectl
     ) -> None:
         world.until("the member has the namespace", lambda: home.get("shell", "alpha") != {})
@@ -257,13 +257,13 @@ class TestWhatCannotBeShown:
         del theirs["spec"]["nodeSelector"]
         world.create_in("alpha", "-f", "-", "-n", home.namespace, stdin=json.dumps(theirs))
         home.apply(manifest(name, FOREVER))
-        world.until("the conflict is known", lambda: "NameConflict" in str(home.container(name)))
+        world.until("the conflict is reported", lambda: "NameConflict" in str(home.container(name)))
         for asked in (("logs", name), ("exec", name, "--", "true")):
-            code, out, complaints = kubectl.run(*asked)
+            code, out, errors = kubectl.run(*asked)
             assert (code, out) == (1, b"")
-            assert f'container "main" in pod "{name}" is waiting to start: NameConflict' in complaints
+            assert f'container "main" in pod "{name}" is waiting to start: NameConflict' in errors
 
-    def test_a_command_that_there_is_not(self, kubectl: Kubectl) -> None:
+    def test_about_a_missing_command_have_the_message_of_the_runtime(self, kubectl: Kubectl) -> None:
         asked = ("exec", "shell", "-c", "main", "--", "frobnicate")
         here, there = kubectl.run(*asked), kubectl.run(*asked, cluster="alpha")
         assert here[0] == there[0] != 0
@@ -271,8 +271,8 @@ class TestWhatCannotBeShown:
 
 
 @pytest.mark.parametrize("protocol", ["WebSocket"], indirect=True)
-def test_a_provider_that_is_stopped_ends_with_an_exec_open_and_tells_the_user(world: World, kubectl: Kubectl) -> None:
-    """SPDY has no word for it: there a stream that breaks off looks like one that ends."""
+def test_a_stopping_provider_ends_an_open_exec_with_an_error(world: World, kubectl: Kubectl) -> None:
+    """SPDY cannot report it: an interrupted stream looks like one that has ended."""
     with kubectl.start("exec", "shell", "-c", "main", "--", "sh", "-c", "echo begun; sleep 600") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"begun\n"
@@ -284,12 +284,12 @@ def test_a_provider_that_is_stopped_ends_with_an_exec_open_and_tells_the_user(wo
         finally:
             process.kill()
             world.start_provider()
-    assert 4 < took < 60  # 5 s of grace, and not until the command ends
+    assert 4 < took < 60  # 5 s of grace, not the duration of the command
     world.until("exec works again", lambda: kubectl.run("exec", "shell", "-c", "main", "--", "true")[0] == 0)
 
 
-def test_top_shows_what_pods_and_their_containers_use(world: World, home: Pods, plain: Kubectl) -> None:
-    """The upstream metrics-server runs in the parent, and reads virtual nodes as any others."""
+def test_top_shows_the_usage_of_pods_and_containers(world: World, home: Pods, plain: Kubectl) -> None:
+    """The upstream metrics-server runs in the parent, and scrapes virtual nodes like any node."""
 
     def shown(*asked: str) -> set[str]:
         code, out, _ = plain.run("top", *asked, "--no-headers")

@@ -1,4 +1,4 @@
-"""Many streams at once, one after the other, and larger than memory: afterwards nothing is left of them."""
+"""Many streams, concurrent and consecutive, and larger than memory: afterwards no resources are left."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from tests.e2e.test_pods import FOREVER, Pods, manifest
 
 CONCURRENT: Final = 200
 SEQUENTIAL: Final = 1000
-FLOOD: Final = 300 << 20  # bytes of a log: far more than the provider may hold
-ROOM: Final = 48 << 20  # bytes by which the provider may grow: buffers of a stalled stream, and the allocator's slack
+FLOOD: Final = 300 << 20  # bytes of a log: far more than the provider may buffer
+ROOM: Final = (
+    48 << 20
+)  # bytes by which the provider may grow: buffers of a stalled stream, and overhead of the allocator
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def kubectl(world: World, home: Pods) -> Kubectl:
 
 
 def execs(world: World, home: Pods) -> Execs:
-    """Of pod `shell`, through the parent."""
+    """Execs in pod `shell`, through the parent."""
     return Execs(world.parent, home.namespace, "shell")
 
 
@@ -53,7 +55,7 @@ def metric(world: World, name: str) -> int:
 
 
 class Rest:
-    """What the provider holds while nothing goes on, and whether it is back there."""
+    """The resources of the idle provider, to check that they are released."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -62,7 +64,7 @@ class Rest:
     def regained(self) -> None:
         world = self._world
         world.until("no session is open", lambda: metric(world, "vk_provider_kubelet_sessions") == 0, seconds=60)
-        # Connections that wait for their next request, a watch that is being renewed: a few more or less.
+        # Idle connections and a restarting watch change the number a little.
         world.until("as many files are open as before", lambda: self._open_files() <= self._files + 5, seconds=120)
         world.until(
             "as many tasks run as before", lambda: metric(world, "vk_provider_tasks") <= self._tasks + 5, seconds=120
@@ -78,15 +80,15 @@ def provider_directory(world: World) -> Path:
 
 
 def memory(world: World) -> int:
-    """Bytes that are resident."""
+    """The resident memory in bytes."""
     return int((provider_directory(world) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def test_two_hundred_execs_at_once_all_work_and_leave_nothing_behind(world: World, home: Pods) -> None:
-    """None ends before all have begun, which the shim of containerd 1.6 does not survive.
+async def test_two_hundred_concurrent_execs_work_and_leave_no_resources(world: World, home: Pods) -> None:
+    """None ends before all have started: the shim of containerd 1.6 does not support that.
 
-    Starting an exec holds a lock that telling of an exit waits for; 32 more exits, and nobody reaps the `runc` that the
-    start waits for. (`service.Start` and `sendL` in runtime/v2/runc/task/service.go of containerd 1.6.20)
+    Starting an exec holds a lock that the report of an exit needs. After 32 further exits, the `runc` that the start
+    waits for is never reaped. (`service.Start` and `sendL` in runtime/v2/runc/task/service.go of containerd 1.6.20)
     """
     rest = Rest(world)
     async with execs(world, home) as shell:
@@ -104,16 +106,16 @@ async def test_two_hundred_execs_at_once_all_work_and_leave_nothing_behind(world
 
 
 async def echo(stream: aiohttp.ClientWebSocketResponse) -> bytes:
-    """The next that the command prints."""
+    """The next output of the command."""
     async for message in stream:
         data: bytes = message.data
         if data[0] == STDOUT and len(data) > 1:
             return data[1:]
-    raise AssertionError("the command ended without a word")
+    raise AssertionError("the command ended without output")
 
 
 @pytest.mark.long
-async def test_a_thousand_execs_one_after_the_other_leave_nothing_behind(world: World, home: Pods) -> None:
+async def test_a_thousand_consecutive_execs_leave_no_resources(world: World, home: Pods) -> None:
     rest = Rest(world)
 
     async def one_by_one(shell: Execs, numbers: range) -> None:
@@ -122,25 +124,25 @@ async def test_a_thousand_execs_one_after_the_other_leave_nothing_behind(world: 
             assert int(out) == number
 
     async with execs(world, home) as shell:
-        await one_by_one(shell, range(20))  # whatever is made once and kept is made by then
+        await one_by_one(shell, range(20))  # creates the objects that are kept, such as connections
         before = memory(world)
         await one_by_one(shell, range(SEQUENTIAL))
     rest.regained()
     assert memory(world) - before < ROOM
 
 
-async def test_execs_whose_users_vanish_leave_nothing_behind(world: World, home: Pods) -> None:
+async def test_execs_of_clients_that_disappear_leave_no_resources(world: World, home: Pods) -> None:
     rest = Rest(world)
     async with execs(world, home) as shell:
         streams = await asyncio.gather(*(shell.open("cat") for _ in range(20)))
         for stream in streams:
             transport = stream.get_extra_info("socket")
             assert transport is not None
-            stream._response.connection.transport.abort()  # type: ignore[union-attr]  # as a crash does: no farewell
+            stream._response.connection.transport.abort()  # type: ignore[union-attr]  # like a crash: without a close message
     rest.regained()
 
 
-def test_a_log_larger_than_memory_passes_and_a_reader_that_stalls_costs_none(
+def test_a_log_larger_than_memory_passes_and_a_stalled_reader_needs_no_memory(
     world: World, home: Pods, kubectl: Kubectl
 ) -> None:
     flood = f'yes "$(head -c 4000 /dev/zero | tr "\\0" x)" | head -c {FLOOD}; sleep 1; echo; echo the end'

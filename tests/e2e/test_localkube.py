@@ -1,4 +1,4 @@
-"""hack/localkube against the kernel: clusters come up, break, heal, and leave nothing behind."""
+"""hack/localkube on a real kernel: clusters start, fail, heal, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(os.geteuid() != 0, reason="clusters with a network of their own need root"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="clusters with their own network need root"),
 ]
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    """A state directory of the test's own, empty again afterwards."""
+    """The state directory of the test. It is empty afterwards."""
     yield tmp_path / "state"
     localkube.down(root=tmp_path / "state")
 
 
-def test_up_twice_leaves_the_cluster_alone(root: Path) -> None:
+def test_a_second_up_does_not_change_the_cluster(root: Path) -> None:
     first = localkube.up(["one", "few:fake=3,cpu=8"], root=root)
     before = pids(root)
     assert localkube.up(["few:fake=3,cpu=8", "one"], root=root)["one"] == first["one"]
@@ -44,7 +44,7 @@ def test_up_twice_leaves_the_cluster_alone(root: Path) -> None:
         localkube.up(["few:fake=4"], root=root)
 
 
-def test_a_cut_cluster_is_silent_until_it_is_healed(root: Path) -> None:
+def test_a_cut_cluster_does_not_answer_until_it_is_healed(root: Path) -> None:
     one = localkube.up(["one"], root=root)["one"]
     localkube.cut("one", root=root)
     localkube.cut("one", root=root)
@@ -55,19 +55,19 @@ def test_a_cut_cluster_is_silent_until_it_is_healed(root: Path) -> None:
     eventually(lambda: answers(one), "the healed cluster answers")
 
 
-def test_a_killed_api_server_refuses_and_comes_back(root: Path) -> None:
+def test_a_killed_api_server_refuses_connections_until_it_is_started(root: Path) -> None:
     one = localkube.up(["one"], root=root)["one"]
     localkube.stop("one", "apiserver", root=root)
     with pytest.raises(ConnectionRefusedError):
         request(one, timeout=1)
     assert not localkube.status(root=root)[0].services["apiserver"]
     localkube.start("one", "apiserver", root=root)
-    eventually(lambda: answers(one), "the API server is back")
+    eventually(lambda: answers(one), "the API server answers again")
     with pytest.raises(LocalkubeError, match="no service 'kubelet'; its services: etcd"):
         localkube.stop("one", "kubelet", root=root)
 
 
-def test_up_completes_a_cluster_whose_services_died(root: Path) -> None:
+def test_up_restarts_services_that_have_exited(root: Path) -> None:
     one = localkube.up(["one"], root=root)["one"]
     kubectl(root, one, "create", "configmap", "kept")
     for service in ("etcd", "scheduler"):
@@ -78,7 +78,7 @@ def test_up_completes_a_cluster_whose_services_died(root: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["sleep", "etcd", "containerd"])
-def test_down_after_an_up_that_was_killed_leaves_nothing(root: Path, moment: str) -> None:
+def test_down_after_a_killed_up_leaves_nothing(root: Path, moment: str) -> None:
     interface = Path("/sys/class/net", f"lk{State(root).ident}")
     command = [sys.executable, "-m", "localkube", "up", "parent", "alpha:real"]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "hack"), "LOCALKUBE_STATE": str(root)}
@@ -96,7 +96,7 @@ def test_down_after_an_up_that_was_killed_leaves_nothing(root: Path, moment: str
     assert localkube.down(root=root) == []
 
 
-def test_two_state_directories_do_not_see_each_other(root: Path, tmp_path: Path) -> None:
+def test_two_state_directories_are_independent(root: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     try:
         ours = localkube.up(["same"], root=root)["same"]
@@ -108,7 +108,7 @@ def test_two_state_directories_do_not_see_each_other(root: Path, tmp_path: Path)
         localkube.down(root=other)
 
 
-def test_without_root_clusters_share_the_loopback(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_clusters_share_the_loopback_interface(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     made = localkube.up(["parent", "beta:fake=2"], root=root)
     assert {info.address for info in made.values()} == {"127.0.0.1"}
@@ -142,7 +142,7 @@ def test_containers_run_on_a_real_node(root: Path) -> None:
     assert any(json.loads(line)["objectRef"].get("name") == "box" for line in lines if '"box"' in line)
 
 
-def test_wrong_input_is_named_before_anything_starts(root: Path) -> None:
+def test_invalid_input_is_reported_before_anything_starts(root: Path) -> None:
     for spec, words in {
         "Alpha": "'Alpha' cannot be a cluster's name",
         "alpha:docker": "unknown kind 'docker'",
@@ -164,7 +164,7 @@ def pids(root: Path) -> set[tuple[int, str]]:
 
 
 def request(cluster: ClusterInfo, timeout: float) -> str:
-    """What /livez says. Raises the error of the network, not urllib's wrapping of it."""
+    """The answer of /livez. Raises the error of the network without the wrapper of urllib."""
     context = ssl.create_default_context(cafile=str(cluster.directory / "pki" / "ca.crt"))
     try:
         with urllib.request.urlopen(f"{cluster.server}/livez", timeout=timeout, context=context) as answer:
@@ -191,5 +191,5 @@ def kubectl(root: Path, cluster: ClusterInfo, *arguments: str, check: bool = Tru
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
+        assert time.monotonic() < end, f"timeout after {seconds:.0f} s: {what}"
         time.sleep(0.05)

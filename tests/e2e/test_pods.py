@@ -1,4 +1,4 @@
-"""Pods with real containers, through what users and members do to them."""
+"""Pods with real containers, and actions of users and of clients of the member."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FOREVER = "trap exit TERM; while :; do sleep 1 & wait; done"
 
 
 class Pods:
-    """Short names for what the tests do in one namespace."""
+    """Queries and actions in one namespace."""
 
     def __init__(self, world: World, namespace: str) -> None:
         self.world, self.namespace = world, namespace
@@ -76,7 +76,7 @@ def pods(world: World, namespace: str) -> Pods:
     return Pods(world, namespace)
 
 
-def test_a_same_name_pod_created_within_the_grace_period_runs_as_itself(world: World, pods: Pods) -> None:
+def test_a_pod_with_the_name_of_a_terminating_pod_runs_as_a_new_pod(world: World, pods: Pods) -> None:
     pods.apply(manifest("twin", FOREVER))
     pods.until_running("twin")
     first = pods.uid("twin")
@@ -89,20 +89,20 @@ def test_a_same_name_pod_created_within_the_grace_period_runs_as_itself(world: W
     assert annotations["vk-provider.io/parent-uid"] == second
 
 
-def test_a_pod_deleted_by_force_goes_in_the_member_too(world: World, pods: Pods) -> None:
+def test_a_pod_deleted_by_force_is_deleted_in_the_member(world: World, pods: Pods) -> None:
     pods.apply(manifest("forced", FOREVER))
     pods.until_running("forced")
     world.kubectl("delete", "pod", "forced", "-n", pods.namespace, "--force", "--grace-period=0")
-    world.until("the member pod is gone", lambda: not pods.get("forced", "alpha"))
+    world.until("the member pod is deleted", lambda: not pods.get("forced", "alpha"))
 
 
-def test_a_member_pod_deleted_by_hand_comes_back_with_one_restart_more(world: World, pods: Pods) -> None:
+def test_a_deleted_member_pod_is_recreated_and_counts_as_a_restart(world: World, pods: Pods) -> None:
     pods.apply(manifest("back", FOREVER))
     pods.until_running("back")
     uid, old = pods.uid("back"), pods.uid("back", "alpha")
     world.delete_in("alpha", "pod", "back", "-n", pods.namespace)
     world.until("another member pod runs", lambda: pods.uid("back", "alpha") not in ("", old))
-    world.until("it is counted", lambda: pods.container("back").get("restartCount") == 1)
+    world.until("the restart is counted", lambda: pods.container("back").get("restartCount") == 1)
     pods.until_running("back")
     assert pods.uid("back") == uid
 
@@ -120,13 +120,13 @@ def test_a_finished_pod_stays_finished_when_its_member_pod_is_deleted(world: Wor
     pods.apply(manifest("done", "exit 0", restartPolicy="OnFailure"))
     world.until("the pod has succeeded", lambda: pods.phase("done") == "Succeeded")
     world.delete_in("alpha", "pod", "done", "-n", pods.namespace)
-    pods.apply(manifest("after", FOREVER))  # whatever could happen to `done` has happened when this one runs
+    pods.apply(manifest("after", FOREVER))  # runs after `done` has been processed
     pods.until_running("after")
     assert pods.phase("done") == "Succeeded"
     assert not pods.get("done", "alpha")
 
 
-def test_a_foreign_pod_keeps_its_name_and_the_conflict_is_said(world: World, pods: Pods) -> None:
+def test_a_pod_of_another_client_keeps_its_name_and_the_conflict_is_reported(world: World, pods: Pods) -> None:
     world.create_in("alpha", "namespace", pods.namespace)
     world.create_in(
         "alpha",
@@ -139,7 +139,7 @@ def test_a_foreign_pod_keeps_its_name_and_the_conflict_is_said(world: World, pod
     foreign = pods.uid("taken", "alpha")
     pods.apply(manifest("taken", FOREVER))
     world.until(
-        "the pod waits for its name",
+        "the pod has a name conflict",
         lambda: pods.container("taken").get("state", {}).get("waiting", {}).get("reason") == "NameConflict",
     )
     assert "NameConflict" in pods.reasons("taken")
@@ -148,7 +148,7 @@ def test_a_foreign_pod_keeps_its_name_and_the_conflict_is_said(world: World, pod
     assert pods.uid("taken", "alpha") == foreign
 
 
-def test_pods_come_back_when_their_member_namespace_is_deleted(world: World, pods: Pods) -> None:
+def test_pods_are_recreated_after_their_member_namespace_is_deleted(world: World, pods: Pods) -> None:
     pods.apply(manifest("rooted", FOREVER))
     pods.until_running("rooted")
     old = pods.uid("rooted", "alpha")
@@ -157,12 +157,12 @@ def test_pods_come_back_when_their_member_namespace_is_deleted(world: World, pod
     pods.until_running("rooted")
 
 
-def test_a_provider_killed_in_the_middle_of_a_rollout_makes_no_pod_twice(world: World, pods: Pods) -> None:
+def test_a_provider_killed_during_a_rollout_creates_no_pod_twice(world: World, pods: Pods) -> None:
     run = ("-n", pods.namespace)
     world.kubectl("create", "deployment", "busy", f"--image={IMAGE}", "--replicas=6", *run)
     world.kubectl("rollout", "status", "deployment/busy", "--timeout=180s", *run)
     world.kubectl("rollout", "restart", "deployment/busy", *run)
-    world.until("the rollout is under way", lambda: len(pods.world.pods("app=busy", namespace=pods.namespace)) > 6)
+    world.until("the rollout has started", lambda: len(pods.world.pods("app=busy", namespace=pods.namespace)) > 6)
     world.stop_provider(signal.SIGKILL)
     world.start_provider()
     world.kubectl("rollout", "status", "deployment/busy", "--timeout=180s", *run)
@@ -176,12 +176,12 @@ def test_a_provider_killed_in_the_middle_of_a_rollout_makes_no_pod_twice(world: 
         return {(pod["metadata"]["name"], pod["metadata"]["uid"]) for pod in found}
 
     world.until(
-        "both sides hold the same 6 pods", lambda: len(now := parents()) == 6 and names("alpha") | names("beta") == now
+        "both sides have the same 6 pods", lambda: len(now := parents()) == 6 and names("alpha") | names("beta") == now
     )
     assert not names("alpha") & names("beta")
 
 
-def test_the_container_sees_what_the_parent_says(world: World, pods: Pods) -> None:
+def test_the_container_sees_the_values_of_the_parent(world: World, pods: Pods) -> None:
     world.kubectl("create", "configmap", "settings", "--from-literal=colour=green", "-n", pods.namespace)
     world.kubectl("create", "secret", "generic", "password", "--from-literal=word=sesame", "-n", pods.namespace)
     script = "echo $UID_ $NODE_ $COLOUR $(cat /secret/word) > /dev/termination-log"
@@ -205,7 +205,7 @@ def test_the_container_sees_what_the_parent_says(world: World, pods: Pods) -> No
     assert message.split() == [pods.uid("seen"), "alpha", "green", "sesame"]
 
 
-def test_a_pod_that_calls_the_api_is_who_the_parent_says(world: World, pods: Pods) -> None:
+def test_a_pod_authenticates_to_the_parents_api_as_its_service_account(world: World, pods: Pods) -> None:
     script = (
         "D=/var/run/secrets/kubernetes.io/serviceaccount; curl -sS --cacert $D/ca.crt"
         ' -H "Authorization: Bearer $(cat $D/token)" -H "Content-Type: application/json" -X POST'
@@ -221,13 +221,13 @@ def test_a_pod_that_calls_the_api_is_who_the_parent_says(world: World, pods: Pod
     assert user["extra"]["authentication.kubernetes.io/pod-uid"] == [pods.uid("caller")]
 
 
-def test_a_missing_config_map_is_said_in_the_kubelets_words_and_the_pod_starts_when_it_appears(
+def test_a_missing_config_map_is_reported_by_the_kubelet_and_the_pod_starts_when_it_exists(
     world: World, pods: Pods
 ) -> None:
     reference = [{"configMapRef": {"name": "late"}}]
     pods.apply(manifest("patient", FOREVER, container={"envFrom": reference}))
     world.until(
-        "the pod says what it waits for",
+        "the pod has the reason",
         lambda: (
             pods.container("patient").get("state", {}).get("waiting", {}).get("reason") == "CreateContainerConfigError"
         ),
@@ -236,13 +236,13 @@ def test_a_missing_config_map_is_said_in_the_kubelets_words_and_the_pod_starts_w
     pods.until_running("patient")
 
 
-def test_a_member_that_cannot_schedule_a_pod_says_so_in_the_parent(world: World, pods: Pods) -> None:
-    # Bound by hand, past the parent's scheduler: no node of the member has that much.
+def test_a_pod_that_the_member_cannot_schedule_has_the_reason_in_the_parent(world: World, pods: Pods) -> None:
+    # Bound without the parent's scheduler: no node of the member has this much memory.
     text = json.loads(manifest("stuck", FOREVER, container={"resources": {"requests": {"memory": "900Ti"}}}))
     text["spec"]["nodeName"] = "alpha"
     pods.apply(json.dumps(text))
     world.until(
-        "the pod waits, for the member's reason",
+        "the pod waits with the member's reason",
         lambda: pods.container("stuck").get("state", {}).get("waiting", {}).get("reason") == "MemberUnschedulable",
     )
     assert "Insufficient memory" in pods.container("stuck")["state"]["waiting"]["message"]

@@ -1,4 +1,4 @@
-"""What a member's container runtime may lack: it works, or fails in the same words as on a plain node."""
+"""Optional features of the container runtime: they work or fail as on a plain node, with the same message."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SPECS: Final = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a pod: what its container reported, or in which words it is missed."""
+    """The outcome of a pod: the report of its container, or the error about the missing feature."""
 
     phase: str
     waiting: tuple[str, str]
@@ -45,7 +45,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Side:
-    """The pods in the parent, pinned to alpha, or (`cluster`) made in alpha itself."""
+    """The pods in the parent, pinned to alpha, or, with `cluster`, created directly in alpha."""
 
     world: World
     namespace: str
@@ -60,15 +60,15 @@ class Side:
         return json.dumps({"apiVersion": "v1", "kind": "List", "items": pods})
 
     def outcome(self, name: str) -> Outcome:
-        """What is shown of a pod at this moment."""
+        """The current outcome of a pod."""
         status = self.world.get("pod", name, "-n", self.namespace, cluster=self.cluster)["status"]
         events = self.world.objects("events", "-n", self.namespace, cluster=self.cluster)
         state = (status.get("containerStatuses") or [{}])[0].get("state", {})
-        words = state.get("terminated", {}).get("message", "")
+        message = state.get("terminated", {}).get("message", "")
         return Outcome(
             phase=status["phase"],
             waiting=_reason(state.get("waiting", {})),
-            report=dict(line.split("=", 1) for line in words.splitlines() if "=" in line),
+            report=dict(line.split("=", 1) for line in message.splitlines() if "=" in line),
             warnings={
                 _reason(event)
                 for event in events
@@ -76,13 +76,13 @@ class Side:
             },
         )
 
-    def settled(self, name: str) -> bool:
+    def finished(self, name: str) -> bool:
         outcome = self.outcome(name)
         return outcome.phase in ("Succeeded", "Failed") or bool(outcome.warnings)
 
 
 def _reason(of: Json) -> tuple[str, str]:
-    """Reason and message; each attempt makes a container of another id, which is no difference."""
+    """Reason and message without the id of the container, which differs between attempts."""
     return of.get("reason", ""), re.sub("[0-9a-f]{64}", "<id>", of.get("message", ""))
 
 
@@ -93,7 +93,7 @@ def sides(world: World) -> Iterator[tuple[Side, Side]]:
     world.kubectl("create", "namespace", parent.namespace)
     world.create_in("alpha", "namespace", plain.namespace)
     world.until(
-        "both namespaces have their service account",
+        "both namespaces have a service account",
         lambda: all(
             world.get("serviceaccount", "default", "-n", side.namespace, cluster=side.cluster)
             for side in (parent, plain)
@@ -107,10 +107,10 @@ def sides(world: World) -> Iterator[tuple[Side, Side]]:
 
 
 @pytest.mark.parametrize("name", list(_SPECS))
-def test_a_feature_of_the_runtime_is_there_or_missed_as_on_a_plain_node(sides: tuple[Side, Side], name: str) -> None:
+def test_a_runtime_feature_works_or_fails_as_on_a_plain_node(sides: tuple[Side, Side], name: str) -> None:
     parent, plain = sides
-    parent.world.until(f"pod {name} has ended or is complained of", lambda: all(side.settled(name) for side in sides))
+    parent.world.until(f"pod {name} has completed or failed", lambda: all(side.finished(name) for side in sides))
     parent.world.until(
-        f"pod {name} shows in the parent what it shows on a plain node",
+        f"pod {name} has the same outcome in the parent as on a plain node",
         lambda: parent.outcome(name) == plain.outcome(name),
     )

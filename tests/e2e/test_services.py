@@ -1,4 +1,4 @@
-"""Services of the parent, used by containers in a member: by name, by environment, by every kind that has endpoints."""
+"""Services of the parent, used by containers in a member: by DNS name and by environment variable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVER = {
 
 
 def workload(kind: str, name: str, **spec: Any) -> dict[str, Any]:
-    """A Deployment or StatefulSet of two servers."""
+    """A Deployment or StatefulSet with two servers."""
     labels = {"app": name}
     template = {"metadata": {"labels": labels}, "spec": {**HERE, "containers": [SERVER]}}
     common = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
@@ -40,8 +40,8 @@ def apply(world: World, namespace: str, *manifests: dict[str, Any]) -> None:
     world.kubectl("apply", "-n", namespace, "-f", "-", stdin=text)
 
 
-def said(world: World, namespace: str, name: str, script: str) -> list[str]:
-    """Runs a client in the same member until its script has ended; the lines of its last words."""
+def report(world: World, namespace: str, name: str, script: str) -> list[str]:
+    """Runs a client in the same member until its script ends. Returns the lines of its termination message."""
     setup = 'get() { until curl -sf -m 2 "http://$1"; do sleep 1; done; echo; }\n'
     command = ["sh", "-c", f"{setup}{{ {script}; }} > /dev/termination-log"]
     container = {"name": "client", "image": IMAGE, "command": command}
@@ -52,22 +52,22 @@ def said(world: World, namespace: str, name: str, script: str) -> list[str]:
         found: dict[str, Any] = world.get("pod", name, "-n", namespace)["status"]
         return found
 
-    world.until(f"{name} has got its answers", lambda: status()["phase"] == "Succeeded")
+    world.until(f"{name} has completed", lambda: status()["phase"] == "Succeeded")
     message: str = status()["containerStatuses"][0]["state"]["terminated"]["message"]
     return message.splitlines()
 
 
 @pytest.fixture
 def names(world: World, namespace: str) -> set[str]:
-    """Two servers in `alpha` behind Service `web`; the names of their pods."""
+    """Creates two servers in `alpha` behind Service `web`. Returns the names of their pods."""
     apply(world, namespace, service("web"), workload("Deployment", "web"))
     world.kubectl("rollout", "status", "deployment/web", "--timeout=180s", "-n", namespace)
     return {pod["metadata"]["name"] for pod in world.pods("app=web", namespace=namespace)}
 
 
-def test_a_service_is_found_by_every_name_that_it_has(world: World, namespace: str, names: set[str]) -> None:
+def test_a_service_is_found_by_all_its_dns_names(world: World, namespace: str, names: set[str]) -> None:
     script = f"get web/hostname; get web.{namespace}/hostname; get web.{namespace}.svc.cluster.local/hostname"
-    answers = said(world, namespace, "client", script)
+    answers = report(world, namespace, "client", script)
     assert len(answers) == 3
     assert set(answers) <= names
 
@@ -77,14 +77,14 @@ def test_a_service_is_found_by_environment(world: World, namespace: str, names: 
         "echo $WEB_SERVICE_HOST $WEB_SERVICE_PORT $WEB_SERVICE_PORT_HTTP $WEB_SERVICE_PORT_UDP;"
         " get $WEB_SERVICE_HOST:$WEB_SERVICE_PORT/hostname"
     )
-    variables, answer = said(world, namespace, "client", script)
+    variables, answer = report(world, namespace, "client", script)
     address = world.get("service", "web", "-n", namespace, cluster="alpha")["spec"]["clusterIP"]
     assert variables == f"{address} 80 80 53"
     assert answer in names
 
 
 def test_a_service_answers_over_udp(world: World, namespace: str, names: set[str]) -> None:
-    (answer,) = said(
+    (answer,) = report(
         world,
         namespace,
         "client",
@@ -93,17 +93,17 @@ def test_a_service_answers_over_udp(world: World, namespace: str, names: set[str
     assert answer in names
 
 
-def test_the_pods_of_a_stateful_set_are_found_by_their_names(world: World, namespace: str) -> None:
+def test_the_pods_of_a_stateful_set_are_found_by_their_dns_names(world: World, namespace: str) -> None:
     apply(world, namespace, service("db", clusterIP="None"), workload("StatefulSet", "db", serviceName="db"))
     script = f"get db-0.db:8080/hostname; get db-1.db.{namespace}.svc.cluster.local:8080/hostname"
-    assert said(world, namespace, "client", script) == ["db-0", "db-1"]
+    assert report(world, namespace, "client", script) == ["db-0", "db-1"]
 
 
-def test_an_external_name_leads_to_another_service(world: World, namespace: str, names: set[str]) -> None:
+def test_an_external_name_resolves_to_another_service(world: World, namespace: str, names: set[str]) -> None:
     target = {"type": "ExternalName", "externalName": f"web.{namespace}.svc.cluster.local"}
     alias = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "alias"}, "spec": target}
     apply(world, namespace, alias)
-    (answer,) = said(world, namespace, "client", "get alias/hostname")
+    (answer,) = report(world, namespace, "client", "get alias/hostname")
     assert answer in names
 
 
@@ -112,6 +112,6 @@ def test_after_a_rollout_only_the_new_pods_answer(world: World, namespace: str, 
     world.kubectl("rollout", "status", "deployment/web", "--timeout=180s", "-n", namespace)
     old = [f"pod/{name}" for name in names]
     world.kubectl("wait", "--for=delete", "--timeout=180s", "-n", namespace, *old)
-    answers = said(world, namespace, "client", "get web/hostname; get web/hostname; get web/hostname")
+    answers = report(world, namespace, "client", "get web/hostname; get web/hostname; get web/hostname")
     assert len(answers) == 3
     assert not set(answers) & names

@@ -1,4 +1,4 @@
-"""Client certificates for the kubelet API, valid ones and others."""
+"""Valid and invalid client certificates for the kubelet API."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def stored(directory: Path, issued: trustme.LeafCert) -> tuple[str, str]:
 
 
 async def refused_in_the_handshake(served: Served, certificate: tuple[str, str]) -> bool:
-    """With TLS 1.3 a client learns of it only when it reads."""
+    """Whether the server rejects a client certificate. With TLS 1.3, the client notices only when it reads."""
     try:
         async with served.session(served.tls(certificate)) as session, session.get("/healthz"):
             return False
@@ -36,7 +36,7 @@ async def refused_in_the_handshake(served: Served, certificate: tuple[str, str])
 
 
 def serving_certificate(parent: Cluster, directory: Path) -> tuple[str, str]:
-    """A kubelet's, for another node, signed by the parent."""
+    """The serving certificate of another node's kubelet, signed by the parent."""
     key = ec.generate_private_key(ec.SECP256R1())
     names = [
         x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),

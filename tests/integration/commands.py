@@ -57,7 +57,7 @@ def west(alpha: Cluster, tmp_path: Path) -> str:
 
 @pytest.fixture
 def joined(vk: Vk, west: str) -> Vk:
-    """The member west exists, and nobody serves it."""
+    """The MemberCluster west exists, and no provider serves it."""
     assert vk("join", "west", "--kubeconfig", west, "--no-wait").exit_code == 0
     return vk
 

@@ -1,4 +1,4 @@
-"""What only integration tests need: a node of a member whose kubelet is the test, and ways that can be cut."""
+"""Fixtures of the integration tests: a node with the test as its kubelet, and connections that can be cut."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _ON_BOTH: Final = {"test_kubelet_slow_readers", "test_kubelet_streams"}  # modul
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """What hangs on how an event loop ends its connections runs on either of those that a provider may have."""
+    """Runs modules that depend on how an event loop closes connections on both loops that the provider supports."""
     return _LOOPS if item.path.stem in _ON_BOTH else {"asyncio": _LOOPS["asyncio"]}
 
 
 @pytest.fixture(scope="module")
 def beta_served(parent: Cluster, beta: Cluster, _session_provider: Provider) -> Iterator[Cluster]:
-    """`beta` is a member too, for all tests of a module."""
+    """`beta` is a served member for all tests of a module."""
     _session_provider.start()
     members.join(parent, "beta", members.kubeconfig(beta))
     members.wait_until_served(parent, "beta", 90)
@@ -49,11 +49,12 @@ def beta_served(parent: Cluster, beta: Cluster, _session_provider: Provider) -> 
 
 @pytest.fixture
 def idle_node(alpha: Cluster) -> Iterator[Json]:
-    """A Ready node of `alpha` for `idle` pods: nobody starts, ends or removes them but the test.
+    """A Ready node of `alpha` for `idle` pods: only the test starts, ends or deletes them.
 
-    kwok is no match for pods that come back under the same name: it deletes by name, twice, and meets the next one.
+    kwok cannot be used for pods that are recreated with the same name: it deletes by name, twice, and so may delete
+    the next pod.
     """
-    name = f"idle-{next(_numbers)}"  # the node controller remembers how long a name has been silent
+    name = f"idle-{next(_numbers)}"  # the node controller remembers the last heartbeat of a name
     with idle.idle_node(alpha, name) as node:
         yield node
 
@@ -62,7 +63,7 @@ def idle_node(alpha: Cluster) -> Iterator[Json]:
 def ways(
     parent: Cluster, alpha: Cluster, _session_provider: Provider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ways]:
-    """Between a provider of the module's and its API servers; the session's rests."""
+    """Links between a provider of the module and its API servers. The session's provider is stopped."""
     _session_provider.stop()
     with two_ways(parent, alpha, tmp_path_factory.mktemp("ways")) as found:
         yield found
@@ -70,13 +71,13 @@ def ways(
 
 @pytest.fixture
 async def proxy(parent: Cluster) -> AsyncIterator[Proxy]:
-    """In front of the parent."""
+    """A proxy for the parent."""
     async with Proxy(parent.info.address, int(parent.server.rpartition(":")[2])) as found:
         yield found
 
 
 @pytest.fixture
 async def client(parent: Cluster, proxy: Proxy) -> AsyncIterator[Client]:
-    """Of the parent, through the proxy."""
+    """A client of the parent, through the proxy."""
     async with client_through(parent, proxy) as found:
         yield found

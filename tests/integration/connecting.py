@@ -1,4 +1,4 @@
-"""Clients under test, on their way to a real API server through a proxy."""
+"""Clients under test, connected to a real API server through a proxy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vk_provider.kube.resources import SERVICE_ACCOUNTS
 
 
 def document(cluster: Cluster, proxy: Proxy | None, user: dict[str, Any], *, name: str = SERVER_NAME) -> dict[str, Any]:
-    """A kubeconfig that leads through the proxy; without `name`, the server's address has to be in its certificate."""
+    """A kubeconfig with the URL of the proxy. Without `name`, the server's certificate must contain its address."""
     entry = {"server": cluster.server, "certificate-authority-data": cluster.ca_data}
     if proxy is not None:
         entry["server"] = f"https://127.0.0.1:{proxy.port}"
@@ -41,7 +41,7 @@ async def client_through(cluster: Cluster, proxy: Proxy | None, *, name: str = S
 
 
 def admin_token(cluster: Cluster, account: str = "test-admin") -> str:
-    """The token of a service account that may do everything."""
+    """The token of a service account with all permissions."""
     subject = {"kind": "ServiceAccount", "name": account, "namespace": "default"}
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
     for resource, body, namespace in (

@@ -1,4 +1,4 @@
-"""Nodes at which nothing happens by itself: nobody starts, ends or removes their pods but the test."""
+"""Nodes without a kubelet: only the test starts, ends or deletes their pods."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tests.waiting import eventually
 from tests.workloads import IDLE
 from vk_provider.kube.resources import LEASES, NODES
 
-_EVERY: Final = 10.0  # seconds; a node that is silent for 50 is given up
+_EVERY: Final = 10.0  # seconds; a node without a heartbeat for 50 s is declared unreachable
 
 
 @contextmanager
 def idle_node(cluster: Cluster, name: str) -> Iterator[Json]:
-    """A Ready node for `idle` pods, with a heartbeat and nothing else."""
+    """A Ready node for `idle` pods, with only a heartbeat."""
     cluster.create(NODES, {"metadata": {"name": name, "labels": {"kubernetes.io/os": "linux"}}})
     size = {"cpu": "4", "memory": "4Gi", "pods": "100", IDLE: "100"}
     conditions = [{"type": "Ready", "status": "True", "reason": "Test", "message": ""}]
     status = {"status": {"capacity": size, "allocatable": size, "conditions": conditions}}
     cluster.patch(NODES, name, status, subresource="status", content_type=STRATEGIC)
     with _heartbeat(cluster, name):
-        eventually(lambda: not cluster.get(NODES, name)["spec"].get("taints"), "the idle node takes pods")
+        eventually(lambda: not cluster.get(NODES, name)["spec"].get("taints"), "the idle node accepts pods")
         yield cluster.get(NODES, name)
     cluster.delete(NODES, name)
 
@@ -41,7 +41,7 @@ def _heartbeat(cluster: Cluster, node: str) -> Iterator[None]:
             try:
                 own.patch(LEASES, node, {"spec": _spec(node)}, "kube-node-lease")
             except ApiFailure:
-                continue  # its API server is away
+                continue  # its API server does not answer
         own.close()
 
     thread = threading.Thread(target=beat, name=f"heartbeat of {node}")

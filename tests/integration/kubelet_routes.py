@@ -12,7 +12,7 @@ from tests.integration.serving import POD, Served, request_bytes
 
 @dataclass(frozen=True)
 class Route:
-    """A request, the rights of which any suffices, and the status with which it is answered then."""
+    """A request, the permissions of which any one is sufficient, and the status of the answer with it."""
 
     method: str
     path: str
@@ -24,7 +24,7 @@ ROUTES: Final = [
     Route("GET", f"/containerLogs/{POD}/app", ("get proxy",)),
     Route("GET", "/containerLogs/shop/absent/app", ("get proxy",), 404),
     *(
-        Route(method, path, ("create proxy",), 400)  # streams, which these requests do not ask for
+        Route(method, path, ("create proxy",), 400)  # these requests lack the headers of an upgrade
         for path in (
             f"/exec/{POD}/app",
             f"/exec/{POD}/p-1/app",
@@ -48,13 +48,13 @@ ROUTES: Final = [
     Route("GET", "/healthz", ("get healthz", "get proxy")),
     Route("GET", "/configz", ("get configz", "get proxy")),
     Route("POST", f"/checkpoint/{POD}/app", ("create checkpoint",), 501),
-    # What there is not, is not told to everybody.
+    # The existence of a route is only disclosed to authorized clients.
     Route("GET", "/", ("get proxy",), 404),
     Route("GET", "/nothing", ("get proxy",), 404),
     Route("GET", "/logs/messages", ("get log",), 404),
     Route("PUT", f"/exec/{POD}/app", ("create proxy",), 405),
     Route("DELETE", "/pods", ("delete pods", "delete proxy"), 405),
-    # Ways around the table of rights.
+    # Attempts to bypass the table of permissions.
     Route("GET", f"/metrics/../containerLogs/{POD}/app", ("get metrics",), 404),
     Route("GET", f"/metrics/%2e%2e/containerLogs/{POD}/app", ("get metrics",), 404),
     Route("GET", f"/metrics%2F../containerLogs/{POD}/app", ("get metrics",), 404),
@@ -66,7 +66,7 @@ EVERY_RIGHT: Final = sorted({right for route in ROUTES for right in route.rights
 
 
 async def statuses(served: Served, *, tls: ssl.SSLContext | None = None, token: str = "") -> dict[str, int]:
-    """Every route with the status of its answer, over connections of their own."""
+    """The status of the answer of every route, each over its own connection."""
     async with asyncio.TaskGroup() as group:
         tasks = {
             f"{route.method} {route.path}": group.create_task(status(served, route, tls, token)) for route in ROUTES
@@ -75,7 +75,7 @@ async def statuses(served: Served, *, tls: ssl.SSLContext | None = None, token: 
 
 
 async def status(served: Served, route: Route, tls: ssl.SSLContext | None, token: str) -> int:
-    """As bytes, because clients tidy up paths. An answer of 401 or 403 gives nothing away."""
+    """Sends bytes, because HTTP clients normalize paths. An answer of 401 or 403 must not disclose anything."""
     reader, writer = await served.connect(tls)
     authorization = {"Authorization": f"Bearer {token}"} if token else {}
     writer.write(request_bytes(route.method, route.path, Connection="close", **authorization))

@@ -18,20 +18,20 @@ from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.kube.resources import NODES, PODS, Resource
 
 STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
-# Slow enough for a busy machine, and quick enough for a test.
+# Long enough for a busy machine, and short enough for a test.
 HEALTH: Final = {"probeSeconds": 1, "lostAfterSeconds": 5, "returnAfterSeconds": 2, "secondLookSeconds": 4}
 PATIENCE: Final = 90.0
 NOT_READY: Final = "node.kubernetes.io/not-ready"
 UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 
 
-def by_way_of(link: Link) -> str:
-    """The kubeconfig of the provider's account in a member, led over the link."""
+def kubeconfig_over(link: Link) -> str:
+    """The kubeconfig of the provider's account in a member, with the URL of the link."""
     return json.dumps(link.through(json.loads(members.kubeconfig(link.cluster))))
 
 
 def rather_on(member: str, manifest: Json) -> Json:
-    """The manifest of a workload whose pods prefer a member, and leave it as soon as it is lost."""
+    """The manifest of a workload with pods that prefer a member and are evicted as soon as it is lost."""
     spec = manifest["spec"]["template"]["spec"]
     spec.pop("nodeSelector", None)
     term = {"matchExpressions": [{"key": wellknown.CLUSTER_LABEL, "operator": "In", "values": [member]}]}
@@ -52,7 +52,7 @@ def tolerating(seconds: int) -> list[Json]:
 
 
 def seconds_of(pod: Json) -> dict[str, int | None]:
-    """For how long it tolerates a dead node; None: for ever."""
+    """The tolerationSeconds of its tolerations for not-ready and unreachable nodes. None: no limit."""
     return {
         toleration["key"]: toleration.get("tolerationSeconds")
         for toleration in pod["spec"]["tolerations"]
@@ -74,14 +74,14 @@ def reachable(parent: Cluster, name: str) -> Json:
 
 
 def wait_until(parent: Cluster, name: str, reason: str) -> None:
-    """Until that is what is believed of the member."""
+    """Waits until the condition Reachable of the member has this reason."""
 
-    def believed() -> bool:
+    def reached() -> bool:
         found = reachable(parent, name)
         assert found.get("reason") == reason, found
         return True
 
-    eventually(believed, f"member {name} is {reason}", PATIENCE)
+    eventually(reached, f"member {name} is {reason}", PATIENCE)
 
 
 def node_ready(parent: Cluster, name: str) -> Json:
@@ -93,8 +93,10 @@ def taints(parent: Cluster, name: str) -> set[str]:
 
 
 def wait_until_clean(parent: Cluster, name: str) -> None:
-    """Until no taint is left that evicts who tolerates nothing: Kubernetes takes it off some seconds after Ready."""
-    eventually(lambda: not taints(parent, name) & {NOT_READY, UNREACHABLE}, f"node {name} is clean", PATIENCE)
+    """Waits until no NoExecute taint is left. Kubernetes removes it some seconds after the node is Ready."""
+    eventually(
+        lambda: not taints(parent, name) & {NOT_READY, UNREACHABLE}, f"node {name} has no NoExecute taint", PATIENCE
+    )
 
 
 def pod_ready(pod: Json) -> tuple[str, str]:
@@ -108,7 +110,7 @@ def ready_again(pod: Json) -> Json:
 
 
 def returned(parent: Cluster, member: Cluster, namespace: str) -> Callable[[], set[str]]:
-    """A probe: the names of the pods that live in the member when its node is Ready."""
+    """A probe: the names of the pods in the member that are not being deleted, once its node is Ready."""
 
     def probe() -> set[str]:
         found = node_ready(parent, member.name)
@@ -128,7 +130,7 @@ def deleted(cluster: Cluster, name: str, namespace: str) -> bool:
 
 
 def renewed(parent: Cluster, node: str, times: int, since: int | None = None) -> None:
-    """Waits until the Lease was renewed so often: once a probe, while a member is suspect."""
+    """Waits until the Lease is renewed `times` times: once per probe, while a member is suspect."""
     position = parent.audit_position() if since is None else since
 
     def often() -> bool:

@@ -14,7 +14,7 @@ HTTP = {"name": "http", "port": 80, "targetPort": 8080}
 
 
 def service(name: str, **spec: Any) -> Json:
-    """A manifest; selects the pods that `web` makes."""
+    """The manifest of a Service that selects the pods of `web`."""
     return {"metadata": {"name": name}, "spec": {"selector": {"app": "web"}, "ports": [HTTP], **spec}}
 
 
@@ -26,7 +26,7 @@ def web(name: str, node: str = "alpha", **spec: Any) -> Json:
 
 
 def start(cluster: Cluster, manifest: Json, namespace: str) -> str:
-    """Creates a pod in the parent and waits until it runs; its address."""
+    """Creates a pod in the parent and waits until it runs. Returns its address."""
     cluster.create(PODS, manifest, namespace)
     found = wait_until_running(cluster, manifest["metadata"]["name"], namespace)
     return str(found["status"]["podIP"])
@@ -37,7 +37,7 @@ def slices(cluster: Cluster, name: str, namespace: str) -> list[Json]:
 
 
 def addresses(cluster: Cluster, name: str, namespace: str) -> set[str]:
-    """Of all endpoints of a Service."""
+    """The addresses of all endpoints of a Service."""
     return {
         address
         for found in slices(cluster, name, namespace)
@@ -56,17 +56,17 @@ def until_listed(cluster: Cluster, name: str, namespace: str, wanted: set[str]) 
 
 
 def until_there(cluster: Cluster, name: str, namespace: str, seconds: float = 30.0) -> Json:
-    what = f"service {name} is in {cluster.name}"
+    what = f"service {name} exists in {cluster.name}"
     found = eventually(lambda: cluster.find(SERVICES, name, namespace), what, seconds)
     assert found
     return found
 
 
 def until_away(cluster: Cluster, name: str, namespace: str) -> None:
-    """The Service and its EndpointSlices."""
+    """Waits until the Service and its EndpointSlices are deleted."""
     eventually(
         lambda: cluster.find(SERVICES, name, namespace) is None and slices(cluster, name, namespace) == [],
-        f"service {name} is gone from {cluster.name}",
+        f"service {name} is deleted in {cluster.name}",
         60,
     )
 

@@ -1,4 +1,4 @@
-"""The kubelet server under test: in this process, with certificates and reviews of a real parent, a scripted member."""
+"""The kubelet server under test, in this process, with a real parent and a scripted member."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ POD: Final = "shop/web-1"
 LOG: Final = b"what the container wrote\n"
 
 
-class Figures:
-    """The member's figures; every text is its own name."""
+class Metrics:
+    """The member's metrics. Each text contains its own name."""
 
     skipped = 0
 
@@ -54,7 +54,7 @@ class Figures:
 
 @dataclass
 class Served:
-    """A running server. `connect` and `session` trust the parent's CA and nothing else."""
+    """A running server. `connect` and `session` accept only certificates of the parent's CA."""
 
     server: KubeletServer
     member: Gateway
@@ -64,7 +64,7 @@ class Served:
     ports: list[int] = field(default_factory=list)
 
     def tls(self, certificate: tuple[str, str] | None = None) -> ssl.SSLContext:
-        """A client's context; `certificate` is the file of one with that of its key."""
+        """The TLS context of a client. `certificate` is the file of its certificate and that of its key."""
         context = ssl.create_default_context(cafile=str(self.parent.info.directory / "pki" / "ca.crt"))
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if certificate:
@@ -85,12 +85,12 @@ class Served:
 
     @property
     def apiserver(self) -> tuple[str, str]:
-        """The certificate with which the parent's API server comes."""
+        """The client certificate of the parent's API server."""
         pki = self.parent.info.directory / "pki" / "apiserver-kubelet-client"
         return f"{pki}.crt", f"{pki}.key"
 
     def sockets(self) -> int:
-        """Connections to the port that are open here, at either end, in whatever state."""
+        """The number of open sockets of connections to the port, at both ends, including half-closed ones."""
         wanted = f"{int.from_bytes(socket.inet_aton(ADDRESS), 'little'):08X}:{self.port:04X}"
         established, half = "01", "08"
         with open("/proc/net/tcp") as table:
@@ -99,7 +99,7 @@ class Served:
 
 
 class Pods:
-    """A list of pods with one pod in it."""
+    """A cache with one pod."""
 
     def __init__(self, found: Pod) -> None:
         self.items: Mapping[str, Pod] = {"shop/web-1": found}
@@ -118,9 +118,9 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def serving(parent: Cluster, script: Script | None = None, *, raw: Serve | None = None) -> AsyncIterator[Served]:
-    """A server that is published within the block. The member answers as scripted, and every log is `LOG`.
+    """A server that runs within the block. The member answers according to the script, and every log is `LOG`.
 
-    With `raw`, the member is that function, which gets its connections, over TLS as those of any member.
+    With `raw`, this function handles the connections to the member, over TLS.
     """
 
     async def answer(request: web.Request) -> web.StreamResponse | None:
@@ -145,7 +145,7 @@ async def serving(parent: Cluster, script: Script | None = None, *, raw: Serve |
             Answers(),
         )
         ports: list[int] = []
-        server = KubeletServer(client, backend, Figures(), ADDRESS, member="west", published=ports.append)
+        server = KubeletServer(client, backend, Metrics(), ADDRESS, member="west", published=ports.append)
         served = Served(server, member, parent, client, ports=ports)
         task = asyncio.create_task(server.run())
         try:
@@ -161,7 +161,7 @@ async def serving(parent: Cluster, script: Script | None = None, *, raw: Serve |
 
 
 def request_bytes(method: str, target: str, **headers: Any) -> bytes:
-    """A request as it goes over the wire; underscores in names of headers are dashes."""
+    """The bytes of a request. Underscores in the names of headers become dashes."""
     lines = [f"{method} {target} HTTP/1.1", "Host: node"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode()

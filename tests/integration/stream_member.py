@@ -8,7 +8,7 @@ from typing import Final, TypeAlias, cast
 
 from tests.integration.serving import POD, Served, request_bytes
 
-SOON: Final = 20.0  # seconds: on a slow machine, and less than any deadline that would end it otherwise
+SOON: Final = 20.0  # seconds: enough for a slow machine, and less than any deadline of the server
 SWITCHING: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Of: member\r\n\r\n"
 )
@@ -18,7 +18,7 @@ Writer: TypeAlias = asyncio.StreamWriter
 
 
 class Member:
-    """The member's API server, as its connections see it."""
+    """The member's API server, as a handler of connections."""
 
     def __init__(self, greeting: bytes = SWITCHING, then: Callable[[Reader, Writer], Awaitable[None]] | None = None):
         self._greeting, self._then = greeting, then
@@ -49,11 +49,11 @@ async def echo(reader: Reader, writer: Writer) -> None:
 
 
 async def at_once(reader: Reader, writer: Writer) -> None:
-    """Ends before anybody can say a word."""
+    """Closes the connection at once."""
 
 
 async def opened(served: Served, query: str = "command=true") -> tuple[Reader, Writer, bytes]:
-    """An exec as kube-apiserver asks for it, and the head of the answer."""
+    """An exec as kube-apiserver requests it, and the head of the answer."""
     reader, writer = await served.connect(served.tls(served.apiserver))
     head = request_bytes("POST", f"/exec/{POD}/app?{query}", Connection="Upgrade", Upgrade="SPDY/3.1")
     protocols = b"".join(b"X-Stream-Protocol-Version: v%d.channel.k8s.io\r\n" % version for version in (5, 4, 3))
@@ -62,5 +62,5 @@ async def opened(served: Served, query: str = "command=true") -> tuple[Reader, W
 
 
 def both_ways(transport: asyncio.WriteTransport) -> asyncio.Transport:
-    """The transport of a connection that is also read; those of uvloop are no asyncio.Transport by their class."""
+    """Casts the transport of a connection for reading: those of uvloop are no subclasses of asyncio.Transport."""
     return cast(asyncio.Transport, transport)

@@ -1,4 +1,4 @@
-"""The process as a whole, in the test's own event loop: MemberClusters that change at the worst moment."""
+"""The whole process, in the test's own event loop: MemberClusters that change during a shutdown."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from vk_provider.supervisor import Supervisor
 from vk_provider.sync.membership.connection import ReconnectError
 
 
-class Reluctant(Supervisor):
-    """Serves nobody; stops only when the app knows of everything."""
+class SlowToStop(Supervisor):
+    """Serves no member. Stops only after the app has observed all MemberClusters."""
 
     app: ClassVar[App]
     served: ClassVar[list[tuple[str, int]]]
@@ -31,15 +31,15 @@ class Reluctant(Supervisor):
         try:
             await asyncio.Event().wait()
         finally:
-            Reluctant.stopping = True
-            await eventually_here(lambda: "last" in self.app._clusters.items, "what came after it is known")
+            SlowToStop.stopping = True
+            await eventually_here(lambda: "last" in self.app._clusters.items, "the app has observed the last one")
 
 
-async def test_a_member_that_is_deleted_while_its_earlier_version_is_being_stopped_disturbs_nobody(
+async def test_deleting_a_member_while_its_earlier_version_stops_does_not_affect_other_members(
     parent: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Reluctant.served, Reluctant.stopping = [], False
-    monkeypatch.setattr("vk_provider.app.Supervisor", Reluctant)
+    SlowToStop.served, SlowToStop.stopping = [], False
+    monkeypatch.setattr("vk_provider.app.Supervisor", SlowToStop)
 
     async def script(request: web.Request) -> web.StreamResponse | None:
         if request.path != MEMBER_CLUSTERS.path() or "watch" not in request.query:
@@ -47,9 +47,9 @@ async def test_a_member_that_is_deleted_while_its_earlier_version_is_being_stopp
         answer = web.StreamResponse()
         await answer.prepare(request)
         await answer.write(event("ADDED", member("brief", 1)) + event("ADDED", member("other", 1)) + end(2))
-        await eventually_here(lambda: len(Reluctant.served) == 2, "both are served")
+        await eventually_here(lambda: len(SlowToStop.served) == 2, "both members are served")
         await answer.write(event("MODIFIED", member("brief", 3)))
-        await eventually_here(lambda: Reluctant.stopping, "the earlier version is being stopped")
+        await eventually_here(lambda: SlowToStop.stopping, "the earlier version is being stopped")
         await answer.write(event("DELETED", member("brief", 4)) + event("ADDED", member("last", 5)))
         await asyncio.Event().wait()
         return answer
@@ -59,15 +59,15 @@ async def test_a_member_that_is_deleted_while_its_earlier_version_is_being_stopp
         gateway.client() as client,
         asyncio.TaskGroup() as group,
     ):
-        Reluctant.app = app = App(client, Settings())
+        SlowToStop.app = app = App(client, Settings())
         running = group.create_task(app.run())
-        await eventually_here(lambda: ("last", 5) in Reluctant.served or running.done(), "the next one is served")
-        assert Reluctant.served[-1] == ("last", 5)
+        await eventually_here(lambda: ("last", 5) in SlowToStop.served or running.done(), "the next member is served")
+        assert SlowToStop.served[-1] == ("last", 5)
         running.cancel()
 
 
 class Failing(Supervisor):
-    """Serves members with something that fails while it is being stopped."""
+    """Serves members with a task that fails during the shutdown."""
 
     serving: ClassVar[bool]
 
@@ -84,7 +84,7 @@ class Failing(Supervisor):
             await asyncio.Event().wait()
 
 
-async def test_a_member_that_fails_while_it_is_being_stopped_stops_all_the_same(
+async def test_a_member_that_fails_during_its_shutdown_still_stops(
     parent: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Failing.serving = False
@@ -107,7 +107,7 @@ async def test_a_member_that_fails_while_it_is_being_stopped_stops_all_the_same(
 
 
 def member(name: str, version: int) -> dict[str, Any]:
-    """A MemberCluster whose generation is its version, and whose kubeconfig is another one in each."""
+    """A MemberCluster with its version as generation, and with another kubeconfig in each version."""
     spec = {"kubeconfigSecretRef": {"name": str(version), "namespace": "default"}}
     metadata = {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version), "generation": version}
     return {"kind": "MemberCluster", "apiVersion": "vk-provider.io/v1alpha1", "metadata": metadata, "spec": spec}

@@ -1,4 +1,4 @@
-"""etcd of the parent or of a member is restored from an older backup: versions go back, and what was done is undone."""
+"""etcd of the parent or of a member is restored from an older backup: versions decrease, and changes are lost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vk_provider.kube.resources import CONFIG_MAPS, LEASES, NAMESPACES, PODS, SE
 pytestmark = pytest.mark.usefixtures("provider")
 
 
-def test_after_a_restore_of_the_parent_its_backup_is_what_counts(
+def test_after_a_restore_of_the_parent_members_follow_the_backup(
     parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json, provider: Provider
 ) -> None:
     for name in ("stays", "changed", "removed"):
@@ -48,21 +48,21 @@ def test_after_a_restore_of_the_parent_its_backup_is_what_counts(
     run(parent, alpha, "lost", namespace)
     parent.restore(backup)
 
-    eventually(lambda: ends(alpha, "lost", namespace), "a pod that the backup does not know is an orphan", 60)
-    eventually(lambda: tier(alpha, "changed", namespace) == "", "the change is undone")
+    eventually(lambda: ends(alpha, "lost", namespace), "a pod that is not in the backup is an orphan", 60)
+    eventually(lambda: tier(alpha, "changed", namespace) == "", "the change is reverted")
     start_idle(alpha, "removed", namespace)
-    eventually(lambda: restart_count(runs(parent, "removed", namespace)()) == 1, "what is back runs again")
-    eventually(lambda: phase(parent, "once", namespace) == "Failed", "what may run once is not run again")
+    eventually(lambda: restart_count(runs(parent, "removed", namespace)()) == 1, "the restored pod runs again")
+    eventually(lambda: phase(parent, "once", namespace) == "Failed", "a pod that must not restart is not recreated")
     assert parent.get(PODS, "once", namespace)["status"]["reason"] == wellknown.MEMBER_POD_LOST
     assert alpha.find(PODS, "once", namespace) is None
     after = uids(alpha, namespace)
-    assert (after["stays"], after["changed"]) == (before["stays"], before["changed"]), "what runs goes on"
+    assert (after["stays"], after["changed"]) == (before["stays"], before["changed"]), "running pods are not affected"
     assert "server went back in time" in provider.log
     parent.create(PODS, bare("new"), namespace)
     wait_until_running(parent, "new", namespace)
 
 
-def test_after_a_restore_of_a_member_it_is_brought_up_to_date_again(
+def test_after_a_restore_of_a_member_it_follows_the_parent_again(
     parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json, provider: Provider
 ) -> None:
     for name in ("stays", "changed", "removed", "ending"):
@@ -81,20 +81,23 @@ def test_after_a_restore_of_a_member_it_is_brought_up_to_date_again(
     lost = parent.get(PODS, "lost", namespace)["metadata"]["uid"]
     alpha.restore(backup)
 
-    eventually(lambda: image(alpha, "changed", namespace).endswith(":2"), "the change is made again", 60)
+    eventually(lambda: image(alpha, "changed", namespace).endswith(":2"), "the change is applied again", 60)
     for name in ("removed", "ending"):
         eventually(lambda it=name: ends(alpha, it, namespace), f"{name} is deleted again")  # type: ignore[misc]
         alpha.delete(PODS, name, namespace, grace_seconds=0)
         wait_until_gone(parent, name, namespace)
     start_idle(alpha, "lost", namespace)
-    eventually(lambda: restart_count(runs(parent, "lost", namespace)()) == 1, "what the backup lacks is made again")
+    eventually(
+        lambda: restart_count(runs(parent, "lost", namespace)()) == 1,
+        "a pod that is not in the backup is created again",
+    )
     assert parent.get(PODS, "lost", namespace)["metadata"]["uid"] == lost
     after = uids(alpha, namespace)
-    assert (after["stays"], after["changed"]) == (before["stays"], before["changed"]), "what runs goes on"
+    assert (after["stays"], after["changed"]) == (before["stays"], before["changed"]), "running pods are not affected"
     assert "server went back in time" in provider.log
 
 
-def test_a_restore_whose_versions_have_caught_up_is_told_by_the_lease(
+def test_a_restore_is_detected_by_the_lease_if_resource_versions_have_caught_up(
     parent: Cluster, alpha: Cluster, namespace: str, provider: Provider
 ) -> None:
     backup = parent.backup()
@@ -107,56 +110,58 @@ def test_a_restore_whose_versions_have_caught_up_is_told_by_the_lease(
         number = itertools.count()
         while int(parent.position(PODS)) < seen + 100:
             parent.create(CONFIG_MAPS, {"metadata": {"name": f"more-{next(number)}"}}, namespace)
-    eventually(lambda: alpha.find(PODS, "undone", namespace) is None, "what the backup does not know goes", 90)
+    eventually(lambda: alpha.find(PODS, "undone", namespace) is None, "a pod that is not in the backup is deleted", 90)
     assert "server went back in time" in provider.log[written:]
     members.wait_until_served(parent, "alpha", 60)
 
 
-def test_after_a_restore_of_the_parent_what_it_says_of_a_member_is_written_again(
+def test_after_a_restore_of_the_parent_the_status_of_a_member_is_written_again(
     parent: Cluster, alpha: Cluster, provider: Provider
 ) -> None:
     alpha.stop("apiserver")
-    eventually(lambda: members.ready_condition(parent, "alpha").get("status") == "False", "it does not answer", 60)
+    eventually(
+        lambda: members.ready_condition(parent, "alpha").get("status") == "False", "the member does not answer", 60
+    )
     backup = parent.backup()
     alpha.start("apiserver")
-    eventually(lambda: members.is_served(parent, "alpha"), "it answers", 60)
+    eventually(lambda: members.is_served(parent, "alpha"), "the member answers", 60)
     wait_until_renewed(parent)
     parent.restore(backup)
-    eventually(lambda: members.is_served(parent, "alpha"), "it still does, whatever the backup says", 60)
+    eventually(lambda: members.is_served(parent, "alpha"), "it is served despite the status in the backup", 60)
     assert known(parent)["clusterUid"] == alpha.get(NAMESPACES, "kube-system")["metadata"]["uid"]
 
 
-def test_what_somebody_else_writes_of_a_member_is_put_right(parent: Cluster, provider: Provider) -> None:
+def test_a_status_that_another_client_writes_to_a_member_is_restored(parent: Cluster, provider: Provider) -> None:
     before = known(parent)
     parent.patch(MEMBER_CLUSTERS, "alpha", {"status": {"clusterUid": "x", "conditions": []}}, subresource="status")
-    eventually(lambda: known(parent) == before, "it says what is")
+    eventually(lambda: known(parent) == before, "the status is restored")
 
 
-def test_after_a_restore_services_stay_with_the_pods_that_the_backup_does_not_know(
+def test_after_a_restore_services_stay_while_orphans_of_their_namespace_are_held(
     parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
 ) -> None:
     parent.create(PODS, bare("known"), namespace)
     wait_until_running(parent, "known", namespace)
     backup = parent.backup()
     parent.create(SERVICES, {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}, namespace)
-    strays = {f"web-{number}" for number in range(12)}
-    for name in sorted(strays):
+    orphans = {f"web-{number}" for number in range(12)}
+    for name in sorted(orphans):
         parent.create(PODS, bare(name), namespace)
-    eventually(lambda: len(running_pods(parent, namespace)) == 13, "all run", 60)
-    eventually(lambda: alpha.find(SERVICES, "web", namespace), "their Service is there")
+    eventually(lambda: len(running_pods(parent, namespace)) == 13, "all pods run", 60)
+    eventually(lambda: alpha.find(SERVICES, "web", namespace), "their Service exists")
     position = alpha.audit_position()
     parent.restore(backup)
     eventually(lambda: condition(parent, wellknown.ORPHANS_HELD) == "True", "the pods are held", 60)
     parent.create(PODS, bare("new"), namespace)
     wait_until_running(parent, "new", namespace, 60)
-    assert removed(alpha, position, namespace) == set(), "nothing of theirs is removed meanwhile"
+    assert removed(alpha, position, namespace) == set(), "none of their objects is deleted meanwhile"
     assert vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha").exit_code == 0
-    eventually(lambda: set(running_pods(alpha, namespace)) == {"known", "new"}, "they go", 60)
-    eventually(lambda: alpha.find(SERVICES, "web", namespace) is None, "and so does their Service", 90)
+    eventually(lambda: set(running_pods(alpha, namespace)) == {"known", "new"}, "the orphans are deleted", 60)
+    eventually(lambda: alpha.find(SERVICES, "web", namespace) is None, "their Service is deleted", 90)
 
 
 def condition(parent: Cluster, type: str) -> str:
-    """The status of a condition of the member; empty where it was never set."""
+    """The status of a condition of the member. Empty if it was never set."""
     conditions = known(parent).get("conditions", [])
     return next((str(each["status"]) for each in conditions if each["type"] == type), "")
 
@@ -167,7 +172,7 @@ def known(parent: Cluster) -> Json:
 
 
 def removed(cluster: Cluster, since: int, namespace: str) -> set[str]:
-    """What the provider deleted in a namespace after that position."""
+    """The objects that the provider deleted in a namespace after that position."""
     return {
         f"{request.resource} {request.name}"
         for request in cluster.requests(since)
@@ -198,7 +203,7 @@ def uids(cluster: Cluster, namespace: str) -> dict[str, str]:
 
 
 def wait_until_renewed(parent: Cluster) -> None:
-    """The Lease of alpha is newer than anything before: a restore takes that back, however far versions come."""
+    """Waits until the Lease of alpha is renewed. A restore reverts that, even if resourceVersions have caught up."""
     before = parent.get(LEASES, "alpha", "kube-node-lease")["metadata"]["resourceVersion"]
     eventually(
         lambda: parent.get(LEASES, "alpha", "kube-node-lease")["metadata"]["resourceVersion"] != before, "it is renewed"

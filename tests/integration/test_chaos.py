@@ -1,4 +1,4 @@
-"""Two minutes of the long randomized run (`make chaos`), with clusters of its own."""
+"""Two minutes of the long randomized run (`make chaos`), with its own clusters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SEED: Final = 400
 
 
 @pytest.mark.timeout(900)
-def test_whatever_users_strangers_and_faults_do_the_invariants_hold(tmp_path: Path) -> None:
-    """The same plan each time; `make chaos` plays others, and for longer. What was done is printed where one breaks."""
-    said: list[str] = []
+def test_the_invariants_hold_for_all_actions_of_users_other_clients_and_faults(tmp_path: Path) -> None:
+    """The plan is always the same. `make chaos` runs others for a longer time. A violation prints all steps."""
+    log: list[str] = []
     with bring_up(tmp_path, SEED) as world:
-        outcome = driver.play(world, SEED, SECONDS, said.append)
-    assert outcome.found == [], "\n".join(said)
-    assert outcome.pods > 20 and outcome.containers > 20, "too little happened for this to mean anything"
+        outcome = driver.play(world, SEED, SECONDS, log.append)
+    assert outcome.found == [], "\n".join(log)
+    assert outcome.pods > 20 and outcome.containers > 20, "the run contains too few pods to be meaningful"

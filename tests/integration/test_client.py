@@ -1,4 +1,4 @@
-"""The client against a real API server: deadlines, errors in the server's words, credentials, connections."""
+"""The client against a real API server: deadlines, errors, credentials and connections."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from vk_provider.kube.objects import PartialObject, Payload
 from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS, SERVICE_ACCOUNTS
 
 
-async def test_errors_carry_the_servers_words(client: Client, namespace: str) -> None:
+async def test_errors_contain_the_message_of_the_server(client: Client, namespace: str) -> None:
     conf = {"metadata": {"name": "conf"}}
     with pytest.raises(NotFoundError, match='configmaps "conf" not found') as missing:
         await client.get(CONFIG_MAPS, "conf", namespace, type=Payload)
@@ -50,7 +50,7 @@ async def test_errors_carry_the_servers_words(client: Client, namespace: str) ->
     assert malformed.value.status == 400
 
 
-async def test_a_403_says_who_may_not_do_what(parent: Cluster, proxy: Proxy, namespace: str) -> None:
+async def test_a_403_names_the_user_and_the_missing_permission(parent: Cluster, proxy: Proxy, namespace: str) -> None:
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     path = SERVICE_ACCOUNTS.path("default", namespace, "token")
     token = parent.call("POST", path, request)["status"]["token"]
@@ -67,9 +67,11 @@ async def test_a_request_ends_at_its_deadline_when_the_server_is_silent(client: 
     started = time.monotonic()
     with pytest.raises(UnreachableError, match="no answer in time"):
         await client.request("GET", "/readyz", deadline=0.5)
-    with pytest.raises(UnreachableError, match="no answer in time"):  # over a new connection: TLS gets no answer
+    with pytest.raises(
+        UnreachableError, match="no answer in time"
+    ):  # over a new connection: the TLS handshake gets no answer
         await client.request("GET", "/readyz", deadline=0.5)
-    assert 1.0 <= time.monotonic() - started < 20.0, "and not at the default one"
+    assert 1.0 <= time.monotonic() - started < 20.0, "not at the default deadline"
     proxy.restore()
     assert await client.request("GET", "/readyz") == b"ok"
 
@@ -111,7 +113,7 @@ async def test_connections_are_reused(client: Client, proxy: Proxy) -> None:
     assert proxy.accepted == burst <= 20
 
 
-async def test_a_uid_precondition_spares_another_incarnation(client: Client, namespace: str) -> None:
+async def test_a_uid_precondition_protects_another_pod_with_the_same_name(client: Client, namespace: str) -> None:
     body = {"metadata": {"name": "conf"}}
     first = await client.create(CONFIG_MAPS, body, namespace, type=Payload)
     await client.delete(CONFIG_MAPS, "conf", namespace, uid=first.metadata.uid)
@@ -137,20 +139,20 @@ async def test_a_token_file_that_rotates_is_read_again_after_a_401(
         async with watching(client, namespace, wait=False) as seen:
             token.write_text(admin_token(parent))
             await client.get(NAMESPACES, "default", type=PartialObject)
-            await eventually_here(seen.informer.synced.is_set, "the watch uses it too")
+            await eventually_here(seen.informer.synced.is_set, "the watch uses the new token, too")
 
 
-async def test_a_server_under_another_name_is_said_to_be_just_that(parent: Cluster, proxy: Proxy) -> None:
+async def test_the_error_about_a_name_mismatch_suggests_tls_server_name(parent: Cluster, proxy: Proxy) -> None:
     for name, words in (("10.99.99.99", "IP address mismatch"), ("elsewhere.example", "Hostname mismatch")):
         async with client_through(parent, proxy, name=name) as client:
             with pytest.raises(UnreachableError, match=words) as refused:
                 await client.get(NAMESPACES, "default", type=PartialObject)
             assert refused.value.reason == "CertificateInvalid"
             assert name in str(refused.value)
-            assert "tls-server-name" in str(refused.value), "the remedy is about the name, not about the authority"
+            assert "tls-server-name" in str(refused.value), "the remedy is about the name, not about the CA"
 
 
-async def test_a_server_of_another_authority_is_said_to_be_just_that(
+async def test_the_error_about_an_untrusted_ca_names_the_field_of_the_kubeconfig(
     parent: Cluster, alpha: Cluster, proxy: Proxy
 ) -> None:
     config = document(parent, proxy, {"token": "x"})
@@ -161,7 +163,7 @@ async def test_a_server_of_another_authority_is_said_to_be_just_that(
         assert refused.value.reason == "CertificateInvalid"
 
 
-async def test_a_429_is_waited_for_and_given_up_on_where_it_asks_for_more_than_a_minute() -> None:
+async def test_a_429_is_retried_unless_retry_after_is_more_than_a_minute() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         if request.path == "/never":
             return failure(429, "TooManyRequests", "too many", Retry_After="61")
@@ -177,7 +179,7 @@ async def test_a_429_is_waited_for_and_given_up_on_where_it_asks_for_more_than_a
         assert refused.value.retry_after == 61
 
 
-async def test_a_request_with_a_short_deadline_does_not_wait_long_for_a_server_that_answers_429() -> None:
+async def test_a_429_is_not_retried_beyond_the_deadline_of_the_request() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         return failure(429, "TooManyRequests", "too many", Retry_After="1")
 
@@ -187,7 +189,7 @@ async def test_a_request_with_a_short_deadline_does_not_wait_long_for_a_server_t
                 await client.request("GET", "/readyz", deadline=1.0)
 
 
-async def test_an_answer_that_is_no_json_is_said_in_words() -> None:
+async def test_an_answer_that_is_not_json_is_an_error_with_a_clear_message() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         return web.Response(status=502, text="<html>Bad Gateway</html>")
 

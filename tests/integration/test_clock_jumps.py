@@ -1,4 +1,4 @@
-"""The clock of the provider's machine is set forward and back while it runs: nobody notices but readers of its log."""
+"""The clock of the provider's machine jumps forward and back while the provider runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def clock(tmp_path: Path) -> WallClock:
 
 @pytest.fixture
 def provider(parent: Cluster, _session_provider: Provider, clock: WallClock, tmp_path: Path) -> Iterator[Provider]:
-    """Runs with that clock."""
+    """A provider with this clock."""
     _session_provider.stop()
     provider = Provider(parent.kubeconfig, tmp_path / "provider.log", clock.environment)
     provider.start()
@@ -35,8 +35,8 @@ def provider(parent: Cluster, _session_provider: Provider, clock: WallClock, tmp
     provider.stop()
 
 
-@pytest.mark.parametrize("seconds", [12 * HOUR, -240])  # further back, no certificate would be valid yet
-def test_a_clock_that_jumps_changes_nothing(
+@pytest.mark.parametrize("seconds", [12 * HOUR, -240])  # with a larger jump, no certificate would be valid yet
+def test_a_jump_of_the_clock_does_not_affect_pods_or_leases(
     parent: Cluster,
     alpha: Cluster,
     provider: Provider,
@@ -57,14 +57,14 @@ def test_a_clock_that_jumps_changes_nothing(
     parent.create(PODS, idle("late"), namespace)
     start_idle(alpha, "late", namespace)
     wait_until_running(parent, "late", namespace)
-    assert jumped(provider.log, seconds), "its own clock is elsewhere"
+    assert jumped(provider.log, seconds), "its own clock has jumped"
     alpha.delete(PODS, "late", namespace, grace_seconds=0)
     start_idle(alpha, "late", namespace)
-    eventually(lambda: restart_count(runs(parent, "late", namespace)()) == 1, "what is lost comes back")
+    eventually(lambda: restart_count(runs(parent, "late", namespace)()) == 1, "the lost pod runs again")
     parent.delete(PODS, "late", namespace, grace_seconds=3)
-    eventually(lambda: "deletionTimestamp" in alpha.get(PODS, "late", namespace)["metadata"], "it ends")
+    eventually(lambda: "deletionTimestamp" in alpha.get(PODS, "late", namespace)["metadata"], "it is being deleted")
     grace = alpha.get(PODS, "late", namespace)["metadata"]["deletionGracePeriodSeconds"]
-    assert 1 <= grace <= 3, "what is left of it"
+    assert 1 <= grace <= 3, "the remaining grace period"
     alpha.delete(PODS, "late", namespace, grace_seconds=0)
 
     for node in parent.history(NODES, "alpha", since):
@@ -73,7 +73,7 @@ def test_a_clock_that_jumps_changes_nothing(
             assert abs((now() - datetime.fromisoformat(each["lastHeartbeatTime"])).total_seconds()) < 600
     assert parent.get(PODS, "web", namespace)["metadata"]["uid"] == before
     assert alpha.get(PODS, "web", namespace)["metadata"]["uid"] == uid
-    assert "state=" not in provider.log.partition("kubelet API served")[2], "nobody was suspected"
+    assert "state=" not in provider.log.partition("kubelet API served")[2], "no member was suspect"
     asked = [request for request in alpha.requests(position) if request.namespace == namespace]
     assert [request for request in asked if (request.verb, request.name) == ("delete", "web")] == []
 
@@ -88,6 +88,6 @@ def now() -> datetime:
 
 
 def jumped(log: str, seconds: int) -> bool:
-    """Whether the last line of a log bears a time that is at least half as far from now."""
+    """Whether the time in the last line of a log differs from now by at least half of `seconds`."""
     stamp = log.splitlines()[-1].partition("time=")[2].split()[0]
     return abs((datetime.fromisoformat(stamp) - now()).total_seconds()) > abs(seconds) / 2

@@ -28,16 +28,16 @@ from vk_provider.kube.resources import NODES, PODS, SECRETS
 
 
 def served_node(home: Cluster) -> None:
-    """What a provider that is no more has left behind: the finalizer, the Node, and a pod on it."""
+    """Creates the objects of a provider that no longer runs: the finalizer, the Node, and a pod on it."""
     home.patch(MEMBER_CLUSTERS, "west", {"metadata": {"finalizers": [FINALIZER]}})
     home.create(NODES, {"metadata": {"name": "west", "labels": {CLUSTER_LABEL: "west"}}})
     home.create(PODS, bare("left", node="west"), "default")
 
 
-# A parent that has never heard of MemberClusters (alpha is none).
+# A parent without the CRD MemberCluster (alpha).
 
 
-def test_status_of_a_parent_without_members_says_how_to_join(alpha: Cluster) -> None:
+def test_status_of_a_parent_without_members_names_join(alpha: Cluster) -> None:
     result = command_line.vk("--kubeconfig", str(alpha.kubeconfig), "status")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "vk-provider join" in result.stderr
@@ -48,20 +48,20 @@ def test_status_of_a_parent_without_members_is_an_empty_list(alpha: Cluster) -> 
 
 
 @pytest.mark.parametrize("args", [["run"], ["status", "west"], ["unjoin", "west", "--yes"]])
-def test_a_parent_without_members_points_to_join(alpha: Cluster, args: list[str]) -> None:
+def test_the_error_about_a_parent_without_members_names_join(alpha: Cluster, args: list[str]) -> None:
     assert "join" in error(command_line.vk("--kubeconfig", str(alpha.kubeconfig), *args))
 
 
 # Status.
 
 
-def test_status_shows_a_member_that_nobody_serves(joined: Vk) -> None:
+def test_status_shows_a_member_that_is_not_served(joined: Vk) -> None:
     header, row = joined("status").stdout.splitlines()
     assert header.split()[:4] == ["NAME", "NODE", "VERSION", "READY"]
     assert row.split()[:5] == ["west", "west", "-", "NotServed", "0/0"]
 
 
-def test_status_of_an_unknown_name_lists_the_known(joined: Vk) -> None:
+def test_the_error_of_status_about_an_unknown_member_lists_all_members(joined: Vk) -> None:
     assert error(joined("status", "east")).endswith("the members are: west")
 
 
@@ -91,10 +91,12 @@ def test_a_member_from_join_to_unjoin(
     assert members.remains(alpha, "west") == set()
 
 
-# Unjoin without one.
+# Unjoin without a provider.
 
 
-def test_unjoin_without_a_provider_cleans_up_the_parent_and_says_what_may_be_left(home: Cluster, joined: Vk) -> None:
+def test_unjoin_without_a_provider_cleans_up_the_parent_and_reports_possible_leftovers(
+    home: Cluster, joined: Vk
+) -> None:
     served_node(home)
     result = joined("unjoin", "west", "--yes")
     assert result.exit_code == 0
@@ -109,24 +111,24 @@ def test_unjoin_without_a_provider_cleans_up_the_parent_and_says_what_may_be_lef
         assert home.find(resource, name, namespace) is None
 
 
-def test_unjoin_tells_programs_what_may_be_left(home: Cluster, joined: Vk) -> None:
+def test_unjoin_reports_possible_leftovers_as_json(home: Cluster, joined: Vk) -> None:
     served_node(home)
-    said: dict[str, Any] = json.loads(joined("unjoin", "west", "--yes", "-o", "json").stdout)
-    assert said["leftBehind"]["pods"] == 1
+    output: dict[str, Any] = json.loads(joined("unjoin", "west", "--yes", "-o", "json").stdout)
+    assert output["leftBehind"]["pods"] == 1
 
 
-def test_unjoin_of_an_unknown_name_lists_the_known(joined: Vk) -> None:
+def test_the_error_of_unjoin_about_an_unknown_member_lists_all_members(joined: Vk) -> None:
     assert error(joined("unjoin", "east", "--yes")).endswith("the members are: west")
 
 
 @pytest.mark.parametrize(("answer", "code", "stays"), [("n\n", 1, True), ("\n", 1, True), ("y\n", 0, False)])
-def test_unjoin_asks(home: Cluster, joined: Vk, answer: str, code: int, stays: bool) -> None:
+def test_unjoin_asks_for_confirmation(home: Cluster, joined: Vk, answer: str, code: int, stays: bool) -> None:
     terminal, stdin = pty.openpty()
     command = [sys.executable, "-m", "vk_provider", "--kubeconfig", str(home.kubeconfig), "unjoin", "west"]
     with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         os.write(terminal, answer.encode())
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
     os.close(stdin)
     os.close(terminal)
-    assert "Unjoin west? [y/N]" in said
+    assert "Unjoin west? [y/N]" in output
     assert (process.returncode, home.find(MEMBER_CLUSTERS, "west") is not None) == (code, stays)

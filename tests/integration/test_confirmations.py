@@ -29,15 +29,15 @@ from vk_provider.sync.membership.access import identify
 class TestManyOrphans:
     @pytest.fixture
     def forgotten(self, parent: Cluster, alpha: Cluster, provider: Provider, namespace: str) -> Iterator[str]:
-        """The parent has lost more than half of the pods while the provider was away."""
+        """More than half of the parent pods were deleted while the provider did not run."""
         names = [f"web-{number}" for number in range(14)]
         parent.create(CONFIG_MAPS, {"metadata": {"name": "settings"}}, namespace)
         parent.create(SERVICES, {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}, namespace)
         volumes = [{"name": "settings", "configMap": {"name": "settings"}}]
         for name in names:
             parent.create(PODS, bare(name, volumes=volumes if name in names[:12] else None), namespace)
-        eventually(lambda: len(running_pods(parent, namespace)) == len(names), "all run", PATIENCE)
-        eventually(lambda: alpha.find(SERVICES, "web", namespace), "their Service is there")
+        eventually(lambda: len(running_pods(parent, namespace)) == len(names), "all pods run", PATIENCE)
+        eventually(lambda: alpha.find(SERVICES, "web", namespace), "their Service exists")
         provider.kill()
         for name in names[:12]:
             parent.delete(PODS, name, namespace, grace_seconds=0)
@@ -45,33 +45,39 @@ class TestManyOrphans:
         yield namespace
         parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": None}})
 
-    def test_are_kept_at_the_start_of_a_provider_until_somebody_confirms(
+    def test_are_held_after_a_start_of_the_provider_until_an_administrator_confirms(
         self, parent: Cluster, alpha: Cluster, provider: Provider, forgotten: str
     ) -> None:
         parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": {"secondLookSeconds": 1}}})
         provider.start()
-        held = eventually(lambda: condition(parent, "alpha", wellknown.ORPHANS_HELD, "True"), "they are held", PATIENCE)
-        assert "does not know 12 of the" in held["message"], "pods of the test before may still be leaving"
-        eventually(lambda: wellknown.TOO_MANY_ORPHANS in event_reasons(parent, "alpha"), "an Event says so")
+        held = eventually(
+            lambda: condition(parent, "alpha", wellknown.ORPHANS_HELD, "True"), "the orphans are held", PATIENCE
+        )
+        assert "does not know 12 of the" in held["message"], "pods of the previous test may still be terminating"
+        eventually(lambda: wellknown.TOO_MANY_ORPHANS in event_reasons(parent, "alpha"), "an Event has the reason")
         parent.create(PODS, bare("new"), forgotten)
         wait_until_running(parent, "new", forgotten, PATIENCE)
         assert len(running_pods(alpha, forgotten)) == 15
-        assert alpha.find(CONFIG_MAPS, "settings", forgotten), "what they may need stays too"
-        assert alpha.find(SERVICES, "web", forgotten), "and so do their Services"
+        assert alpha.find(CONFIG_MAPS, "settings", forgotten), "their dependents are kept, too"
+        assert alpha.find(SERVICES, "web", forgotten), "their Services are kept"
         assert vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha").exit_code == 0
-        eventually(lambda: set(running_pods(alpha, forgotten)) == {"web-12", "web-13", "new"}, "they go", PATIENCE)
-        eventually(lambda: condition(parent, "alpha", wellknown.ORPHANS_HELD, "False"), "nothing is held any more")
-        eventually(lambda: alpha.find(CONFIG_MAPS, "settings", forgotten) is None, "nor is what they needed")
-        eventually(lambda: alpha.find(SERVICES, "web", forgotten) is None, "nor are their Services")
+        eventually(
+            lambda: set(running_pods(alpha, forgotten)) == {"web-12", "web-13", "new"},
+            "the orphans are deleted",
+            PATIENCE,
+        )
+        eventually(lambda: condition(parent, "alpha", wellknown.ORPHANS_HELD, "False"), "no orphans are held")
+        eventually(lambda: alpha.find(CONFIG_MAPS, "settings", forgotten) is None, "their dependents are deleted")
+        eventually(lambda: alpha.find(SERVICES, "web", forgotten) is None, "their Services are deleted")
         eventually(
             lambda: wellknown.CONFIRM not in parent.get(MEMBER_CLUSTERS, "alpha")["metadata"].get("annotations", {}),
-            "the confirmation is used up",
+            "the confirmation is removed",
         )
         again = vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha")
         assert (again.exit_code, "holds no orphans" in again.stderr) == (1, True)
 
 
-def test_another_cluster_under_the_name_of_a_member_is_refused_until_somebody_confirms(
+def test_another_cluster_with_the_name_of_a_member_is_not_served_until_an_administrator_confirms(
     parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
 ) -> None:
     parent.create(PODS, bare("web"), namespace)
@@ -89,7 +95,7 @@ def test_another_cluster_under_the_name_of_a_member_is_refused_until_somebody_co
     assert parent.get(MEMBER_CLUSTERS, "alpha")["status"]["clusterUid"] == real
     eventually(
         lambda: wellknown.CONFIRM not in parent.get(MEMBER_CLUSTERS, "alpha")["metadata"].get("annotations", {}),
-        "the confirmation is used up",
+        "the confirmation is removed",
     )
     assert alpha.get(PODS, "web", namespace)["metadata"]["uid"] == member_pod
     again = vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha", "--new-cluster")

@@ -1,4 +1,4 @@
-"""The parent at the provider's start: what is waited for, and what is not."""
+"""The connection to the parent at the provider's start: retries, and permanent errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("status", "reason"), [(403, "Forbidden"), (410, "Expired"), (500, "InternalError")])
-async def test_a_parent_that_does_not_work_yet_is_asked_again(status: int, reason: str) -> None:
+async def test_a_connection_to_a_parent_that_is_not_ready_is_retried(status: int, reason: str) -> None:
     async def script(request: web.Request) -> web.Response:
         if len(gateway.asked) == 1:
             return failure(status, reason)
@@ -38,7 +38,7 @@ async def test_a_parent_that_does_not_work_yet_is_asked_again(status: int, reaso
 
 
 @pytest.mark.parametrize(("status", "reason"), [(400, "BadRequest"), (401, "Unauthorized"), (404, "NotFound")])
-async def test_a_parent_that_will_never_do_is_asked_once(status: int, reason: str) -> None:
+async def test_a_permanent_error_of_the_parent_is_not_retried(status: int, reason: str) -> None:
     async def script(request: web.Request) -> web.Response:
         return failure(status, reason)
 
@@ -49,7 +49,7 @@ async def test_a_parent_that_will_never_do_is_asked_once(status: int, reason: st
 
 
 @pytest.mark.parametrize("nothing", [None, {"metadata": {"name": "kubernetes"}, "endpoints": None, "ports": None}])
-async def test_an_address_that_is_advertised_late_is_waited_for(nothing: dict[str, object] | None) -> None:
+async def test_the_provider_waits_for_an_address_that_is_advertised_late(nothing: dict[str, object] | None) -> None:
     async def script(request: web.Request) -> web.Response:
         if request.path == SLICE and [each.path for each in gateway.asked].count(SLICE) == 1:
             return failure(404, "NotFound") if nothing is None else web.json_response(nothing)

@@ -1,17 +1,13 @@
-"""ConfigMaps, Secrets and tokens: in the member when a pod names them, current, and gone when no pod does any more."""
+"""ConfigMaps and Secrets in the member: they exist and are current exactly while a pod references them."""
 
 from __future__ import annotations
 
 import base64
-import json
-from collections import Counter
-from datetime import datetime
-from typing import Any
 
 import pytest
 
 from tests.cluster import STRATEGIC, ApiFailure, Cluster, Json
-from tests.members import event_reasons
+from tests.integration.tokens import count, requests_of_provider, token_secrets
 from tests.waiting import eventually
 from tests.workloads import (
     IMAGE,
@@ -25,20 +21,15 @@ from tests.workloads import (
     wait_until_gone,
     wait_until_running,
     waiting_reason,
+    with_volumes,
 )
 from vk_provider.api import wellknown
-from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, PODS, SECRETS, SERVICE_ACCOUNTS
+from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, PODS, SECRETS
 
 pytestmark = pytest.mark.usefixtures("provider")
 
 
-def with_volumes(name: str, **sources: Any) -> Json:
-    """A bare pod with a volume for each source."""
-    volumes = [{"name": f"v{number}", source: value} for number, (source, value) in enumerate(sources.items())]
-    return bare(name, volumes=volumes)
-
-
-def test_a_config_map_is_copied_follows_changes_and_goes_with_its_last_pod(
+def test_a_config_map_is_copied_updated_and_deleted_with_its_last_pod(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "1", "b": "2"}}, namespace)
@@ -49,27 +40,27 @@ def test_a_config_map_is_copied_follows_changes_and_goes_with_its_last_pod(
     assert alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "1", "b": "2"}
     assert alpha.find(CONFIG_MAPS, "unused", namespace) is None
     parent.patch(CONFIG_MAPS, "conf", {"data": {"a": "3", "b": None}}, namespace)
-    eventually(lambda: alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "3"}, "the copy follows")
+    eventually(lambda: alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "3"}, "the copy is updated")
     parent.delete(PODS, "one", namespace)
     wait_until_gone(parent, "one", namespace)
-    assert alpha.find(CONFIG_MAPS, "conf", namespace), "the other pod needs it"
+    assert alpha.find(CONFIG_MAPS, "conf", namespace), "the other pod needs the copy"
     parent.delete(PODS, "two", namespace)
-    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace) is None, "the copy goes")
+    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace) is None, "the copy is deleted")
 
 
-def test_a_copy_that_somebody_changed_or_deleted_in_the_member_is_put_right(
+def test_a_copy_that_another_client_changes_or_deletes_in_the_member_is_restored(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "1"}}, namespace)
     parent.create(PODS, with_volumes("web", configMap={"name": "conf"}), namespace)
     wait_until_running(parent, "web", namespace)
     alpha.patch(CONFIG_MAPS, "conf", {"data": {"a": "changed", "more": "x"}}, namespace)
-    eventually(lambda: alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "1"}, "it is put right")
+    eventually(lambda: alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "1"}, "the copy is restored")
     alpha.delete(CONFIG_MAPS, "conf", namespace)
-    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace), "it is made again")
+    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace), "the copy is created again")
 
 
-def test_a_secret_keeps_its_type_and_goes_when_the_parents_does(
+def test_a_secret_keeps_its_type_and_is_deleted_with_its_original(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     value = base64.b64encode(b"user:secret").decode()
@@ -80,9 +71,9 @@ def test_a_secret_keeps_its_type_and_goes_when_the_parents_does(
     copy = alpha.get(SECRETS, "login", namespace)
     assert (copy["type"], copy["data"]) == ("kubernetes.io/basic-auth", {"username": value})
     parent.delete(SECRETS, "login", namespace)
-    eventually(lambda: alpha.find(SECRETS, "login", namespace) is None, "the copy goes")
+    eventually(lambda: alpha.find(SECRETS, "login", namespace) is None, "the copy is deleted")
     parent.create(SECRETS, body | {"type": "Opaque"}, namespace)
-    eventually(lambda: alpha.find(SECRETS, "login", namespace), "and comes again")
+    eventually(lambda: alpha.find(SECRETS, "login", namespace), "the copy is created again")
 
 
 def test_an_immutable_config_map_that_is_replaced_in_the_parent_is_replaced_in_the_member(
@@ -98,27 +89,30 @@ def test_an_immutable_config_map_that_is_replaced_in_the_parent_is_replaced_in_t
 
     def replaced() -> bool:
         found = alpha.find(CONFIG_MAPS, "conf", namespace)
-        assert found, "no copy"
+        assert found, "the copy does not exist"
         assert found["data"] == {"a": "2"}, found["data"]
         return True
 
-    eventually(replaced, "the copy is the new one")
+    eventually(replaced, "the copy is replaced")
 
 
-def test_a_mandatory_config_map_may_come_later(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+def test_a_pod_waits_for_a_mandatory_config_map(parent: Cluster, alpha: Cluster, namespace: str) -> None:
     parent.create(PODS, with_volumes("web", configMap={"name": "later"}), namespace)
-    eventually(lambda: alpha.find(PODS, "web", namespace), "the pod is in the member, where it waits")
+    eventually(lambda: alpha.find(PODS, "web", namespace), "the pod waits in the member")
     parent.create(CONFIG_MAPS, {"metadata": {"name": "later"}, "data": {"a": "1"}}, namespace)
-    eventually(lambda: alpha.find(CONFIG_MAPS, "later", namespace), "the copy comes")
+    eventually(lambda: alpha.find(CONFIG_MAPS, "later", namespace), "the copy is created")
 
 
-def test_a_foreign_config_map_of_that_name_is_left_alone(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+def test_a_config_map_of_another_client_with_the_same_name_is_not_changed(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
     alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
     foreign = alpha.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "theirs"}}, namespace)
     parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "ours"}}, namespace)
     parent.create(PODS, with_volumes("web", configMap={"name": "conf"}), namespace)
     eventually(
-        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT, "the parent pod says why"
+        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT,
+        "the parent pod has the reason",
     )
     assert alpha.get(CONFIG_MAPS, "conf", namespace) == foreign
     alpha.delete(CONFIG_MAPS, "conf", namespace)
@@ -129,76 +123,9 @@ def test_a_foreign_config_map_of_that_name_is_left_alone(parent: Cluster, alpha:
     alpha.delete(NAMESPACES, namespace)
 
 
-def test_the_pods_token_is_the_parents_and_bound_to_the_parent_pod(
+def test_a_member_gets_no_objects_that_the_pod_does_not_reference(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
-    created = parent.create(PODS, pod("web"), namespace)
-    wait_until_running(parent, "web", namespace)
-    (secret,) = token_secrets(alpha, namespace)
-    (token,) = (base64.b64decode(value).decode() for value in secret["data"].values())
-    claims = decode(token)["kubernetes.io"]
-    assert claims["pod"] == {"name": "web", "uid": created["metadata"]["uid"]}
-    assert (claims["namespace"], claims["serviceaccount"]["name"]) == (namespace, "default")
-    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
-    path = "/apis/authentication.k8s.io/v1/tokenreviews"
-    user = f"system:serviceaccount:{namespace}:default"
-    assert parent.call("POST", path, review)["status"]["user"]["username"] == user
-    assert "authenticated" not in alpha.call("POST", path, review)["status"]
-    volumes = alpha.get(PODS, "web", namespace)["spec"]["volumes"]
-    sources = next(volume["projected"]["sources"] for volume in volumes if "projected" in volume)
-    mounted = next(source["secret"] for source in sources if "secret" in source)
-    assert mounted["name"] == secret["metadata"]["name"]
-    authority = next(source["configMap"]["name"] for source in sources if "configMap" in source)
-    mine = parent.get(CONFIG_MAPS, "kube-root-ca.crt", namespace)["data"]
-    assert alpha.get(CONFIG_MAPS, authority, namespace)["data"] == mine
-    parent.delete(PODS, "web", namespace)
-    wait_until_gone(parent, "web", namespace)
-    eventually(lambda: token_secrets(alpha, namespace) == [], "the token goes with the pod")
-
-
-def test_a_token_secret_deleted_in_the_member_is_minted_again(parent: Cluster, alpha: Cluster, namespace: str) -> None:
-    parent.create(PODS, pod("web"), namespace)
-    wait_until_running(parent, "web", namespace)
-    (secret,) = token_secrets(alpha, namespace)
-    alpha.delete(SECRETS, secret["metadata"]["name"], namespace)
-    eventually(lambda: token_secrets(alpha, namespace), "there is a token again")
-
-
-def test_a_token_has_the_audience_and_life_that_is_asked_for_is_renewed_and_ends_with_its_pod(
-    parent: Cluster, alpha: Cluster, namespace: str
-) -> None:
-    asked = {"serviceAccountToken": {"path": "vault", "audience": "vault", "expirationSeconds": 1200}}
-    parent.create(PODS, with_volumes("web", projected={"sources": [asked]}), namespace)
-    wait_until_running(parent, "web", namespace)
-    (secret,) = token_secrets(alpha, namespace)
-    first = only_token(secret)
-    claims = decode(first)
-    assert (claims["aud"], claims["exp"] - claims["iat"]) == (["vault"], 1200)
-    times = [secret["metadata"]["annotations"][name] for name in (wellknown.TOKEN_RENEW, wellknown.TOKEN_EXPIRES)]
-    renew, expires = (datetime.fromisoformat(time) for time in times)
-    assert 200 <= (expires - renew).total_seconds() <= 250  # a fifth of its life is left
-    due = {"metadata": {"annotations": {wellknown.TOKEN_RENEW: "2020-01-01T00:00:00Z"}}}
-    alpha.patch(SECRETS, secret["metadata"]["name"], due, namespace)
-    eventually(lambda: only_token(token_secrets(alpha, namespace)[0]) != first, "it is renewed when it is due")
-    assert is_accepted(parent, first, "vault")
-    parent.delete(PODS, "web", namespace)
-    wait_until_gone(parent, "web", namespace)
-    eventually(lambda: not is_accepted(parent, first, "vault"), "it ends with the pod")
-
-
-def is_accepted(cluster: Cluster, token: str, audience: str) -> bool:
-    spec = {"token": token, "audiences": [audience]}
-    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
-    answer = cluster.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
-    return bool(answer["status"].get("authenticated"))
-
-
-def only_token(secret: Json) -> str:
-    (value,) = secret["data"].values()
-    return base64.b64decode(value).decode()
-
-
-def test_a_copy_never_exceeds_what_the_pod_names(parent: Cluster, alpha: Cluster, namespace: str) -> None:
     parent.create(SECRETS, {"metadata": {"name": "other"}, "data": {"a": ""}}, namespace)
     parent.create(PODS, bare("web"), namespace)
     wait_until_running(parent, "web", namespace)
@@ -209,7 +136,7 @@ def test_a_copy_never_exceeds_what_the_pod_names(parent: Cluster, alpha: Cluster
         alpha.get(SECRETS, "other", namespace)
 
 
-def test_a_config_map_shared_by_a_hundred_pods_is_read_and_copied_once_and_each_token_is_one_secret(
+def test_a_config_map_of_a_hundred_pods_is_read_and_copied_once_and_each_token_is_one_secret(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     pods = 100
@@ -218,67 +145,23 @@ def test_a_config_map_shared_by_a_hundred_pods_is_read_and_copied_once_and_each_
     volumes = [{"name": "conf", "configMap": {"name": "conf"}}]
     for number in range(pods):
         parent.create(PODS, pod(f"web-{number}", volumes=volumes), namespace)
-    eventually(lambda: len(running_pods(parent, namespace)) == pods, "all run", 120)
+    eventually(lambda: len(running_pods(parent, namespace)) == pods, "all pods run", 120)
     parent.call("DELETE", PODS.path(namespace=namespace))
-    eventually(lambda: parent.list(PODS, namespace) == [], "all are gone", 120)
-    eventually(lambda: token_secrets(alpha, namespace) == [], "the tokens too")
-    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace) is None, "and the copy")
+    eventually(lambda: parent.list(PODS, namespace) == [], "all pods are deleted", 120)
+    eventually(lambda: token_secrets(alpha, namespace) == [], "the tokens are deleted")
+    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace) is None, "the copy is deleted")
     asked, done = (requests_of_provider(cluster, since[cluster.name], namespace) for cluster in (parent, alpha))
-    # Named in the parent: the ConfigMap and the root CA. Watches end when nobody needs them any more.
+    # Referenced in the parent: the ConfigMap and the root CA. Watches end when no pod needs them.
     watched = {name for verb, resource, name in asked if (verb, resource) == ("watch", "configmaps")}
     assert watched <= {"conf", "kube-root-ca.crt"}
     assert asked[("create", "serviceaccounts/token", "default")] == pods
     assert [n for (verb, resource, name), n in done.items() if (verb, resource) == ("create", "configmaps")] == [1, 1]
-    # Budget of a pod's life: 4 requests to the parent and 2 to the member. A token is one more there, and two here.
+    # Budget of a pod life: 4 requests to the parent and 2 to the member. A token adds one there, and two here.
     assert count(asked, "pods", "pods/status", "serviceaccounts/token") <= 5 * pods
     assert count(done, "pods", "secrets") <= 4 * pods
 
 
-def requests_of_provider(cluster: Cluster, since: int, namespace: str) -> Counter[tuple[str, str, str]]:
-    """(verb, resource, name) -> how often the provider has asked for that in the namespace."""
-    found: Counter[tuple[str, str, str]] = Counter()
-    for request in cluster.requests(since):
-        if request.agent == "vk-provider" and request.namespace == namespace and request.stage == "ResponseComplete":
-            about = f"{request.resource}/{request.subresource}" if request.subresource else request.resource
-            found[(request.verb, about, request.name)] += 1
-    return found
-
-
-def count(found: Counter[tuple[str, str, str]], *resources: str) -> int:
-    return sum(n for (_, resource, _), n in found.items() if resource in resources)
-
-
-def token_secrets(cluster: Cluster, namespace: str) -> list[Json]:
-    found = cluster.list(SECRETS, namespace, labels=f"{wellknown.NODE_LABEL}=alpha")
-    return [secret for secret in found if wellknown.TOKEN_EXPIRES in secret["metadata"]["annotations"]]
-
-
-def decode(token: str) -> Json:
-    """The claims of a JWT; its signature is checked by the API server."""
-    payload = token.split(".")[1]
-    claims: Json = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return claims
-
-
-def test_a_pod_whose_service_account_is_gone_says_so_and_starts_when_it_is_back(
-    parent: Cluster, alpha: Cluster, namespace: str
-) -> None:
-    robot = {"metadata": {"name": "robot"}}
-    parent.create(SERVICE_ACCOUNTS, robot, namespace)
-    gates, selector = [{"name": "example.com/held"}], {wellknown.CLUSTER_LABEL: "alpha"}
-    held = pod("web", nodeName=None, nodeSelector=selector, serviceAccountName="robot", schedulingGates=gates)
-    parent.create(PODS, held, namespace)
-    parent.delete(SERVICE_ACCOUNTS, "robot", namespace)
-    parent.patch(PODS, "web", {"spec": {"schedulingGates": None}}, namespace)
-    eventually(lambda: "FailedMount" in event_reasons(parent, "web", namespace), "an Event says why")
-    eventually(lambda: waiting_reason(parent.get(PODS, "web", namespace)) == "ContainerCreating", "so does the status")
-    (container,) = parent.get(PODS, "web", namespace)["status"]["containerStatuses"]
-    assert 'serviceaccounts "robot" not found' in container["state"]["waiting"]["message"]
-    parent.create(SERVICE_ACCOUNTS, robot, namespace)
-    wait_until_running(parent, "web", namespace, 60)
-
-
-def test_a_pod_shows_how_it_runs_although_something_that_it_names_since_cannot_be_brought(
+def test_the_status_of_a_running_pod_is_updated_although_a_new_reference_is_missing(
     parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json
 ) -> None:
     parent.create(PODS, idle("web"), namespace)
@@ -289,7 +172,10 @@ def test_a_pod_shows_how_it_runs_although_something_that_it_names_since_cannot_b
     debugger = {"name": "debug", "image": IMAGE, "envFrom": [{"configMapRef": {"name": "conf"}}]}
     patch = {"spec": {"ephemeralContainers": [debugger]}}
     parent.patch(PODS, "web", patch, namespace, subresource="ephemeralcontainers", content_type=STRATEGIC)
-    eventually(lambda: parent.get(PODS, "web", namespace)["spec"].get("ephemeralContainers"), "it names more")
+    eventually(
+        lambda: parent.get(PODS, "web", namespace)["spec"].get("ephemeralContainers"),
+        "the pod has an ephemeral container",
+    )
     running = alpha.get(PODS, "web", namespace)["status"]["containerStatuses"][0]
     set_status(alpha, "web", namespace, containerStatuses=[running | {"restartCount": 7}])
     eventually(lambda: restart_count(parent.get(PODS, "web", namespace)) == 7, "the restarts are shown")

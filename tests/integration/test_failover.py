@@ -1,4 +1,4 @@
-"""A member falls silent and comes back: what moves, what stays, what is said, and what is never done twice."""
+"""A member is lost and returns: pods move, stay or are held, and none runs twice if it must not."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.integration.lost_members import (
     PATIENCE,
     STATEFUL_SETS,
     UNREACHABLE,
-    by_way_of,
     deleted,
+    kubeconfig_over,
     node_ready,
     pod_ready,
     port,
@@ -56,14 +56,14 @@ from vk_provider.kube.resources import NAMESPACES, NODES, PODS
 
 @pytest.fixture
 def links(parent: Cluster, alpha: Cluster, beta: Cluster, provider: Provider) -> Iterator[dict[str, Link]]:
-    """`alpha` and `beta` are members that can be cut off one by one, with quick thresholds."""
+    """`alpha` and `beta` are members with short thresholds and separate links, which can be cut."""
     with ExitStack() as stack:
         links = {cluster.name: stack.enter_context(Link(cluster)) for cluster in (alpha, beta)}
         before = port(parent, "alpha")
-        members.set_kubeconfig(parent, "alpha", by_way_of(links["alpha"]))
-        eventually(lambda: port(parent, "alpha") not in (0, before), "alpha is served by way of the link", PATIENCE)
+        members.set_kubeconfig(parent, "alpha", kubeconfig_over(links["alpha"]))
+        eventually(lambda: port(parent, "alpha") not in (0, before), "alpha is served over the link", PATIENCE)
         parent.patch(MEMBER_CLUSTERS, "alpha", {"spec": {"health": HEALTH}})
-        members.join(parent, "beta", by_way_of(links["beta"]), health=HEALTH)
+        members.join(parent, "beta", kubeconfig_over(links["beta"]), health=HEALTH)
         for name in links:
             wait_until(parent, name, "Healthy")
             members.wait_until_served(parent, name, PATIENCE)
@@ -82,44 +82,47 @@ def links(parent: Cluster, alpha: Cluster, beta: Cluster, provider: Provider) ->
         members.wait_until_served(parent, "alpha", PATIENCE)
 
 
-def test_a_lost_member_gives_its_pods_away_and_takes_back_those_that_stayed(
+def test_pods_of_a_lost_member_move_and_the_others_become_ready_when_it_returns(
     parent: Cluster, alpha: Cluster, beta: Cluster, links: dict[str, Link], namespace: str
 ) -> None:
     parent.create(PODS, bare("stays"), namespace)
     stays = wait_until_running(parent, "stays", namespace, PATIENCE)
     container = wait_until_running(alpha, "stays", namespace)
     parent.create(DEPLOYMENTS, rather_on("alpha", deployment("web", 2)), namespace)
-    eventually(lambda: len(running_pods(alpha, namespace)) == 3, "all run in alpha", PATIENCE)
+    eventually(lambda: len(running_pods(alpha, namespace)) == 3, "all pods run in alpha", PATIENCE)
     moved = {pod["metadata"]["uid"] for pod in parent.list(PODS, namespace, labels="app=web")}
 
     links["alpha"].fault("black hole")
     wait_until(parent, "alpha", "Suspect")
-    eventually(lambda: wellknown.SUSPECT_TAINT in taints(parent, "alpha"), "no new pods are sent there")
-    assert node_ready(parent, "alpha")["status"] == "True", "suspicion alone evicts nobody"
+    eventually(lambda: wellknown.SUSPECT_TAINT in taints(parent, "alpha"), "the node has the suspect taint")
+    assert node_ready(parent, "alpha")["status"] == "True", "a suspect member keeps its pods"
     wait_until(parent, "alpha", "Lost")
-    eventually(lambda: node_ready(parent, "alpha")["reason"] == "MemberUnreachable", "its node is not Ready")
+    eventually(lambda: node_ready(parent, "alpha")["reason"] == "MemberUnreachable", "the node is not Ready")
     eventually(
-        lambda: pod_ready(parent.get(PODS, "stays", namespace)) == ("False", wellknown.MEMBER_LOST), "nor are its pods"
+        lambda: pod_ready(parent.get(PODS, "stays", namespace)) == ("False", wellknown.MEMBER_LOST),
+        "the pod is not Ready",
     )
     eventually(lambda: NOT_READY in taints(parent, "alpha"), "Kubernetes taints the node", PATIENCE)
-    eventually(lambda: len(running_pods(beta, namespace)) == 2, "what does not tolerate that runs in beta", PATIENCE)
-    assert len(running_pods(alpha, namespace)) == 3, "nobody can have told alpha"
+    eventually(lambda: len(running_pods(beta, namespace)) == 2, "pods without a toleration run in beta", PATIENCE)
+    assert len(running_pods(alpha, namespace)) == 3, "alpha cannot know of the deletion"
 
     links["alpha"].heal()
-    seen = eventually(returned(parent, alpha, namespace), "it comes back", PATIENCE)
-    assert seen == {"stays"}, "what was replaced goes before the node is Ready"
-    eventually(lambda: wellknown.SUSPECT_TAINT not in taints(parent, "alpha"), "the taint is taken off")
-    back = eventually(lambda: ready_again(parent.get(PODS, "stays", namespace)), "what stayed is ready again", PATIENCE)
+    seen = eventually(returned(parent, alpha, namespace), "the member returns", PATIENCE)
+    assert seen == {"stays"}, "replaced pods are deleted before the node is Ready"
+    eventually(lambda: wellknown.SUSPECT_TAINT not in taints(parent, "alpha"), "the taint is removed")
+    back = eventually(
+        lambda: ready_again(parent.get(PODS, "stays", namespace)), "the pod that stayed is ready again", PATIENCE
+    )
     assert (back["metadata"]["uid"], restart_count(back)) == (stays["metadata"]["uid"], 0)
     assert alpha.get(PODS, "stays", namespace)["metadata"]["uid"] == container["metadata"]["uid"]
     eventually(
-        lambda: not moved & {pod["metadata"]["uid"] for pod in parent.list(PODS, namespace)}, "the old ones are gone"
+        lambda: not moved & {pod["metadata"]["uid"] for pod in parent.list(PODS, namespace)}, "the old pods are deleted"
     )
     reasons = event_reasons(parent, "alpha")
     assert {"Suspect", "Lost", "Returning", "Healthy", "MemberLost", "MemberReturning"} <= reasons, reasons
 
 
-def test_when_all_members_fall_silent_together_nothing_is_declared_lost_unless_somebody_states_it(
+def test_no_member_is_declared_lost_if_all_stop_answering_together_unless_it_is_fenced(
     parent: Cluster, alpha: Cluster, links: dict[str, Link], namespace: str
 ) -> None:
     parent.create(PODS, bare("web", tolerations=tolerating(0)), namespace)
@@ -129,7 +132,7 @@ def test_when_all_members_fall_silent_together_nothing_is_declared_lost_unless_s
     for name in links:
         wait_until(parent, name, wellknown.FROZEN)
         assert "fell silent together" in reachable(parent, name)["message"]
-    renewed(parent, "alpha", 10)  # in 10 s, which is twice as long as it takes to lose one
+    renewed(parent, "alpha", 10)  # in 10 s, twice the time after which a member is lost
     for name in links:
         assert reachable(parent, name)["reason"] == wellknown.FROZEN
         assert node_ready(parent, name)["status"] == "True"
@@ -155,20 +158,20 @@ def test_a_pod_that_must_run_at_most_once_waits_for_a_fence(
     links["alpha"].fault("black hole")
     wait_until(parent, "alpha", "Lost")
     eventually(
-        lambda: "deletionTimestamp" in parent.get(PODS, "db-0", namespace)["metadata"], "it is evicted", PATIENCE
+        lambda: "deletionTimestamp" in parent.get(PODS, "db-0", namespace)["metadata"], "the pod is evicted", PATIENCE
     )
     refused = vk("--kubeconfig", str(parent.kubeconfig), "fence", "beta", "--confirmed-down")
     assert (refused.exit_code, "beta answers" in refused.stderr) == (1, True)
-    assert parent.get(PODS, "db-0", namespace)["metadata"]["uid"] == first, "no timer lets it go"
+    assert parent.get(PODS, "db-0", namespace)["metadata"]["uid"] == first, "the pod is not deleted without a fence"
     assert vk("--kubeconfig", str(parent.kubeconfig), "fence", "alpha", "--confirmed-down").exit_code == 0
-    eventually(lambda: phase(beta, "db-0", namespace) == "Running", "the next one runs in beta", PATIENCE)
+    eventually(lambda: phase(beta, "db-0", namespace) == "Running", "the next pod runs in beta", PATIENCE)
     links["alpha"].heal()
     wait_until(parent, "alpha", "Healthy")
     assert wellknown.OUT_OF_SERVICE_TAINT not in taints(parent, "alpha")
-    assert deleted(alpha, "db-0", namespace), "the old one goes before the node is Ready"
+    assert deleted(alpha, "db-0", namespace), "the old pod is deleted before the node is Ready"
 
 
-def test_a_pod_that_ended_while_nobody_could_see_it_is_reported_before_the_node_is_ready(
+def test_the_end_of_a_pod_in_a_lost_member_is_reported_before_the_node_is_ready(
     parent: Cluster, alpha: Cluster, links: dict[str, Link], namespace: str, idle_node: Json
 ) -> None:
     parent.create(PODS, idle("once", restartPolicy="Never"), namespace)
@@ -189,7 +192,7 @@ def test_a_pod_that_ended_while_nobody_could_see_it_is_reported_before_the_node_
     assert eventually(back, "the node is Ready", PATIENCE) == "Succeeded"
 
 
-def test_a_pod_that_asks_for_it_is_kept_where_nothing_else_could_hold_it(
+def test_a_pod_with_hold_stays_bound_to_a_lost_member_if_it_fits_no_other_node(
     parent: Cluster, alpha: Cluster, links: dict[str, Link], namespace: str
 ) -> None:
     only = {wellknown.CLUSTER_LABEL: "alpha"}
@@ -203,40 +206,40 @@ def test_a_pod_that_asks_for_it_is_kept_where_nothing_else_could_hold_it(
     wait_until(parent, "alpha", "Lost")
     eventually(
         lambda: "deletionTimestamp" in parent.get(PODS, "moves", namespace)["metadata"],
-        "the other is evicted",
+        "the other pod is evicted",
         PATIENCE,
     )
     kept = parent.get(PODS, "kept", namespace)
     assert "deletionTimestamp" not in kept["metadata"]
     assert seconds_of(kept) == {NOT_READY: None, UNREACHABLE: None}
-    eventually(lambda: wellknown.POD_HELD in event_reasons(parent, "kept", namespace), "an Event says so")
+    eventually(lambda: wellknown.POD_HELD in event_reasons(parent, "kept", namespace), "an Event has the reason")
     links["alpha"].heal()
     wait_until(parent, "alpha", "Healthy")
     eventually(
         lambda: seconds_of(parent.get(PODS, "kept", namespace)) == {NOT_READY: 0, UNREACHABLE: 0},
-        "it tolerates as little as before",
+        "its tolerations are restored",
         PATIENCE,
     )
-    eventually(lambda: ready_again(parent.get(PODS, "kept", namespace)), "it is ready", PATIENCE)
+    eventually(lambda: ready_again(parent.get(PODS, "kept", namespace)), "the pod is ready", PATIENCE)
     assert alpha.get(PODS, "kept", namespace)["metadata"]["uid"] == uid
 
 
-def test_a_restarted_provider_takes_back_what_the_one_before_it_suspected(
+def test_a_restarted_provider_removes_the_suspect_taint_of_its_predecessor(
     parent: Cluster, links: dict[str, Link], provider: Provider
 ) -> None:
     links["alpha"].fault("black hole")
-    eventually(lambda: wellknown.SUSPECT_TAINT in taints(parent, "alpha"), "it is suspect", PATIENCE)
+    eventually(lambda: wellknown.SUSPECT_TAINT in taints(parent, "alpha"), "the member is suspect", PATIENCE)
     provider.kill()
     links["alpha"].heal()
     provider.start()
-    eventually(lambda: wellknown.SUSPECT_TAINT not in taints(parent, "alpha"), "the taint is taken off", PATIENCE)
+    eventually(lambda: wellknown.SUSPECT_TAINT not in taints(parent, "alpha"), "the taint is removed", PATIENCE)
     wait_until(parent, "alpha", "Healthy")
 
 
-def test_a_provider_that_starts_while_all_members_are_silent_keeps_their_leases(
+def test_a_provider_that_starts_while_no_member_answers_renews_their_leases(
     parent: Cluster, links: dict[str, Link], provider: Provider
 ) -> None:
-    """Kubernetes would give up their nodes after 50 s, and nobody could tell it that the network is to blame."""
+    """Without the leases, Kubernetes would declare the nodes unreachable after 50 s and evict their pods."""
     provider.kill()
     for link in links.values():
         link.fault("black hole")
@@ -248,11 +251,11 @@ def test_a_provider_that_starts_while_all_members_are_silent_keeps_their_leases(
         assert node_ready(parent, name)["status"] == "True"
 
 
-def test_a_lost_member_with_a_pod_that_must_run_at_most_once_leaves_only_when_it_is_fenced(
+def test_a_lost_member_with_a_pod_that_must_run_at_most_once_leaves_only_after_a_fence(
     parent: Cluster, beta: Cluster, provider: Provider, namespace: str
 ) -> None:
     with Link(beta) as link:
-        members.join(parent, "gone", by_way_of(link), health=HEALTH)
+        members.join(parent, "gone", kubeconfig_over(link), health=HEALTH)
         members.wait_until_served(parent, "gone", PATIENCE)
         wait_until_clean(parent, "gone")
         parent.create(STATEFUL_SETS, rather_on("gone", stateful_set("db")), namespace)
@@ -262,12 +265,14 @@ def test_a_lost_member_with_a_pod_that_must_run_at_most_once_leaves_only_when_it
         wait_until(parent, "gone", "Lost")
         parent.delete(MEMBER_CLUSTERS, "gone")
         eventually(
-            lambda: members.ready_condition(parent, "gone")["reason"] == wellknown.FENCE_NEEDED, "it says why", PATIENCE
+            lambda: members.ready_condition(parent, "gone")["reason"] == wellknown.FENCE_NEEDED,
+            "the condition has the reason",
+            PATIENCE,
         )
-        assert parent.find(NODES, "gone"), "without it Kubernetes would remove the pod by force"
+        assert parent.find(NODES, "gone"), "without the node, Kubernetes would delete the pod by force"
         assert phase(beta, "db-0", namespace) == "Running"
         fenced = vk("--kubeconfig", str(parent.kubeconfig), "fence", "gone", "--confirmed-down")
         assert fenced.exit_code == 0, fenced.stderr
-        eventually(lambda: parent.find(MEMBER_CLUSTERS, "gone") is None, "it is gone", PATIENCE)
+        eventually(lambda: parent.find(MEMBER_CLUSTERS, "gone") is None, "the MemberCluster is deleted", PATIENCE)
         assert parent.find(NODES, "gone") is None
-    beta.delete(NAMESPACES, namespace)  # the provider cannot clean up there any more
+    beta.delete(NAMESPACES, namespace)  # the provider can no longer clean up there

@@ -1,4 +1,4 @@
-"""What goes wrong between the provider and either API server: it says so, and nothing is lost or done twice."""
+"""Faults between the provider and either API server: they are reported, and no change is lost or applied twice."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.waiting import eventually
 from tests.workloads import bare, wait_until_gone, wait_until_running
 from vk_provider.kube.resources import PODS
 
-# Fault -> what the provider has to say of it. Silent connections are noticed by a deadline.
-SAYS: Final = {
+# Fault -> the message of the provider. Silent connections are detected by a deadline.
+MESSAGES: Final = {
     "refused": "Connect call failed",
     "reset": "reset by peer|disconnected|not completed|Cannot connect",
     "truncated": "disconnected|not completed|Cannot connect|closed",
@@ -40,36 +40,38 @@ Side = Literal["parent", "member"]
 
 @pytest.fixture
 def provider(ways: Ways, parent: Cluster) -> Iterator[Provider]:
-    """Runs, and serves alpha."""
+    """A provider that serves alpha over the links."""
     with ways.serving(parent) as found:
         yield found
 
 
 @pytest.mark.parametrize("fault", SLOW)
 @pytest.mark.parametrize("side", ["parent", "member"])
-def test_a_bad_connection_slows_everything_down_and_stops_nothing(
+def test_a_bad_connection_delays_changes_but_does_not_prevent_them(
     parent: Cluster, alpha: Cluster, ways: Ways, provider: Provider, namespace: str, side: Side, fault: str
 ) -> None:
     case = Case.begin(parent, alpha, namespace)
     getattr(ways, side).fault(fault)
-    case.go_on()
+    case.change()
     case.wait_until_converged()
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 @pytest.mark.parametrize("side", ["parent", "member"])
-def test_a_broken_connection_is_told_of_and_made_up_for(
+def test_a_broken_connection_is_reported_and_changes_are_applied_when_it_works_again(
     parent: Cluster, alpha: Cluster, ways: Ways, provider: Provider, namespace: str, side: Side, fault: str
 ) -> None:
     case = Case.begin(parent, alpha, namespace)
     link: Link = getattr(ways, side)
     written = len(provider.log)
     link.fault(fault)
-    case.go_on()
-    if side == "member" and fault != "truncated":  # what is short passes, and so the member answers
-        eventually(lambda: complaint(parent, SAYS[fault]), f"the MemberCluster says what is wrong: {fault}", 60)
+    case.change()
+    if side == "member" and fault != "truncated":  # short answers pass, so the member answers
+        eventually(lambda: is_reported(parent, MESSAGES[fault]), f"the MemberCluster reports the fault: {fault}", 60)
     else:
-        eventually(lambda: warned(provider.log[written:], SAYS[fault]), f"the log says what is wrong: {fault}", 90)
+        eventually(
+            lambda: is_logged(provider.log[written:], MESSAGES[fault]), f"the log reports the fault: {fault}", 90
+        )
     link.heal()
     case.wait_until_converged()
     members.wait_until_served(parent, "alpha", PATIENCE)
@@ -77,7 +79,7 @@ def test_a_broken_connection_is_told_of_and_made_up_for(
 
 @dataclass
 class Case:
-    """Four pods: one that stays as it is; and while the fault lasts one is changed, one deleted and one made."""
+    """Four pods: one is unchanged. During the fault, one is changed, one deleted and one created."""
 
     parent: Cluster
     alpha: Cluster
@@ -93,7 +95,7 @@ class Case:
             wait_until_running(parent, name, namespace, PATIENCE)
         return cls(parent, alpha, namespace, uids(alpha, namespace), alpha.audit_position())
 
-    def go_on(self) -> None:
+    def change(self) -> None:
         self.parent.create(PODS, bare("new"), self.namespace)
         self.parent.patch(PODS, "changed", {"metadata": {"labels": {"tier": "new"}}}, self.namespace)
         self.parent.delete(PODS, "removed", self.namespace)
@@ -117,7 +119,7 @@ class Case:
         assert set(self._done("delete", 200)) == {"removed"}
 
     def _done(self, verb: str, status: int) -> Counter[str]:
-        """What the provider did to pods of the member, with that answer, whether that arrived or not."""
+        """The provider's requests for pods of the member with this status, even if the answer did not arrive."""
         return Counter(
             request.name
             for request in self.alpha.requests(self.position)
@@ -126,15 +128,15 @@ class Case:
         )
 
 
-def complaint(parent: Cluster, says: str) -> bool:
+def is_reported(parent: Cluster, expected: str) -> bool:
     condition = members.ready_condition(parent, "alpha")
     assert condition.get("status") == "False", condition
-    assert re.search(says, condition["message"]), condition
+    assert re.search(expected, condition["message"]), condition
     return True
 
 
-def warned(log: str, says: str) -> bool:
-    return any("level=warning" in line and re.search(says, line) for line in log.splitlines())
+def is_logged(log: str, expected: str) -> bool:
+    return any("level=warning" in line and re.search(expected, line) for line in log.splitlines())
 
 
 def uids(cluster: Cluster, namespace: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the parent shows of a pod and what the member makes of it, where a real API server has a say."""
+"""The translation of pods and statuses, where it depends on a real API server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def events(cluster: Cluster, name: str, namespace: str, reason: str) -> list[Jso
     return cluster.list(EVENTS, namespace, fields=f"involvedObject.name={name},reason={reason}")
 
 
-def test_a_replica_set_of_the_member_does_not_adopt_a_member_pod_that_fits_its_selector(
+def test_a_replica_set_of_the_member_does_not_adopt_a_member_pod_that_matches_its_selector(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     parent.create(PODS, labelled("web"), namespace)
@@ -45,13 +45,16 @@ def test_a_replica_set_of_the_member_does_not_adopt_a_member_pod_that_fits_its_s
     template = labelled("web") | {"spec": {"containers": [{"name": "web", "image": IMAGE}]}}
     body = {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template}
     alpha.create(REPLICA_SETS, {"metadata": {"name": "theirs"}, "spec": body}, namespace)
-    eventually(lambda: running_pods(alpha, namespace).keys() - {"web"}, "the ReplicaSet has made a pod of its own")
+    eventually(lambda: running_pods(alpha, namespace).keys() - {"web"}, "the ReplicaSet has created its own pod")
     assert alpha.get(PODS, "web", namespace)["metadata"]["uid"] == uid
     alpha.delete(REPLICA_SETS, "theirs", namespace)
-    eventually(lambda: running_pods(alpha, namespace).keys() == {"web"}, "its pods go with it, and ours stays")
+    eventually(
+        lambda: running_pods(alpha, namespace).keys() == {"web"},
+        "its pods are deleted with it, and the member pod stays",
+    )
 
 
-def test_a_pod_in_a_namespace_of_the_members_own_is_controlled_by_that(
+def test_a_pod_in_a_namespace_of_the_member_is_controlled_by_that_namespace(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     theirs = alpha.create(NAMESPACES, {"metadata": {"name": namespace}})["metadata"]["uid"]
@@ -64,19 +67,19 @@ def test_a_pod_in_a_namespace_of_the_members_own_is_controlled_by_that(
     alpha.delete(NAMESPACES, namespace)
 
 
-def test_what_a_user_may_miss_is_said_in_one_event(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+def test_fields_that_are_not_honoured_are_reported_in_one_event(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
     terms = [{"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}}}]
     required = {"requiredDuringSchedulingIgnoredDuringExecution": terms}
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data-0"}}]
     parent.create(PODS, bare("web", affinity={"podAntiAffinity": required}, volumes=volumes), namespace)
-    (event,) = eventually(
-        lambda: events(parent, "web", namespace, wellknown.NOT_HONOURED), "an Event says what is missed"
-    )
+    (event,) = eventually(lambda: events(parent, "web", namespace, wellknown.NOT_HONOURED), "an Event names the fields")
     assert "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution: " in event["message"]
     assert "spec.volumes[data].persistentVolumeClaim: " in event["message"]
 
 
-def test_an_event_that_happens_again_in_the_member_is_one_event_with_its_count(
+def test_a_repeated_event_of_the_member_is_one_event_with_a_count(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     parent.create(PODS, bare("web"), namespace)
@@ -95,7 +98,7 @@ def test_an_event_that_happens_again_in_the_member_is_one_event_with_its_count(
         **times,
     }
     alpha.create(EVENTS, body, namespace)
-    eventually(lambda: events(parent, "web", namespace, "BackOff"), "the Event is told in the parent")
+    eventually(lambda: events(parent, "web", namespace, "BackOff"), "the Event is in the parent")
     for count in (2, 3):
         change = {"count": count, "lastTimestamp": f"2030-01-01T00:00:0{count}Z"}
         alpha.patch(EVENTS, "web.again", change, namespace)
@@ -105,21 +108,21 @@ def test_an_event_that_happens_again_in_the_member_is_one_event_with_its_count(
         assert event["count"] == 3, event
         return event
 
-    event = eventually(counted, "the count follows")
+    event = eventually(counted, "the count is updated")
     assert event["source"] == {"component": "kubelet", "host": "alpha"}
     assert event["message"].endswith(f" in pod web_{namespace}({event['involvedObject']['uid']})")
     assert event["involvedObject"]["fieldPath"] == "spec.containers{web}"
     assert (event["firstTimestamp"], event["lastTimestamp"]) == ("2030-01-01T00:00:00Z", "2030-01-01T00:00:03Z")
 
 
-def test_a_member_pod_deleted_within_its_first_moments_is_not_run_again_where_it_must_not_restart(
+def test_a_member_pod_that_must_not_restart_is_not_recreated_if_it_is_deleted_at_once(
     parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json
 ) -> None:
     since = alpha.audit_position()
     parent.create(PODS, idle("once", restartPolicy="Never"), namespace)
-    eventually(lambda: alpha.find(PODS, "once", namespace), "the member pod is there")
+    eventually(lambda: alpha.find(PODS, "once", namespace), "the member pod exists")
     alpha.delete(PODS, "once", namespace, grace_seconds=0)
-    eventually(lambda: phase(parent, "once", namespace) == "Failed", "it is Failed")
+    eventually(lambda: phase(parent, "once", namespace) == "Failed", "the pod is Failed")
     assert parent.get(PODS, "once", namespace)["status"]["reason"] == wellknown.MEMBER_POD_LOST
     created = [
         request
@@ -132,7 +135,7 @@ def test_a_member_pod_deleted_within_its_first_moments_is_not_run_again_where_it
     assert len(created) == 1
 
 
-def test_an_image_that_the_member_has_rewritten_is_left_alone_until_the_parent_changes_it(
+def test_an_image_that_the_member_rewrites_is_kept_until_the_parent_changes_it(
     parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json, provider: Provider
 ) -> None:
     parent.create(PODS, idle("web"), namespace)
@@ -146,16 +149,16 @@ def test_an_image_that_the_member_has_rewritten_is_left_alone_until_the_parent_c
 
     def image(label: str) -> str:
         found = alpha.get(PODS, "web", namespace)
-        assert found["metadata"]["labels"].get("seen") == label, "the label has not come yet"
+        assert found["metadata"]["labels"].get("seen") == label, "the label is not there yet"
         return str(found["spec"]["containers"][0]["image"])
 
-    assert eventually(lambda: image("yes"), "the label comes") == "mirror.example/web:1"
+    assert eventually(lambda: image("yes"), "the label is updated") == "mirror.example/web:1"
     changed = {"spec": {"containers": [{"name": "web", "image": IMAGE}]}}
     parent.patch(PODS, "web", changed, namespace, content_type="application/strategic-merge-patch+json")
-    eventually(lambda: image("yes") == IMAGE, "the parent's new image comes")
+    eventually(lambda: image("yes") == IMAGE, "the parent's new image is applied")
 
 
-def test_a_file_that_shows_labels_follows_those_of_the_parent_pod(
+def test_a_downward_api_file_with_labels_follows_the_parent_pod(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     items = [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]
@@ -167,13 +170,15 @@ def test_a_file_that_shows_labels_follows_those_of_the_parent_pod(
     def shown() -> str:
         return str(alpha.get(PODS, "web", namespace)["metadata"]["annotations"][wellknown.PARENT_LABELS])
 
-    eventually(lambda: 'app="web"' in shown().splitlines(), "the member pod holds the text")
+    eventually(lambda: 'app="web"' in shown().splitlines(), "the file has the label")
     parent.patch(PODS, "web", {"metadata": {"labels": {"app": "shop"}}}, namespace)
-    eventually(lambda: 'app="shop"' in shown().splitlines(), "the text follows")
+    eventually(lambda: 'app="shop"' in shown().splitlines(), "the file is updated")
     assert wellknown.DOMAIN not in shown()
 
 
-def test_a_pod_made_with_its_node_name_is_scheduled_as_a_kubelet_says(parent: Cluster, namespace: str) -> None:
+def test_a_pod_that_is_created_with_a_node_name_has_the_condition_pod_scheduled(
+    parent: Cluster, namespace: str
+) -> None:
     parent.create(PODS, pod("web"), namespace)
     shown = wait_until_running(parent, "web", namespace)
     conditions = {condition["type"]: condition["status"] for condition in shown["status"]["conditions"]}

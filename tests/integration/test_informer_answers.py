@@ -1,4 +1,4 @@
-"""The informer against answers that a real API server gives rarely: scripted, one rule at a time."""
+"""The informer against scripted answers that a real API server gives rarely."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ async def test_a_bookmark_moves_the_version_from_which_the_watch_resumes() -> No
                 return await stream(request)
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        await eventually_here(lambda: gateway.asked[-1].query.get("resourceVersion") == "900", "it resumes there")
+        await eventually_here(
+            lambda: gateway.asked[-1].query.get("resourceVersion") == "900", "the watch resumes there"
+        )
         assert [asked.lists for asked in gateway.asked] == [True, False, False]
         assert seen.calls == [("added", "a")]
 
 
-async def test_a_410_of_either_form_leads_to_one_list_that_tells_exactly_what_differs() -> None:
+async def test_a_410_of_either_form_leads_to_one_list_and_only_changes_are_announced() -> None:
     for as_event in (False, True):
         lists = 0
 
@@ -37,20 +39,20 @@ async def test_a_410_of_either_form_leads_to_one_list_that_tells_exactly_what_di
             nonlocal lists
             if "sendInitialEvents" in request.query:
                 lists += 1
-                old = [item("same", 1), item("changes", 2), item("goes", 3)]
+                old = [item("same", 1), item("changes", 2), item("gone", 3)]
                 new = [item("same", 1), item("changes", 7), item("new", 8)]
                 events = [event("ADDED", it) for it in (old if lists == 1 else new)]
                 return await stream(request, *events, bookmark(lists * 10, end_of_list=True), stay=lists > 1)
             return await stream(request, gone_event(), stay=False) if as_event else failure(410, "Expired")
 
         async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-            await eventually_here(lambda: seen.names == {"same", "changes", "new"}, "the new list is in")
-            assert sorted(seen.calls[3:]) == [("added", "new"), ("changed", "changes"), ("deleted", "goes")]
+            await eventually_here(lambda: seen.names == {"same", "changes", "new"}, "the new list is complete")
+            assert sorted(seen.calls[3:]) == [("added", "new"), ("changed", "changes"), ("deleted", "gone")]
             assert lists == 2
 
 
-async def test_an_error_event_is_understood_whatever_objects_the_informer_is_for() -> None:
-    """A Status has nothing that an Event of the member must have."""
+async def test_an_error_event_is_decoded_by_informers_of_every_type() -> None:
+    """A Status lacks the required fields of an Event."""
 
     async def script(request: web.Request) -> web.StreamResponse:
         if "sendInitialEvents" in request.query:
@@ -61,34 +63,34 @@ async def test_an_error_event_is_understood_whatever_objects_the_informer_is_for
         informer = member_events(client)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(informer.run())
-            await eventually_here(lambda: sum(asked.lists for asked in gateway.asked) == 2, "it lists again")
+            await eventually_here(lambda: sum(asked.lists for asked in gateway.asked) == 2, "the informer lists again")
             task.cancel()
 
 
-async def test_a_server_that_always_answers_410_is_asked_with_growing_pauses() -> None:
+async def test_requests_to_a_server_that_always_answers_410_back_off() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         return failure(410, "Expired")
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client, rng=Longest(), wait=False):
-        await eventually_here(lambda: len(gateway.asked) >= 5, "it asks again and again")
+        await eventually_here(lambda: len(gateway.asked) >= 5, "the informer retries")
         pauses = gaps([asked.at for asked in gateway.asked[:5]])
         assert pauses[-1] >= 0.7, pauses
 
 
-async def test_a_server_that_hangs_up_at_once_is_asked_with_growing_pauses() -> None:
+async def test_requests_to_a_server_that_closes_every_watch_back_off() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         if "sendInitialEvents" in request.query:
             return await stream(request, bookmark(5, end_of_list=True), stay=False)
         return await stream(request, stay=False)
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client, rng=Longest()):
-        await eventually_here(lambda: len(gateway.asked) >= 6, "it asks again and again")
+        await eventually_here(lambda: len(gateway.asked) >= 6, "the informer retries")
         pauses = gaps([asked.at for asked in gateway.asked[:6]])
         assert pauses[-1] >= 1.5, pauses
         assert sum(asked.lists for asked in gateway.asked) == 1
 
 
-async def test_a_429_is_waited_for_as_long_as_it_says() -> None:
+async def test_retry_after_of_a_429_is_honoured() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         if len(gateway.asked) == 1:
             return failure(429, "TooManyRequests", Retry_After="1")
@@ -99,15 +101,15 @@ async def test_a_429_is_waited_for_as_long_as_it_says() -> None:
         assert 1.0 <= pause < 5.0
 
 
-async def test_an_object_deleted_while_the_list_streams_is_not_there() -> None:
-    """The first events come from a cache that may be older than the list has to be; what follows catches up."""
+async def test_an_object_that_is_deleted_during_a_streaming_list_is_not_in_the_cache() -> None:
+    """The first events are from a cache that may be older than the list. The following events update them."""
 
     async def script(request: web.Request) -> web.StreamResponse:
         return await stream(
             request,
             event("ADDED", item("stays", 1)),
-            event("ADDED", item("goes", 2)),
-            event("DELETED", item("goes", 4)),
+            event("ADDED", item("gone", 2)),
+            event("DELETED", item("gone", 4)),
             event("MODIFIED", item("stays", 5)),
             bookmark(6, end_of_list=True),
         )
@@ -118,7 +120,7 @@ async def test_an_object_deleted_while_the_list_streams_is_not_there() -> None:
         assert seen.informer.items["ns/stays"].metadata.resource_version == "5"
 
 
-async def test_a_list_that_breaks_off_changes_nothing() -> None:
+async def test_an_interrupted_list_changes_nothing() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         if "sendInitialEvents" not in request.query:
             return failure(410, "Expired")
@@ -132,12 +134,12 @@ async def test_a_list_that_breaks_off_changes_nothing() -> None:
                 return await stream(request)
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        await eventually_here(lambda: sum(asked.lists for asked in gateway.asked) == 3, "it lists once more")
+        await eventually_here(lambda: sum(asked.lists for asked in gateway.asked) == 3, "the informer lists again")
         assert seen.names == {"a", "b"}
         assert seen.calls == [("added", "a"), ("added", "b")]
 
 
-async def test_a_line_that_is_no_event_is_a_broken_stream_and_nothing_is_lost() -> None:
+async def test_a_malformed_event_restarts_the_watch_without_losing_events() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         match request.query.get("resourceVersion"):
             case None:
@@ -148,7 +150,7 @@ async def test_a_line_that_is_no_event_is_a_broken_stream_and_nothing_is_lost() 
                 return await stream(request, event("ADDED", item("b", 7)))
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        await eventually_here(lambda: seen.names == {"a", "b"}, "both are there")
+        await eventually_here(lambda: seen.names == {"a", "b"}, "both objects are in the cache")
         assert [asked.query.get("resourceVersion") for asked in gateway.asked] == [None, "5", "6"]
 
 
@@ -165,13 +167,13 @@ async def test_a_server_without_streaming_lists_is_listed_in_pages() -> None:
         return web.json_response({"kind": "ConfigMapList", "metadata": metadata, "items": items})
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        await eventually_here(lambda: len(gateway.asked) == 5, "it watches")
+        await eventually_here(lambda: len(gateway.asked) == 5, "the informer watches")
         assert len(seen.names) == len(seen.calls) == 1200
         assert [asked.query.get("limit") for asked in gateway.asked] == [None, "500", "500", "500", None]
         assert gateway.asked[-1].query["resourceVersion"] == "5000"
 
 
-async def test_a_page_token_that_expired_starts_the_list_over() -> None:
+async def test_an_expired_continue_token_restarts_the_list() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         if "sendInitialEvents" in request.query:
             return failure(400, "BadRequest")
@@ -187,8 +189,8 @@ async def test_a_page_token_that_expired_starts_the_list_over() -> None:
         assert seen.calls == [("added", "a")]
 
 
-async def test_a_server_that_ignores_the_wish_for_a_streaming_list_is_listed_in_pages() -> None:
-    """Before 1.27: what it takes for a plain watch has no end of a list, but bookmarks and new objects."""
+async def test_a_server_that_ignores_the_request_for_a_streaming_list_is_listed_in_pages() -> None:
+    """Servers before 1.27 start a plain watch, with bookmarks and new objects, but without an end of the list."""
     for line in (bookmark(7), event("ADDED", item("b", 7))):
 
         async def script(request: web.Request, line: bytes = line) -> web.StreamResponse:
@@ -204,7 +206,7 @@ async def test_a_server_that_ignores_the_wish_for_a_streaming_list_is_listed_in_
             watching(client, streaming_list=0.0) as seen,
         ):
             assert seen.names == {"a", "b"}
-            await eventually_here(lambda: len(gateway.asked) == 3, "it watches")
+            await eventually_here(lambda: len(gateway.asked) == 3, "the informer watches")
             assert gateway.asked[-1].query["resourceVersion"] == "9"
 
 

@@ -1,4 +1,4 @@
-"""The informer against a real API server, over a network that fails in every way that networks do."""
+"""The informer against a real API server, over a network with faults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Payload
 from vk_provider.kube.resources import CONFIG_MAPS
 
-WATCHED = "watched"  # label key: its value is the namespace, so that the audit log tells one test from the next
+WATCHED = "watched"  # label key: its value is the namespace, so that the audit log distinguishes tests
 
 
 def put(cluster: Cluster, namespace: str, name: str, size: int = 1) -> None:
@@ -46,7 +46,7 @@ async def test_the_list_and_every_change_arrive_once_and_in_order(
         parent.delete(CONFIG_MAPS, "b", namespace)
         put(parent, namespace, "b")
         parent.delete(CONFIG_MAPS, "c", namespace)
-        await eventually_here(lambda: len(seen.calls) == 7, "all changes are heard")
+        await eventually_here(lambda: len(seen.calls) == 7, "all changes are received")
         expected = [("added", "c"), ("changed", "a"), ("deleted", "b"), ("added", "b"), ("deleted", "c")]
         assert seen.calls[2:] == expected
         assert seen.names == {"a", "b"}
@@ -67,10 +67,10 @@ async def test_more_objects_than_a_page_holds_are_listed_without_streaming(paren
         assert len(seen.names) == len(seen.calls) == 620
         assert sum(asked.query.get("limit") == "500" for asked in gateway.asked) == 2
         parent.delete(CONFIG_MAPS, "c0", namespace)
-        await eventually_here(lambda: seen.calls[620:] == [("deleted", "c0")], "it watches from there")
+        await eventually_here(lambda: seen.calls[620:] == [("deleted", "c0")], "the watch resumes there")
 
 
-async def test_a_stream_cut_within_an_object_goes_on_after_the_last_whole_one(
+async def test_a_watch_that_is_cut_within_an_event_resumes_after_the_last_complete_one(
     parent: Cluster, proxy: Proxy, client: Client, namespace: str
 ) -> None:
     position = parent.audit_position()
@@ -79,7 +79,7 @@ async def test_a_stream_cut_within_an_object_goes_on_after_the_last_whole_one(
         await eventually_here(lambda: seen.names == {"before"}, "the stream is open")
         proxy.cut_after(300_000)
         put(parent, namespace, "large", 900_000)
-        await eventually_here(lambda: "large" in seen.names, "it arrives over the next stream")
+        await eventually_here(lambda: "large" in seen.names, "it arrives over the next watch")
         assert len(seen.informer.items[f"{namespace}/large"].data["value"]) == 900_000
         assert seen.calls == [("added", "before"), ("added", "large")]
         assert relists(parent, position, namespace) == 1
@@ -98,15 +98,15 @@ async def test_a_stream_that_ends_is_resumed_without_a_list(
             put(parent, namespace, f"new{round_}")
             change(parent, namespace, "a", str(round_))
             parent.delete(CONFIG_MAPS, f"new{round_}", namespace)
-            heard = 2 + 3 * (round_ + 1)
-            await eventually_here(partial(has, seen.calls, heard), "its changes are heard")
+            received = 2 + 3 * (round_ + 1)
+            await eventually_here(partial(has, seen.calls, received), "its changes are received")
         assert seen.names == {"a", "b"}
         kinds = [kind for kind, _ in seen.calls[2:]]
         assert kinds == ["added", "changed", "deleted"] * 5
         assert relists(parent, position, namespace) == 1
 
 
-async def test_a_connection_that_falls_silent_is_noticed_and_nothing_is_lost(
+async def test_a_silent_connection_is_detected_and_no_event_is_lost(
     parent: Cluster, proxy: Proxy, client: Client, namespace: str
 ) -> None:
     put(parent, namespace, "old")
@@ -116,54 +116,54 @@ async def test_a_connection_that_falls_silent_is_noticed_and_nothing_is_lost(
         proxy.restore()
         put(parent, namespace, "new")
         parent.delete(CONFIG_MAPS, "old", namespace)
-        assert seen.names == {"old"}, "nothing tells it yet"
-        await eventually_here(lambda: seen.names == {"new"}, "it has caught up")
+        assert seen.names == {"old"}, "the cache is not updated yet"
+        await eventually_here(lambda: seen.names == {"new"}, "the cache is current")
         assert seen.calls == [("added", "old"), ("added", "new"), ("deleted", "old")]
         assert relists(parent, position, namespace) == 1
 
 
-async def test_a_link_that_drops_packets_is_noticed_by_a_watch_that_has_nothing_to_say(
+async def test_an_idle_watch_detects_a_link_that_drops_packets(
     alpha: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="vk_provider.kube.informer")
     async with client_through(alpha, None, name="") as client, watching(client, "default", inactivity=600) as seen:
         alpha.cut()
         try:
-            await eventually_here(lambda: "watch failed" in caplog.messages, "the connection counts as broken", 120)
+            await eventually_here(lambda: "watch failed" in caplog.messages, "the watch fails", 120)
         finally:
             alpha.heal()
         await asyncio.to_thread(put, alpha, "default", "after-the-cut")
-        await eventually_here(lambda: "after-the-cut" in seen.names, "it watches again", 120)
+        await eventually_here(lambda: "after-the-cut" in seen.names, "the informer watches again", 120)
         alpha.delete(CONFIG_MAPS, "after-the-cut", "default")
 
 
-async def test_a_burst_that_a_slow_connection_cannot_take_is_made_up_for_without_a_list(
+async def test_a_burst_over_a_slow_connection_is_received_without_a_list(
     parent: Cluster, proxy: Proxy, client: Client, namespace: str
 ) -> None:
     """The API server ends a watch whose reader is too slow for its buffer."""
     position = parent.audit_position()
     async with watching(client, namespace, labels=f"{WATCHED}={namespace}") as seen:
         put(parent, namespace, "busy")
-        await eventually_here(lambda: seen.names == {"busy"}, "it watches")
+        await eventually_here(lambda: seen.names == {"busy"}, "the informer watches")
         proxy.hold()
         for number in range(400):
             await asyncio.to_thread(change, parent, namespace, "busy", f"{number}" * 8000)
         await asyncio.to_thread(put, parent, namespace, "last")
         proxy.restore()
-        await eventually_here(lambda: "last" in seen.names, "it has caught up", 60)
+        await eventually_here(lambda: "last" in seen.names, "the cache is current", 60)
         assert seen.informer.items[f"{namespace}/busy"].data["value"] == "399" * 8000
         assert relists(parent, position, namespace) == 1
 
 
-async def test_an_object_of_a_megabyte_passes(parent: Cluster, client: Client, namespace: str) -> None:
+async def test_an_object_of_a_megabyte_is_received(parent: Cluster, client: Client, namespace: str) -> None:
     put(parent, namespace, "listed", 1_040_000)
     async with watching(client, namespace, labels=f"{WATCHED}={namespace}") as seen:
         put(parent, namespace, "watched", 1_040_000)
-        await eventually_here(lambda: seen.names == {"listed", "watched"}, "both are there")
+        await eventually_here(lambda: seen.names == {"listed", "watched"}, "both objects are in the cache")
         assert {len(found.data["value"]) for found in seen.informer.items.values()} == {1_040_000}
 
 
-async def test_after_a_crash_of_the_api_server_that_forgot_the_version_a_list_tells_what_differs(
+async def test_after_a_crash_of_the_api_server_a_list_announces_the_changes(
     parent: Cluster, proxy: Proxy, client: Client, namespace: str
 ) -> None:
     """A new API server keeps no events from before its start: the watch is too old for it (410)."""
@@ -178,17 +178,17 @@ async def test_after_a_crash_of_the_api_server_that_forgot_the_version_a_list_te
         parent.stop("apiserver")
         await asyncio.to_thread(parent.start, "apiserver")
         await proxy.accept()
-        await eventually_here(lambda: seen.names == {"same", "changes", "new"}, "it has converged", 60)
+        await eventually_here(lambda: seen.names == {"same", "changes", "new"}, "the cache is current", 60)
         assert sorted(seen.calls[3:]) == [("added", "new"), ("changed", "changes"), ("deleted", "goes")]
         put(parent, namespace, "after")
-        await eventually_here(lambda: "after" in seen.names, "and watches on")
+        await eventually_here(lambda: "after" in seen.names, "the watch continues")
         assert relists(parent, position, namespace) == 2
 
 
-async def test_writes_observed_while_the_watch_races_them_leave_what_the_server_has(
+async def test_the_cache_equals_the_server_after_observed_writes_race_with_the_watch(
     parent: Cluster, client: Client, proxy: Proxy, namespace: str
 ) -> None:
-    """Writers observe their answers late; somebody else deletes; connections break: nothing is resurrected."""
+    """Writers observe their answers late, another client deletes objects, and connections break."""
     async with watching(client, namespace, labels=f"{WATCHED}={namespace}") as seen:
 
         async def write(number: int) -> None:
@@ -207,7 +207,7 @@ async def test_writes_observed_while_the_watch_races_them_leave_what_the_server_
             await asyncio.gather(*(write(number) for number in range(start, start + 21)))
             proxy.cut()
         put(parent, namespace, "last")
-        await eventually_here(lambda: "last" in seen.names, "the watch is through")
+        await eventually_here(lambda: "last" in seen.names, "the watch is current")
         found = parent.list(CONFIG_MAPS, namespace, labels=f"{WATCHED}={namespace}")
         there = {one["metadata"]["name"]: one["metadata"]["resourceVersion"] for one in found}
         assert {one.metadata.name: one.metadata.resource_version for one in seen.informer.items.values()} == there
@@ -219,7 +219,7 @@ def has(calls: list[tuple[str, str]], count: int) -> bool:
 
 
 def balanced(calls: list[tuple[str, str]]) -> bool:
-    """Whether every object was added before it changed or went, and not twice."""
+    """Whether every object was added once before it changed or was deleted."""
     there: set[str] = set()
     for kind, name in calls:
         if (kind == "added") == (name in there):
@@ -229,7 +229,7 @@ def balanced(calls: list[tuple[str, str]]) -> bool:
 
 
 def relists(cluster: Cluster, since: int, namespace: str) -> int:
-    """How often the informer listed. The audit log has a watch once it has begun to answer."""
+    """The number of lists of the informer. The audit log contains a watch once its answer has started."""
     mine: list[Request] = []
     deadline = time.monotonic() + 30
     while not mine and time.monotonic() < deadline:
@@ -238,7 +238,7 @@ def relists(cluster: Cluster, since: int, namespace: str) -> int:
             for request in cluster.requests(since)
             if request.agent == "vk-provider" and f"{WATCHED}%3D{namespace}" in request.uri
             if request.stage == "ResponseStarted" or request.verb == "list"
-            if "limit=1&" not in f"{request.uri}&"  # how far the server is
+            if "limit=1&" not in f"{request.uri}&"  # the request for the server's newest version
         ]
     assert any("resourceVersion=" in request.uri for request in mine) or len(mine) == 1
     return sum("sendInitialEvents" in request.uri or request.verb == "list" for request in mine)

@@ -11,12 +11,12 @@ from tests.integration.watching import begin, payload, watching
 from tests.waiting import eventually_here
 
 
-async def test_an_answer_to_a_write_never_brings_back_what_the_watch_saw_go() -> None:
-    go_on = asyncio.Event()
+async def test_an_answer_to_a_write_does_not_restore_an_object_that_the_watch_deleted() -> None:
+    proceed = asyncio.Event()
 
     async def script(request: web.Request) -> web.StreamResponse:
         answer = await begin(request, bookmark(10, end_of_list=True))
-        await go_on.wait()
+        await proceed.wait()
         await answer.write(event("ADDED", item("a", 11)) + event("DELETED", item("a", 12)))
         await asyncio.Event().wait()
         return answer
@@ -25,19 +25,19 @@ async def test_an_answer_to_a_write_never_brings_back_what_the_watch_saw_go() ->
         created = payload("a", 11)
         seen.informer.observe(created)
         assert seen.names == {"a"}
-        go_on.set()
-        await eventually_here(lambda: not seen.names, "the deletion is in")
+        proceed.set()
+        await eventually_here(lambda: not seen.names, "the cache has the deletion")
         seen.informer.observe(created)
         assert seen.names == set()
         assert seen.calls == [("added", "a"), ("deleted", "a")]
 
 
 async def test_the_deletion_of_an_object_does_not_remove_the_one_that_replaced_it() -> None:
-    go_on = asyncio.Event()
+    proceed = asyncio.Event()
 
     async def script(request: web.Request) -> web.StreamResponse:
         answer = await begin(request, event("ADDED", item("a", 5)), bookmark(10, end_of_list=True))
-        await go_on.wait()
+        await proceed.wait()
         await answer.write(
             event("DELETED", item("a", 11)) + event("ADDED", item("a", 12)) + event("ADDED", item("b", 13))
         )
@@ -46,8 +46,8 @@ async def test_the_deletion_of_an_object_does_not_remove_the_one_that_replaced_i
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
         seen.informer.observe(payload("a", 12))
-        go_on.set()
-        await eventually_here(lambda: "b" in seen.names, "the watch is through")
+        proceed.set()
+        await eventually_here(lambda: "b" in seen.names, "the watch is current")
         assert seen.calls == [("added", "a"), ("changed", "a"), ("added", "b")]
         assert seen.informer.items["ns/a"].metadata.resource_version == "12"
 
@@ -57,7 +57,7 @@ async def test_an_older_answer_to_a_write_does_not_undo_a_newer_event() -> None:
         return await stream(request, bookmark(10, end_of_list=True), event("ADDED", item("a", 14)))
 
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
-        await eventually_here(lambda: seen.names == {"a"}, "it is there")
+        await eventually_here(lambda: seen.names == {"a"}, "the object is in the cache")
         for version in (9, 13, 14):
             seen.informer.observe(payload("a", version))
         assert seen.informer.items["ns/a"].metadata.resource_version == "14"
@@ -65,7 +65,7 @@ async def test_an_older_answer_to_a_write_does_not_undo_a_newer_event() -> None:
 
 
 async def test_an_answer_to_a_write_survives_a_list_that_is_older() -> None:
-    go_on, listing = asyncio.Event(), asyncio.Event()
+    proceed, listing = asyncio.Event(), asyncio.Event()
 
     async def script(request: web.Request) -> web.StreamResponse:
         if "sendInitialEvents" not in request.query:
@@ -74,7 +74,7 @@ async def test_an_answer_to_a_write_survives_a_list_that_is_older() -> None:
             return await stream(request, bookmark(10, end_of_list=True), stay=False)
         answer = await begin(request, event("ADDED", item("b", 11)))
         listing.set()
-        await go_on.wait()
+        await proceed.wait()
         await answer.write(bookmark(12, end_of_list=True) + event("ADDED", item("c", 21)))
         await answer.write(event("DELETED", item("a", 22)))
         await asyncio.Event().wait()
@@ -83,6 +83,6 @@ async def test_an_answer_to_a_write_survives_a_list_that_is_older() -> None:
     async with Gateway(script) as gateway, gateway.client() as client, watching(client) as seen:
         await asyncio.wait_for(listing.wait(), 30)
         seen.informer.observe(payload("a", 20))
-        go_on.set()
-        await eventually_here(lambda: seen.names == {"b", "c"}, "the deletion that came later is in")
+        proceed.set()
+        await eventually_here(lambda: seen.names == {"b", "c"}, "the cache has the later deletion")
         assert seen.calls == [("added", "a"), ("added", "b"), ("added", "c"), ("deleted", "a")]

@@ -22,7 +22,7 @@ def spec(home: Cluster, name: str = "west") -> Json:
     return found
 
 
-def test_the_first_join_installs_the_definition_and_the_next_leaves_it(home: Cluster, vk: Vk, west: str) -> None:
+def test_the_first_join_installs_the_definition_and_the_next_keeps_it(home: Cluster, vk: Vk, west: str) -> None:
     home.delete(CRDS, CRD)
     eventually(lambda: home.find(CRDS, CRD) is None, "the definition is gone")
     assert vk("join", "west", "--kubeconfig", west, "--no-wait").exit_code == 0
@@ -32,7 +32,7 @@ def test_the_first_join_installs_the_definition_and_the_next_leaves_it(home: Clu
     assert home.get(CRDS, CRD)["metadata"]["managedFields"] == installed["managedFields"]
 
 
-def test_join_brings_an_older_definition_up_to_date(home: Cluster, joined: Vk, west: str) -> None:
+def test_join_updates_an_older_definition(home: Cluster, joined: Vk, west: str) -> None:
     columns = "/spec/versions/0/additionalPrinterColumns"
     home.patch(CRDS, CRD, [{"op": "remove", "path": f"{columns}/0"}], content_type="application/json-patch+json")
     assert joined("join", "west", "--kubeconfig", west, "--no-wait").exit_code == 0
@@ -70,14 +70,14 @@ def test_join_writes_the_secret_and_the_member_cluster(home: Cluster, vk: Vk, we
     assert list(secret["data"]) == ["kubeconfig"]
 
 
-def test_joining_again_keeps_what_no_option_was_given_for(home: Cluster, vk: Vk, west: str) -> None:
+def test_a_second_join_keeps_fields_without_an_option(home: Cluster, vk: Vk, west: str) -> None:
     vk("join", "west", "--kubeconfig", west, "--no-wait", "--label", "a=1", "--label", "b=2", "--capacity", "cpu=64")
     result = vk("join", "west", "--kubeconfig", west, "--no-wait", "--label", "a=3")
     assert result.stdout.startswith("west updated: ")
     assert (spec(home)["labels"], spec(home)["capacity"]) == ({"a": "3"}, {"cpu": "64"})
 
 
-def test_joining_again_renews_the_kubeconfig(home: Cluster, joined: Vk, alpha: Cluster, west: str) -> None:
+def test_a_second_join_renews_the_kubeconfig(home: Cluster, joined: Vk, alpha: Cluster, west: str) -> None:
     before = home.get(SECRETS, "member-west", SYSTEM_NAMESPACE)["data"]
     Path(west).write_text(members.kubeconfig(alpha))  # with another token
     assert joined("join", "west", "--kubeconfig", west, "--no-wait").exit_code == 0
@@ -89,27 +89,27 @@ def test_the_parent_cannot_be_its_own_member(home: Cluster, vk: Vk) -> None:
     assert home.find(SECRETS, "member-self", SYSTEM_NAMESPACE) is None
 
 
-def test_a_cluster_is_joined_under_one_name_only(joined: Vk, west: str) -> None:
+def test_a_cluster_cannot_be_joined_with_two_names(joined: Vk, west: str) -> None:
     assert "as west" in error(joined("join", "east", "--kubeconfig", west))
 
 
-def test_a_name_stands_for_one_cluster_only(joined: Vk, clusters: dict[str, Cluster]) -> None:
-    said = error(joined("join", "west", "--kubeconfig", str(clusters["parent"].kubeconfig)))
-    assert "another cluster" in said and "unjoin west" in said
+def test_a_name_cannot_be_used_for_two_clusters(joined: Vk, clusters: dict[str, Cluster]) -> None:
+    message = error(joined("join", "west", "--kubeconfig", str(clusters["parent"].kubeconfig)))
+    assert "another cluster" in message and "unjoin west" in message
 
 
-def test_a_virtual_node_belongs_to_one_member_only(joined: Vk, clusters: dict[str, Cluster]) -> None:
+def test_a_virtual_node_cannot_belong_to_two_members(joined: Vk, clusters: dict[str, Cluster]) -> None:
     other = str(clusters["parent"].kubeconfig)
     assert "belongs to member west" in error(joined("join", "east", "--kubeconfig", other, "--node-name", "west"))
 
 
-def test_a_node_that_is_not_ours_is_left_alone(home: Cluster, vk: Vk, west: str) -> None:
+def test_join_rejects_the_name_of_a_node_that_is_no_virtual_node(home: Cluster, vk: Vk, west: str) -> None:
     taken = home.list(NODES)[0]["metadata"]["name"]
-    said = error(vk("join", "west", "--kubeconfig", west, "--node-name", taken))
-    assert taken in said and "--node-name" in said
+    message = error(vk("join", "west", "--kubeconfig", west, "--node-name", taken))
+    assert taken in message and "--node-name" in message
 
 
-def test_a_secret_that_is_not_ours_is_left_alone(home: Cluster, vk: Vk, west: str) -> None:
+def test_join_does_not_change_a_secret_of_another_client(home: Cluster, vk: Vk, west: str) -> None:
     body = {"metadata": {"name": "member-west"}, "stringData": {"mine": "yes"}}
     home.create(SECRETS, body, SYSTEM_NAMESPACE)
     try:
@@ -119,46 +119,46 @@ def test_a_secret_that_is_not_ours_is_left_alone(home: Cluster, vk: Vk, west: st
         home.delete(SECRETS, "member-west", SYSTEM_NAMESPACE)
 
 
-def test_what_the_server_refuses_is_said_in_its_words_and_leaves_nothing(home: Cluster, vk: Vk, west: str) -> None:
-    said = error(vk("join", "west", "--kubeconfig", west, "--label", "vk-provider.io/x=y"))
-    assert "vk-provider.io/ labels and kubernetes.io/hostname are set by the provider" in said
+def test_join_reports_the_error_of_the_server_and_leaves_no_objects(home: Cluster, vk: Vk, west: str) -> None:
+    message = error(vk("join", "west", "--kubeconfig", west, "--label", "vk-provider.io/x=y"))
+    assert "vk-provider.io/ labels and kubernetes.io/hostname are set by the provider" in message
     assert home.find(SECRETS, "member-west", SYSTEM_NAMESPACE) is None
     assert home.list(MEMBER_CLUSTERS) == []
 
 
-def test_the_name_of_the_virtual_node_stays(joined: Vk, west: str) -> None:
+def test_the_name_of_the_virtual_node_cannot_change(joined: Vk, west: str) -> None:
     assert "nodeName cannot be changed" in error(joined("join", "west", "--kubeconfig", west, "--node-name", "other"))
 
 
-def test_a_credential_that_may_too_little_is_refused_with_what_it_lacks(vk: Vk, alpha: Cluster, west: str) -> None:
+def test_the_error_about_missing_permissions_names_them(vk: Vk, alpha: Cluster, west: str) -> None:
     Path(west).write_text(members.kubeconfig(alpha, account="default"))
-    said = error(vk("join", "west", "--kubeconfig", west))
-    assert "lacks" in said and "pods" in said and "manifests/member/rbac.yaml" in said
+    message = error(vk("join", "west", "--kubeconfig", west))
+    assert "lacks" in message and "pods" in message and "manifests/member/rbac.yaml" in message
 
 
-def test_a_credential_that_is_not_accepted_is_refused(vk: Vk, alpha: Cluster, west: str) -> None:
+def test_the_error_about_an_invalid_credential_does_not_contain_it(vk: Vk, alpha: Cluster, west: str) -> None:
     Path(west).write_text(members.kubeconfig(alpha, token="not-a-token"))
-    said = error(vk("join", "west", "--kubeconfig", west))
-    assert "does not accept the credential" in said and "not-a-token" not in said
+    message = error(vk("join", "west", "--kubeconfig", west))
+    assert "does not accept the credential" in message and "not-a-token" not in message
 
 
-def test_a_member_that_is_leaving_is_not_joined_again(home: Cluster, joined: Vk, west: str) -> None:
+def test_join_rejects_a_member_that_is_being_deleted(home: Cluster, joined: Vk, west: str) -> None:
     home.patch(MEMBER_CLUSTERS, "west", {"metadata": {"finalizers": [FINALIZER]}})
     home.delete(MEMBER_CLUSTERS, "west")
     assert "is leaving" in error(joined("join", "west", "--kubeconfig", west))
 
 
-def test_join_without_a_provider_says_how_to_run_one(vk: Vk, west: str) -> None:
+def test_join_without_a_provider_names_the_command_run(vk: Vk, west: str) -> None:
     result = vk("join", "west", "--kubeconfig", west, "--timeout", "0.5")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1].endswith("vk-provider run")
 
 
-def test_join_that_is_to_wait_fails_without_a_provider(vk: Vk, west: str) -> None:
+def test_join_with_wait_fails_without_a_provider(vk: Vk, west: str) -> None:
     assert "vk-provider run" in error(vk("join", "west", "--kubeconfig", west, "--wait", "--timeout", "0.5"))
 
 
-def test_join_says_why_the_member_is_not_ready(home: Cluster, joined: Vk, west: str) -> None:
+def test_join_reports_why_the_member_is_not_ready(home: Cluster, joined: Vk, west: str) -> None:
     condition = {
         "type": "Ready",
         "status": "False",
@@ -169,5 +169,5 @@ def test_join_says_why_the_member_is_not_ready(home: Cluster, joined: Vk, west: 
     generation = home.get(MEMBER_CLUSTERS, "west")["metadata"]["generation"]
     status = {"observedGeneration": generation, "conditions": [condition]}
     home.patch(MEMBER_CLUSTERS, "west", {"status": status}, subresource="status")
-    said = joined("join", "west", "--kubeconfig", west, "--timeout", "0.5").stdout
-    assert "west is not ready: Unreachable: no answer" in said
+    message = joined("join", "west", "--kubeconfig", west, "--timeout", "0.5").stdout
+    assert "west is not ready: Unreachable: no answer" in message

@@ -27,7 +27,7 @@ def everything(code: int) -> dict[str, int]:
 
 
 def account(parent: Cluster, rights: set[str], name: str = "") -> str:
-    """The token of a new service account with these rights on nodes, once the authorizer knows of them."""
+    """The token of a new service account with these permissions on nodes, once the authorizer grants them."""
     name = name or f"kubelet-it-{uuid.uuid4().hex[:8]}"
     parent.create(SERVICE_ACCOUNTS, {"metadata": {"name": name}}, "default")
     rules = [
@@ -53,25 +53,27 @@ def _allowed(parent: Cluster, user: str, right: str) -> bool:
     return bool(parent.create(SUBJECT_ACCESS_REVIEWS, {"spec": spec})["status"]["allowed"])
 
 
-class TestWhoIsLetIn:
-    async def test_nobody_without_credentials(self, parent: Cluster) -> None:
+class TestAccess:
+    async def test_requests_without_credentials_are_unauthorized(self, parent: Cluster) -> None:
         async with serving(parent) as served:
             assert await statuses(served) == everything(401)
             assert served.member.asked == []
 
     @pytest.mark.parametrize("token", ["garbage", "a.b.c", "x" * 5000])
-    async def test_nobody_with_a_token_that_the_parent_does_not_know(self, parent: Cluster, token: str) -> None:
+    async def test_requests_with_an_unknown_token_are_unauthorized(self, parent: Cluster, token: str) -> None:
         async with serving(parent) as served:
             assert await statuses(served, token=token) == everything(401)
             assert served.member.asked == []
 
     @pytest.mark.parametrize("scheme", ["Basic", "bearer:", "Bearer", "Token", ""])
-    async def test_nobody_with_another_kind_of_authorization(self, parent: Cluster, scheme: str) -> None:
+    async def test_requests_with_another_authorization_scheme_are_unauthorized(
+        self, parent: Cluster, scheme: str
+    ) -> None:
         async with serving(parent) as served, served.session() as session:
             async with session.get("/healthz", headers={"Authorization": f"{scheme} "}) as response:
                 assert response.status == 401
 
-    async def test_nobody_whose_token_gives_no_right(self, parent: Cluster) -> None:
+    async def test_requests_with_a_token_without_permissions_are_forbidden(self, parent: Cluster) -> None:
         token = account(parent, set())
         async with serving(parent) as served:
             assert await statuses(served, token=token) == everything(403)
@@ -80,28 +82,26 @@ class TestWhoIsLetIn:
     @pytest.mark.parametrize(
         "right", ["get proxy", "create proxy", "get metrics", "get stats", "get log", "get pods", "create checkpoint"]
     )
-    async def test_one_right_opens_what_it_is_for_and_nothing_else(self, parent: Cluster, right: str) -> None:
+    async def test_a_permission_grants_access_to_its_routes_only(self, parent: Cluster, right: str) -> None:
         token = account(parent, {right})
         async with serving(parent) as served:
             assert await statuses(served, token=token) == expected({right})
 
-    async def test_the_parents_api_server_with_its_certificate(self, parent: Cluster) -> None:
+    async def test_the_certificate_of_the_parents_api_server_grants_access(self, parent: Cluster) -> None:
         async with serving(parent) as served:
             assert await statuses(served, tls=served.tls(served.apiserver)) == expected(set(EVERY_RIGHT))
 
-    async def test_an_unverified_certificate_spoils_no_good_token_and_a_good_certificate_goes_first(
-        self, parent: Cluster
-    ) -> None:
+    async def test_a_valid_certificate_takes_precedence_over_an_invalid_token(self, parent: Cluster) -> None:
         async with serving(parent) as served, served.session(served.tls(served.apiserver), token="garbage") as session:
             async with session.get("/healthz") as response:
                 assert (response.status, await response.read()) == (200, b"ok")
 
-    async def test_nobody_with_a_certificate_of_another_ca(self, parent: Cluster, tmp_path: Path) -> None:
+    async def test_a_certificate_of_another_ca_fails_in_the_handshake(self, parent: Cluster, tmp_path: Path) -> None:
         issued = trustme.CA().issue_cert(common_name="system:admin", organization_name="system:masters")
         async with serving(parent) as served:
             assert await refused_in_the_handshake(served, stored(tmp_path, issued))
 
-    async def test_nobody_with_a_self_signed_certificate(self, parent: Cluster, tmp_path: Path) -> None:
+    async def test_a_self_signed_certificate_fails_in_the_handshake(self, parent: Cluster, tmp_path: Path) -> None:
         ca = trustme.CA(organization_name="system:masters")
         key = tmp_path / "key"
         certificate = tmp_path / "certificate"
@@ -110,16 +110,18 @@ class TestWhoIsLetIn:
         async with serving(parent) as served:
             assert await refused_in_the_handshake(served, (str(certificate), str(key)))
 
-    async def test_nobody_with_a_serving_certificate_of_the_right_ca(self, parent: Cluster, tmp_path: Path) -> None:
-        """Every kubelet has one of those; it is good for serving only."""
+    async def test_a_serving_certificate_of_the_clients_ca_fails_in_the_handshake(
+        self, parent: Cluster, tmp_path: Path
+    ) -> None:
+        """Every kubelet has such a certificate. It is valid only for serving."""
         async with serving(parent) as served:
             assert await refused_in_the_handshake(served, serving_certificate(parent, tmp_path))
 
-    async def test_a_right_that_was_taken_away_ends_when_the_answer_is_forgotten(
+    async def test_a_revoked_permission_ends_when_the_cached_review_expires(
         self, parent: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("vk_provider.kubelet.auth._ALLOWED_SECONDS", 0.1)
-        name = f"fired-{uuid.uuid4().hex[:8]}"
+        name = f"revoked-{uuid.uuid4().hex[:8]}"
         token = account(parent, {"get healthz"}, name)
         async with serving(parent) as served, served.session(token=token) as session:
             async with session.get("/healthz") as response:
@@ -131,7 +133,7 @@ class TestWhoIsLetIn:
                     code = response.status
             assert code == 403
 
-    async def test_one_question_to_the_parent_serves_many_requests(self, parent: Cluster) -> None:
+    async def test_one_review_by_the_parent_serves_many_requests(self, parent: Cluster) -> None:
         token = account(parent, {"get healthz"})
         async with serving(parent) as served, served.session(token=token) as session:
             position = parent.audit_position()
@@ -144,7 +146,7 @@ class TestWhoIsLetIn:
             asked = [request.resource for request in parent.requests(position)]
             assert (asked.count("tokenreviews"), asked.count("subjectaccessreviews")) == (1, 1)
 
-    async def test_a_parent_that_gives_no_answer_means_no(
+    async def test_access_is_denied_if_the_parent_does_not_answer(
         self, parent: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with serving(parent) as served, served.session(token="anything") as session:
@@ -153,7 +155,7 @@ class TestWhoIsLetIn:
                 assert (response.status, b"items" in await response.read()) == (503, False)
 
 
-async def test_a_log_comes_from_the_member(parent: Cluster) -> None:
+async def test_a_log_is_read_from_the_member(parent: Cluster) -> None:
     async with serving(parent) as served, served.session(served.tls(served.apiserver)) as session:
         async with session.get(f"/containerLogs/{POD}/app?tailLines=0&follow=true") as response:
             assert (response.status, await response.read()) == (200, LOG)

@@ -15,8 +15,8 @@ from vk_provider.kubelet import server as module
 
 GARBAGE: Final = {
     "nothing": b"",
-    "half a request line": b"GET /heal",
-    "half a head": b"GET /healthz HTTP/1.1\r\nHost: x\r\nAuthor",
+    "an incomplete request line": b"GET /heal",
+    "an incomplete head": b"GET /healthz HTTP/1.1\r\nHost: x\r\nAuthor",
     "noise": bytes(range(256)) * 40,
     "line feeds": b"\n" * 5000,
     "another protocol": b"SSH-2.0-OpenSSH_9.9\r\n",
@@ -28,11 +28,11 @@ GARBAGE: Final = {
     "a long line": b"GET /" + b"a" * (3 << 20) + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     "a huge header": b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * (3 << 20) + b"\r\n\r\n",
     "many headers": b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 100_000 + b"\r\n",
-    "a length that lies": b"POST /stats/summary HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nshort",
+    "a wrong length": b"POST /stats/summary HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nshort",
     "two lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "bad chunks": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n\r\n",
     "an upgrade to nothing": request_bytes("GET", f"/exec/{POD}/app", Connection="Upgrade", Upgrade=""),
-    "an upgrade to what there is not": request_bytes("GET", f"/exec/{POD}/app", Connection="Upgrade", Upgrade="x"),
+    "an upgrade to an unknown protocol": request_bytes("GET", f"/exec/{POD}/app", Connection="Upgrade", Upgrade="x"),
     "a WebSocket without a key": request_bytes("GET", f"/exec/{POD}/app", Connection="Upgrade", Upgrade="websocket"),
     "CONNECT": b"CONNECT 127.0.0.1:6443 HTTP/1.1\r\nHost: x\r\n\r\n",
     "a whole URL": b"GET http://127.0.0.1:6443/pods HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -44,7 +44,7 @@ GARBAGE: Final = {
 
 class TestHostileClients:
     @pytest.mark.parametrize("kind", GARBAGE)
-    async def test_garbage_gets_nothing_and_breaks_nothing(
+    async def test_malformed_requests_get_no_data_and_do_not_break_the_server(
         self, parent: Cluster, kind: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with serving(parent) as served:
@@ -57,12 +57,12 @@ class TestHostileClients:
             assert b"items" not in answer
             writer.transport.abort()
             assert await _healthy(served)
-            await eventually_here(lambda: served.sockets() == 0, "no connection is left over")
+            await eventually_here(lambda: served.sockets() == 0, "no connection is left")
             assert served.member.asked == []
         assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
     @pytest.mark.parametrize("kind", GARBAGE)
-    async def test_garbage_of_one_who_may_everything_breaks_nothing(
+    async def test_malformed_requests_of_an_authorized_client_do_not_break_the_server(
         self, parent: Cluster, kind: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with serving(parent) as served:
@@ -73,10 +73,10 @@ class TestHostileClients:
             assert b"Traceback" not in answer
             writer.transport.abort()
             assert await _healthy(served)
-            await eventually_here(lambda: served.sockets() == 0, "no connection is left over")
+            await eventually_here(lambda: served.sockets() == 0, "no connection is left")
         assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
-    async def test_a_command_of_bytes_that_are_not_text_reaches_the_member_or_is_refused(self, parent: Cluster) -> None:
+    async def test_a_command_with_invalid_utf_8_reaches_the_member_or_is_rejected(self, parent: Cluster) -> None:
         async with serving(parent) as served:
             reader, writer = await served.connect(served.tls(served.apiserver))
             head = request_bytes("POST", f"/exec/{POD}/app?command=@", Connection="Upgrade", Upgrade="SPDY/3.1")
@@ -86,10 +86,10 @@ class TestHostileClients:
             writer.close()
 
     @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "])
-    async def test_who_says_nothing_of_use_is_cut_off(
+    async def test_a_connection_without_a_complete_request_is_closed(
         self, parent: Cluster, monkeypatch: pytest.MonkeyPatch, sent: bytes
     ) -> None:
-        """Slowloris: a byte now and then is not a request."""
+        """Slowloris: bytes at intervals do not extend the deadline of the request."""
         monkeypatch.setattr(module, "_FIRST_REQUEST", 0.5)
         async with serving(parent) as served:
             reader, writer = await served.connect()
@@ -99,9 +99,11 @@ class TestHostileClients:
                 assert await _rest(reader) == b""
             drip.cancel()
             writer.transport.abort()
-            await eventually_here(lambda: served.sockets() == 0, "no connection is left over")
+            await eventually_here(lambda: served.sockets() == 0, "no connection is left")
 
-    async def test_who_never_begins_tls_is_cut_off(self, parent: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_connection_without_a_tls_handshake_is_closed(
+        self, parent: Cluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(module, "_HANDSHAKE", 0.5)
         async with serving(parent) as served:
             reader, writer = await asyncio.open_connection(ADDRESS, served.port)
@@ -109,7 +111,7 @@ class TestHostileClients:
                 assert await reader.read() == b""
             writer.close()
 
-    async def test_wrong_credentials_again_and_again_are_cut_off(
+    async def test_a_connection_with_repeated_wrong_credentials_is_closed(
         self, parent: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "_FIRST_REQUEST", 0.5)
@@ -126,7 +128,7 @@ class TestHostileClients:
                     await reader.readexactly(len("Unauthorized"))
             writer.transport.abort()
 
-    async def test_one_connection_too_many_is_closed_at_once(
+    async def test_a_connection_beyond_the_limit_is_closed_at_once(
         self, parent: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "_CONNECTIONS", 3)
@@ -138,7 +140,7 @@ class TestHostileClients:
             writer.close()
             for _, each in open_ones:
                 each.transport.abort()
-            await eventually_here(lambda: served.sockets() == 0, "they are gone")
+            await eventually_here(lambda: served.sockets() == 0, "the connections are closed")
             assert await _healthy(served)
 
 
@@ -148,7 +150,7 @@ async def _healthy(served: Served) -> bool:
 
 
 async def _answer(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the server has nothing more to say, or ends the connection."""
+    """The bytes that arrive until the server pauses for a second or closes the connection."""
     answer = b""
     try:
         async with asyncio.timeout(1):
@@ -160,7 +162,7 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _rest(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the connection ends, however it does."""
+    """The bytes that arrive until the connection ends, with or without an error."""
     try:
         return await reader.read()
     except ConnectionError:

@@ -12,7 +12,7 @@ from tests.integration.stream_member import SOON, SWITCHING, Member, Reader, Wri
 from tests.waiting import eventually_here
 
 
-async def test_a_stalled_reader_of_a_log_holds_the_member_back(parent: Cluster) -> None:
+async def test_a_stalled_reader_of_a_log_pauses_the_member(parent: Cluster) -> None:
     sent = 0
 
     async def flood(_reader: Reader, writer: Writer) -> None:
@@ -31,36 +31,40 @@ async def test_a_stalled_reader_of_a_log_holds_the_member_back(parent: Cluster) 
         before = -1
         while before != sent:
             before = sent
-            await asyncio.sleep(0.5)  # as long as anything moves
-        assert sent < 64 << 20  # what sockets and TLS hold
+            await asyncio.sleep(0.5)  # until no more bytes flow
+        assert sent < 64 << 20  # the buffers of sockets and TLS
         writer.transport.abort()
         await eventually_here(lambda: member.open == 0, "the member's connection is closed", SOON)
 
 
 @pytest.mark.parametrize("kilobytes", [100, 1000, 4000])
-async def test_what_the_member_said_last_arrives_although_the_client_talks_on(parent: Cluster, kilobytes: int) -> None:
-    """A client that acknowledges what it reads goes on talking while the rest of a closed stream is on its way."""
+async def test_the_last_bytes_of_the_member_arrive_although_the_client_keeps_sending(
+    parent: Cluster, kilobytes: int
+) -> None:
+    """A client that acknowledges received data keeps sending while the rest of a closed stream is in transit."""
     size = kilobytes * 1000
 
-    async def say_all(_reader: Reader, writer: Writer) -> None:
+    async def send_all(_reader: Reader, writer: Writer) -> None:
         writer.write(b"x" * size)
         await writer.drain()
 
-    member = Member(SWITCHING, say_all)
+    member = Member(SWITCHING, send_all)
     async with serving(parent, raw=member.serve) as served:
         reader, writer, _ = await opened(served)
         client = Talkative(writer.transport)
         reader.feed_eof()
         client.received = len(await reader.read())
-        await eventually_here(lambda: member.open == 0, "the member has said all it had to")
+        await eventually_here(lambda: member.open == 0, "the member has sent everything")
         client.read_and_answer()
-        await eventually_here(lambda: client.received == size or client.ended, "the client has it, or an end", 60)
+        await eventually_here(
+            lambda: client.received == size or client.ended, "the client has received everything, or the end", 60
+        )
         assert client.received == size
         writer.transport.abort()
 
 
 class Talkative(asyncio.Protocol):
-    """Takes a connection over, and answers whatever it reads."""
+    """Replaces the protocol of a connection, and answers all received data."""
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self._transport = both_ways(transport)
@@ -80,42 +84,42 @@ class Talkative(asyncio.Protocol):
 
 
 @pytest.mark.parametrize("kilobytes", [100, 500, 1000, 4000])
-async def test_a_log_that_ends_while_its_reader_stalls_arrives_as_a_whole(parent: Cluster, kilobytes: int) -> None:
-    """What the member has said waits in buffers on the way, and the member may be gone."""
+async def test_a_log_that_ends_while_its_reader_stalls_arrives_completely(parent: Cluster, kilobytes: int) -> None:
+    """The member's data waits in buffers, and the member may have closed its connection."""
     line = b"x" * 999 + b"\n"
-    said = 0
+    sent = 0
 
-    async def say_all(_reader: Reader, writer: Writer) -> None:
-        nonlocal said
+    async def send_all(_reader: Reader, writer: Writer) -> None:
+        nonlocal sent
         for _ in range(kilobytes):
-            said += 1
+            sent += 1
             writer.write(b"3e8\r\n" + line + b"\r\n")
             await writer.drain()
         writer.write(b"0\r\n\r\n")
         await writer.drain()
 
-    member = Member(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", say_all)
+    member = Member(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", send_all)
     async with serving(parent, raw=member.serve) as served:
         _, writer = await served.connect(served.tls(served.apiserver))
         log = Collector(writer.transport)
         writer.write(request_bytes("GET", f"/containerLogs/{POD}/app?follow=true"))
-        await eventually_here(lambda: len(log.data) > 0, "the log begins")
+        await eventually_here(lambda: len(log.data) > 0, "the log has started")
         log.pause()
         before = -1
-        while before != said:
-            before = said
-            await asyncio.sleep(0.5)  # as long as anything moves
+        while before != sent:
+            before = sent
+            await asyncio.sleep(0.5)  # until no more bytes flow
         log.resume()
-        await eventually_here(lambda: log.ended or log.data.endswith(b"\r\n0\r\n\r\n"), "it ends")
+        await eventually_here(lambda: log.ended or log.data.endswith(b"\r\n0\r\n\r\n"), "the log ends")
         body = bytes(log.data.partition(b"\r\n\r\n")[2])
         assert (body.count(b"x"), body.endswith(b"0\r\n\r\n")) == (kilobytes * 999, True)
         writer.transport.abort()
     (head,) = member.heads
-    assert "Connection: keep-alive" in head, "a member that closes takes from a slow reader what is not parsed yet"
+    assert "Connection: keep-alive" in head, "without keep-alive, a slow reader loses data that is not parsed yet"
 
 
 class Collector(asyncio.Protocol):
-    """Takes a connection over, and keeps what comes."""
+    """Replaces the protocol of a connection, and collects all received data."""
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self._transport = both_ways(transport)

@@ -25,7 +25,7 @@ async def sessions(served: Served) -> int:
     return next(int(float(line.split()[1])) for line in lines if line.startswith("vk_provider_kubelet_sessions "))
 
 
-async def test_the_answer_of_the_member_passes_as_it_is_and_then_every_byte(parent: Cluster) -> None:
+async def test_the_members_answer_and_all_following_bytes_pass_unchanged(parent: Cluster) -> None:
     member = Member(SWITCHING + b"first", echo)
     async with serving(parent, raw=member.serve) as served:
         reader, writer, head = await opened(served)
@@ -39,8 +39,8 @@ async def test_the_answer_of_the_member_passes_as_it_is_and_then_every_byte(pare
         assert await sessions(served) == 0
 
 
-async def test_every_protocol_that_is_offered_reaches_the_member(parent: Cluster) -> None:
-    """They are headers of one name; the member chooses."""
+async def test_all_offered_protocols_reach_the_member(parent: Cluster) -> None:
+    """They are several headers with the same name. The member chooses one."""
     member = Member()
     async with serving(parent, raw=member.serve) as served:
         _, writer, _ = await opened(served, "command=%ff&command=a+b&input=1&output=1")
@@ -54,12 +54,12 @@ async def test_every_protocol_that_is_offered_reaches_the_member(parent: Cluster
 
 
 async def gone_at_once(reader: Reader, writer: Writer) -> None:
-    """Ends so that what it said and the end of the connection arrive as one."""
+    """Aborts the connection, so that the data and the end arrive together."""
     writer.transport.abort()
 
 
 @pytest.mark.parametrize("end", [at_once, gone_at_once])
-async def test_a_member_that_ends_at_once_leaves_nothing_behind(
+async def test_a_member_that_closes_the_stream_at_once_leaves_no_connection(
     parent: Cluster, end: Callable[[Reader, Writer], Awaitable[None]]
 ) -> None:
     member = Member(SWITCHING + b"all there is", end)
@@ -68,32 +68,34 @@ async def test_a_member_that_ends_at_once_leaves_nothing_behind(
             reader, writer, _ = await opened(served)
             assert await reader.read() == b"all there is"
             writer.close()
-        await eventually_here(lambda: served.sockets() == 0, "no connection is left over", SOON)
+        await eventually_here(lambda: served.sockets() == 0, "no connection is left", SOON)
         assert await sessions(served) == 0
 
 
-@pytest.mark.parametrize("how", ["politely", "rudely"])
-async def test_a_client_that_goes_away_frees_the_connection_of_the_member_at_once(parent: Cluster, how: str) -> None:
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+async def test_a_client_that_disconnects_closes_the_members_connection_at_once(parent: Cluster, how: str) -> None:
     member = Member()
     async with serving(parent, raw=member.serve) as served:
         _, writer, _ = await opened(served)
         assert member.open == 1
-        writer.close() if how == "politely" else writer.transport.abort()
+        writer.close() if how == "FIN" else writer.transport.abort()
         await eventually_here(lambda: member.open == 0, "the member's connection is closed", SOON)
         assert await sessions(served) == 0
 
 
-async def test_a_client_that_goes_away_before_the_member_has_answered_frees_its_connection(parent: Cluster) -> None:
+async def test_a_client_that_disconnects_before_the_member_answers_closes_the_members_connection(
+    parent: Cluster,
+) -> None:
     member = Member(greeting=b"")
     async with serving(parent, raw=member.serve) as served:
         _, writer = await served.connect(served.tls(served.apiserver))
         writer.write(request_bytes("GET", f"/exec/{POD}/app", Connection="Upgrade", Upgrade="websocket"))
-        await eventually_here(lambda: member.heads, "the member is asked")
+        await eventually_here(lambda: member.heads, "the request reaches the member")
         writer.transport.abort()
         await eventually_here(lambda: member.open == 0, "the member's connection is closed", SOON)
 
 
-async def test_a_reader_of_a_log_that_goes_away_frees_the_connection_of_the_member(parent: Cluster) -> None:
+async def test_a_reader_of_a_log_that_disconnects_closes_the_members_connection(parent: Cluster) -> None:
     member = Member(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
     async with serving(parent, raw=member.serve) as served:
         reader, writer = await served.connect(served.tls(served.apiserver))
@@ -103,7 +105,7 @@ async def test_a_reader_of_a_log_that_goes_away_frees_the_connection_of_the_memb
         await eventually_here(lambda: member.open == 0, "the member's connection is closed", SOON)
 
 
-async def test_a_log_that_breaks_off_is_not_taken_for_the_whole(
+async def test_an_interrupted_log_is_not_presented_as_complete(
     parent: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     member = Member(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", at_once)
@@ -115,7 +117,7 @@ async def test_a_log_that_breaks_off_is_not_taken_for_the_whole(
 
 
 @pytest.mark.parametrize("asked", [f"/containerLogs/{POD}/app", f"/exec/{POD}/app"])
-async def test_a_refusal_of_the_member_passes_in_its_words(parent: Cluster, asked: str) -> None:
+async def test_an_error_of_the_member_passes_with_its_message(parent: Cluster, asked: str) -> None:
     async def refuse(request: web.Request) -> web.StreamResponse:
         return failure(403, "Forbidden", 'pods "web-1" is forbidden: no')
 
@@ -125,20 +127,18 @@ async def test_a_refusal_of_the_member_passes_in_its_words(parent: Cluster, aske
 
 
 @pytest.mark.parametrize("asked", [f"/containerLogs/{POD}/app", f"/exec/{POD}/app"])
-async def test_a_credential_that_the_member_does_not_accept_is_not_taken_for_the_users(
-    parent: Cluster, asked: str
-) -> None:
+async def test_a_401_of_the_member_is_not_reported_as_the_users_error(parent: Cluster, asked: str) -> None:
     async def refuse(request: web.Request) -> web.StreamResponse:
         return failure(401, "Unauthorized")
 
     async with serving(parent, refuse) as served, served.session(served.tls(served.apiserver)) as session:
         async with session.get(asked, headers={"Connection": "Upgrade", "Upgrade": "websocket"}) as response:
-            said = "the member behind node kubelet-it does not accept the provider's credential: Unauthorized"
-            assert (response.status, await response.text()) == (500, said)
+            message = "the member behind node kubelet-it does not accept the provider's credential: Unauthorized"
+            assert (response.status, await response.text()) == (500, message)
 
 
 @pytest.mark.parametrize("asked", [f"/containerLogs/{POD}/app", f"/exec/{POD}/app"])
-async def test_a_member_that_cannot_be_reached_is_said(parent: Cluster, asked: str) -> None:
+async def test_the_error_about_an_unreachable_member_names_its_server(parent: Cluster, asked: str) -> None:
     async def hang_up(_reader: Reader, writer: Writer) -> None:
         writer.close()
 
@@ -147,9 +147,7 @@ async def test_a_member_that_cannot_be_reached_is_said(parent: Cluster, asked: s
             assert (response.status, served.member.server in await response.text()) == (500, True)
 
 
-async def test_no_more_sessions_are_opened_than_there_are_places(
-    parent: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_sessions_beyond_the_limit_are_rejected(parent: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SESSIONS", 2)
     member = Member()
     async with serving(parent, raw=member.serve) as served:
@@ -159,13 +157,13 @@ async def test_no_more_sessions_are_opened_than_there_are_places(
         assert len(member.heads) == 2
         for _, writer, _ in found:
             writer.transport.abort()
-        await eventually_here(lambda: member.open == 0, "the places are free again", SOON)
+        await eventually_here(lambda: member.open == 0, "the slots are free again", SOON)
         _, writer, head = await opened(served)
         assert head == SWITCHING
         writer.close()
 
 
-async def test_a_server_that_stops_gives_sessions_a_moment_and_then_ends_them(
+async def test_a_stopping_server_ends_sessions_after_a_grace_period(
     parent: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_GRACE", 0.3)
@@ -178,7 +176,7 @@ async def test_a_server_that_stops_gives_sessions_a_moment_and_then_ends_them(
     writer.close()
 
 
-async def test_running_pods_are_those_that_the_member_has(parent: Cluster) -> None:
+async def test_running_pods_lists_the_pods_of_the_member(parent: Cluster) -> None:
     async with serving(parent) as served, served.session(served.tls(served.apiserver)) as session:
         for path in ("/pods", "/runningpods/"):
             async with session.get(path) as response:

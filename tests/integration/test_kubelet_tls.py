@@ -20,7 +20,7 @@ from vk_provider.kubelet import tls
 
 
 class TestCertificates:
-    async def test_the_serving_certificate_is_that_of_the_node_signed_by_the_parent(self, parent: Cluster) -> None:
+    async def test_the_serving_certificate_names_the_node_and_is_signed_by_the_parent(self, parent: Cluster) -> None:
         async with serving(parent) as served:
             _, writer = await served.connect()  # verifies the chain and the address
             certificate = presented(writer)
@@ -34,7 +34,7 @@ class TestCertificates:
         assert list(usages) == [x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]
 
     @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-    async def test_tls_1_1_is_refused(self, parent: Cluster) -> None:
+    async def test_tls_1_1_is_rejected(self, parent: Cluster) -> None:
         async with serving(parent) as served:
             old = served.tls()
             old.set_ciphers("DEFAULT:@SECLEVEL=0")
@@ -53,10 +53,10 @@ class TestCertificates:
     @pytest.mark.parametrize(
         ("version", "resumed"), [(ssl.TLSVersion.TLSv1_2, (True, 401)), (ssl.TLSVersion.TLSv1_3, (False, 200))]
     )
-    async def test_a_resumed_session_brings_no_certificate(
+    async def test_a_resumed_session_does_not_authenticate_by_certificate(
         self, parent: Cluster, version: ssl.TLSVersion, resumed: tuple[bool, int]
     ) -> None:
-        """Nobody has verified it again: it may have expired, or its CA may be the parent's no longer."""
+        """The certificate is not verified again: it may have expired, or its CA may no longer be valid."""
         async with serving(parent) as served:
             context = served.tls(served.apiserver)
             context.minimum_version = context.maximum_version = version
@@ -74,14 +74,14 @@ class TestCertificates:
             assert first == (False, 200)
             assert (await asyncio.to_thread(ask, session))[1] == resumed
 
-    async def test_renewal_serves_new_connections_and_leaves_open_ones_alone(self, parent: Cluster) -> None:
-        going_on = asyncio.Event()
+    async def test_a_renewed_certificate_serves_new_connections_and_keeps_open_ones(self, parent: Cluster) -> None:
+        proceed = asyncio.Event()
 
         async def member(request: web.Request) -> web.StreamResponse | None:
             answer = web.StreamResponse()
             await answer.prepare(request)
             await answer.write(b"before\n")
-            await going_on.wait()
+            await proceed.wait()
             await answer.write(b"after\n")
             return answer
 
@@ -98,15 +98,15 @@ class TestCertificates:
                 _, writer = await served.connect()
                 assert presented(writer).serial_number != first
                 writer.close()
-                going_on.set()
+                proceed.set()
                 assert await log.content.readline() == b"after\n"
             assert await statuses(served, tls=tls) != {}
 
-    async def test_a_new_client_ca_of_the_parent_is_taken_up(
+    async def test_a_new_client_ca_of_the_parent_is_used(
         self, parent: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ca = trustme.CA()
-        new = stored(tmp_path, ca.issue_cert(common_name="somebody"))
+        new = stored(tmp_path, ca.issue_cert(common_name="new-client"))
 
         async def published(_parent: object) -> str:
             return ca.cert_pem.bytes().decode()
@@ -116,7 +116,7 @@ class TestCertificates:
             monkeypatch.setattr(tls, "client_ca", published)
             await served.server.tls.refresh()
             async with served.session(served.tls(new)) as session, session.get("/healthz") as response:
-                assert response.status == 403  # known now, without any right
+                assert response.status == 403  # authenticated now, but without permissions
             assert await refused_in_the_handshake(served, served.apiserver)
 
 

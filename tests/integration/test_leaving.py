@@ -1,4 +1,4 @@
-"""A member that leaves while its pods take long to stop: their node attracts nothing meanwhile."""
+"""A member that leaves while its pods take long to stop: its node gets no new pods meanwhile."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DAEMON_SETS: Final = Resource("apps", "v1", "daemonsets", "DaemonSet")
 
 @pytest.fixture
 def slow_beta(parent: Cluster, beta: Cluster) -> Iterator[Cluster]:
-    """A member whose pods stop only when the test removes them."""
+    """A member with pods that stop only when the test deletes them."""
     with idle_node(beta, "slow"):
         members.join(parent, "beta", kubeconfig(beta))
         wait_until_served(parent, "beta")
@@ -38,7 +38,7 @@ def test_pods_that_stop_slowly_are_replaced_once(parent: Cluster, slow_beta: Clu
     first = eventually(lambda: in_member(slow_beta, namespace, 2), "two pods are in the member", 60)
     position = parent.audit_position()
     parent.delete(MEMBER_CLUSTERS, "beta")
-    eventually(lambda: all(map(is_deleted, slow_beta.list(PODS, namespace))), "the pods are to stop", 60)
+    eventually(lambda: all(map(is_deleted, slow_beta.list(PODS, namespace))), "the pods are being deleted", 60)
     eventually(lambda: len(parent.list(PODS, namespace)) == 4, "both are replaced")
     node = parent.get(NODES, "beta")["spec"]
     assert node["unschedulable"]
@@ -61,7 +61,7 @@ def test_a_daemonset_that_tolerates_everything_does_not_keep_a_member(
     parent.create(DAEMON_SETS, manifest, namespace)
     (first,) = eventually(lambda: in_member(slow_beta, namespace, 1), "its pod is in the member", 60)
     parent.delete(MEMBER_CLUSTERS, "beta")
-    eventually(lambda: is_deleted(slow_beta.get(PODS, first, namespace)), "its pod is to stop", 60)
+    eventually(lambda: is_deleted(slow_beta.get(PODS, first, namespace)), "its pod is being deleted", 60)
     slow_beta.delete(PODS, first, namespace, grace_seconds=0)
     eventually(lambda: parent.find(MEMBER_CLUSTERS, "beta") is None, "the member has left", 60)
     assert parent.find(NODES, "beta") is None
@@ -77,7 +77,7 @@ def on_beta(manifest: Json) -> Json:
 
 
 def in_member(member: Cluster, namespace: str, number: int) -> list[str]:
-    """The names of the pods that are bound in the member; empty until there are that many."""
+    """The names of the pods that are bound in the member. Empty until there are `number` pods."""
     found = [pod["metadata"]["name"] for pod in member.list(PODS, namespace) if pod["spec"].get("nodeName")]
     return found if len(found) == number else []
 
@@ -92,7 +92,7 @@ def leaving_taint(node: Json) -> Json:
 
 
 def verbs(parent: Cluster, since: int) -> list[str]:
-    """What the provider did to Nodes that creates or deletes them."""
+    """The provider's requests that create or delete Nodes."""
     return [
         request.verb
         for request in parent.requests(since)

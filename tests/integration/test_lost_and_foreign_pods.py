@@ -1,4 +1,4 @@
-"""What happens to a pod when somebody in the member interferes, or had its name before."""
+"""Clients of the member delete or change member pods, or use the same names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vk_provider.kube.resources import NAMESPACES, PODS
 pytestmark = pytest.mark.usefixtures("provider")
 
 
-def test_a_member_pod_deleted_by_hand_is_made_again_and_counts_as_a_restart(
+def test_a_member_pod_that_another_client_deletes_is_recreated_and_counts_as_a_restart(
     parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json
 ) -> None:
     uid = parent.create(PODS, idle("web"), namespace)["metadata"]["uid"]
@@ -36,24 +36,24 @@ def test_a_member_pod_deleted_by_hand_is_made_again_and_counts_as_a_restart(
     assert start_idle(alpha, "web", namespace)["metadata"]["uid"] != first
     shown = wait_until_running(parent, "web", namespace)
     assert (shown["metadata"]["uid"], restart_count(shown)) == (uid, 1)
-    eventually(lambda: "MemberPodRecreated" in event_reasons(parent, "web", namespace), "an Event says so")
+    eventually(lambda: "MemberPodRecreated" in event_reasons(parent, "web", namespace), "an Event has the reason")
 
 
-def test_a_pod_that_must_not_restart_fails_when_its_member_pod_is_deleted_by_hand(
+def test_a_pod_that_must_not_restart_fails_if_another_client_deletes_its_member_pod(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     parent.create(PODS, bare("once", restartPolicy="Never"), namespace)
     wait_until_running(parent, "once", namespace)
     alpha.delete(PODS, "once", namespace)
-    eventually(lambda: phase(parent, "once", namespace) == "Failed", "it is Failed")
+    eventually(lambda: phase(parent, "once", namespace) == "Failed", "the pod is Failed")
     assert parent.get(PODS, "once", namespace)["status"]["reason"] == wellknown.MEMBER_POD_LOST
     assert alpha.find(PODS, "once", namespace) is None
-    eventually(lambda: wellknown.MEMBER_POD_LOST in event_reasons(parent, "once", namespace), "an Event says so")
+    eventually(lambda: wellknown.MEMBER_POD_LOST in event_reasons(parent, "once", namespace), "an Event has the reason")
     parent.delete(PODS, "once", namespace)
     wait_until_gone(parent, "once", namespace)
 
 
-def test_the_second_loss_in_a_row_waits_as_a_crashing_container_does(
+def test_the_second_loss_in_a_row_backs_off_like_a_crashing_container(
     parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json
 ) -> None:
     parent.create(PODS, idle("web"), namespace)
@@ -61,29 +61,33 @@ def test_the_second_loss_in_a_row_waits_as_a_crashing_container_does(
     wait_until_running(parent, "web", namespace)
     alpha.delete(PODS, "web", namespace, grace_seconds=0)
     start_idle(alpha, "web", namespace)
-    eventually(lambda: restart_count(runs(parent, "web", namespace)()) == 1, "it runs again")
+    eventually(lambda: restart_count(runs(parent, "web", namespace)()) == 1, "the pod runs again")
     alpha.delete(PODS, "web", namespace, grace_seconds=0)
-    eventually(lambda: waiting_reason(parent.get(PODS, "web", namespace)) == "CrashLoopBackOff", "it is held back")
+    eventually(
+        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == "CrashLoopBackOff", "the pod is in back-off"
+    )
     assert alpha.find(PODS, "web", namespace) is None
     start_idle(alpha, "web", namespace)
-    eventually(lambda: restart_count(runs(parent, "web", namespace)()) == 2, "it runs once more")
+    eventually(lambda: restart_count(runs(parent, "web", namespace)()) == 2, "the pod runs again")
 
 
-def test_restarts_stay_counted_when_a_pod_that_is_held_back_is_deleted(
+def test_the_restart_count_survives_the_deletion_of_a_pod_in_back_off(
     parent: Cluster, alpha: Cluster, namespace: str, idle_node: Json
 ) -> None:
-    """Its last words are those of its wait, and not of the member pod before."""
+    """The last status is that of the back-off, not that of the previous member pod."""
 
     def lose(count: int) -> None:
         start_idle(alpha, "web", namespace)
-        eventually(lambda: restart_count(runs(parent, "web", namespace)()) == count, f"it runs, restarts={count}")
+        eventually(lambda: restart_count(runs(parent, "web", namespace)()) == count, f"the pod runs, restarts={count}")
         alpha.delete(PODS, "web", namespace, grace_seconds=0)
 
     before = parent.position(PODS)
     parent.create(PODS, idle("web"), namespace)
     lose(0)
     lose(1)
-    eventually(lambda: waiting_reason(parent.get(PODS, "web", namespace)) == "CrashLoopBackOff", "it is held back")
+    eventually(
+        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == "CrashLoopBackOff", "the pod is in back-off"
+    )
     parent.delete(PODS, "web", namespace)
     wait_until_gone(parent, "web", namespace)
     shown = [
@@ -94,7 +98,7 @@ def test_restarts_stay_counted_when_a_pod_that_is_held_back_is_deleted(
     assert counts[-1] == 2
 
 
-def test_a_foreign_pod_of_that_name_is_left_alone_and_the_pod_starts_when_it_is_gone(
+def test_a_pod_of_another_client_with_the_same_name_stays_and_the_pod_starts_when_it_is_deleted(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
@@ -104,9 +108,10 @@ def test_a_foreign_pod_of_that_name_is_left_alone_and_the_pod_starts_when_it_is_
     before = alpha.get(PODS, "web", namespace)["metadata"]
     parent.create(PODS, bare("web"), namespace)
     eventually(
-        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT, "the parent pod says why"
+        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT,
+        "the parent pod has the reason",
     )
-    eventually(lambda: wellknown.NAME_CONFLICT in event_reasons(parent, "web", namespace), "an Event says so")
+    eventually(lambda: wellknown.NAME_CONFLICT in event_reasons(parent, "web", namespace), "an Event has the reason")
     assert alpha.get(PODS, "web", namespace)["metadata"] == before
     alpha.delete(PODS, "web", namespace)
     wait_until_running(parent, "web", namespace)
@@ -116,14 +121,17 @@ def test_a_foreign_pod_of_that_name_is_left_alone_and_the_pod_starts_when_it_is_
     alpha.delete(NAMESPACES, namespace)
 
 
-def test_a_pod_whose_name_is_taken_can_be_deleted_and_the_foreign_pod_stays(
+def test_a_pod_with_a_name_conflict_can_be_deleted_and_the_other_pod_stays(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
     foreign = bare("web", node="alpha-1")
     eventually(lambda: alpha.ensure(PODS, foreign, namespace), "the foreign pod exists")
     parent.create(PODS, bare("web"), namespace)
-    eventually(lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT, "it says why")
+    eventually(
+        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT,
+        "the parent pod has the reason",
+    )
     uid = alpha.get(PODS, "web", namespace)["metadata"]["uid"]
     parent.delete(PODS, "web", namespace)
     wait_until_gone(parent, "web", namespace)
@@ -131,7 +139,9 @@ def test_a_pod_whose_name_is_taken_can_be_deleted_and_the_foreign_pod_stays(
     alpha.delete(NAMESPACES, namespace)
 
 
-def test_pods_come_back_when_the_members_namespace_is_deleted(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+def test_pods_are_recreated_after_their_namespace_is_deleted_in_the_member(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
     for name in ("one", "two"):
         parent.create(PODS, pod(name), namespace)
         wait_until_running(parent, name, namespace)
@@ -141,7 +151,7 @@ def test_pods_come_back_when_the_members_namespace_is_deleted(parent: Cluster, a
     def back() -> bool:
         found = alpha.find(NAMESPACES, namespace)
         assert found, "no namespace"
-        assert found["metadata"]["uid"] != old, "still the old one"
+        assert found["metadata"]["uid"] != old, "the namespace is still the old one"
         for name in ("one", "two"):
             shown = parent.get(PODS, name, namespace)
             assert phase(alpha, name, namespace) == "Running", f"{name}: {shown['status']}"
@@ -149,10 +159,10 @@ def test_pods_come_back_when_the_members_namespace_is_deleted(parent: Cluster, a
             assert restart_count(shown) >= 1
         return True
 
-    eventually(back, "namespace and pods are back", 60)
+    eventually(back, "namespace and pods are recreated", 60)
 
 
-def test_a_pod_with_a_terminating_namespace_of_the_member_starts_once_that_is_gone(
+def test_a_pod_starts_once_a_terminating_namespace_of_the_member_is_deleted(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     parent.create(PODS, bare("one"), namespace)
@@ -163,7 +173,7 @@ def test_a_pod_with_a_terminating_namespace_of_the_member_starts_once_that_is_go
     assert shown["status"]["podIP"] == alpha.get(PODS, "two", namespace)["status"]["podIP"]
 
 
-def test_somebody_who_strips_our_labels_in_the_member_takes_the_pod_over(
+def test_a_member_pod_without_the_providers_labels_is_a_name_conflict(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     parent.create(PODS, bare("web"), namespace)
@@ -172,6 +182,7 @@ def test_somebody_who_strips_our_labels_in_the_member_takes_the_pod_over(
     labels = {wellknown.NODE_LABEL: None, wellknown.PARENT_LABEL: None}
     alpha.patch(PODS, "web", {"metadata": {"labels": labels}}, namespace)
     eventually(
-        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT, "the parent pod says why"
+        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT,
+        "the parent pod has the reason",
     )
     assert alpha.get(PODS, "web", namespace)["metadata"]["uid"] == uid

@@ -1,4 +1,4 @@
-"""MemberClusters that cannot be served say why, and the others do not notice; and what happens when one leaves."""
+"""MemberClusters that cannot be served report the reason without affecting others; and members that leave."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def joined(parent: Cluster, provider: Provider) -> Iterator[Join]:
 
 @pytest.fixture
 def others_serve(parent: Cluster, namespace: str) -> Iterator[None]:
-    """After the test's own part: a pod on the healthy member still starts and goes at once."""
+    """After the test: a pod on the healthy member still starts and is deleted without delay."""
     yield
     parent.create(PODS, bare("elsewhere"), namespace)
     wait_until_running(parent, "elsewhere", namespace, AT_ONCE)
@@ -49,19 +49,19 @@ def others_serve(parent: Cluster, namespace: str) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("others_serve")
-class TestAMemberIsRefusedWith:
-    def test_a_kubeconfig_that_is_none(self, parent: Cluster, joined: Join) -> None:
+class TestAMemberIsNotServedWith:
+    def test_a_malformed_kubeconfig(self, parent: Cluster, joined: Join) -> None:
         joined("broken", "{not a kubeconfig")
         wait_until_refused(parent, "broken", "KubeconfigInvalid")
 
-    def test_a_kubeconfig_that_names_files(self, parent: Cluster, beta: Cluster, joined: Join) -> None:
+    def test_a_kubeconfig_that_references_files(self, parent: Cluster, beta: Cluster, joined: Join) -> None:
         content = kubeconfig(beta).replace('"token"', '"tokenFile"')
         joined("broken", content)
         message = wait_until_refused(parent, "broken", "KubeconfigInvalid")
         assert "tokenFile names a file" in message
-        assert "eyJ" not in message, "what is there may be the token itself"
+        assert "eyJ" not in message, "the value may be the token itself"
 
-    def test_a_credential_that_is_not_accepted(self, parent: Cluster, beta: Cluster, joined: Join) -> None:
+    def test_a_credential_that_the_member_does_not_accept(self, parent: Cluster, beta: Cluster, joined: Join) -> None:
         joined("broken", kubeconfig(beta, token="wrong"))
         assert "does not accept the credential" in wait_until_refused(parent, "broken", "Unauthorized")
 
@@ -77,17 +77,17 @@ class TestAMemberIsRefusedWith:
         assert "get/list/watch/create/patch/delete pods" in message
         assert "manifests/member/rbac.yaml" in message
 
-    def test_an_address_where_nobody_answers(self, parent: Cluster, beta: Cluster, joined: Join) -> None:
+    def test_an_address_that_does_not_answer(self, parent: Cluster, beta: Cluster, joined: Join) -> None:
         joined("broken", kubeconfig(beta, server=f"https://{beta.info.address}:1"))
         wait_until_refused(parent, "broken", "Unreachable")
 
-    def test_no_secret(self, parent: Cluster, beta: Cluster, joined: Join) -> None:
+    def test_a_missing_secret(self, parent: Cluster, beta: Cluster, joined: Join) -> None:
         joined("broken", kubeconfig(beta))
         parent.delete(SECRETS, "broken-kubeconfig", members.SYSTEM)
         parent.patch(MEMBER_CLUSTERS, "broken", {"spec": {"labels": {"again": "yes"}}})
         wait_until_refused(parent, "broken", "SecretNotFound")
 
-    def test_the_name_of_a_node_that_is_not_its_own(self, parent: Cluster, beta: Cluster, joined: Join) -> None:
+    def test_the_name_of_a_node_that_is_no_virtual_node(self, parent: Cluster, beta: Cluster, joined: Join) -> None:
         parent.create(NODES, {"metadata": {"name": "metal"}})
         before = parent.get(NODES, "metal")["metadata"]
         joined("broken", kubeconfig(beta), nodeName="metal")
@@ -95,7 +95,7 @@ class TestAMemberIsRefusedWith:
         after = parent.get(NODES, "metal")["metadata"]
         assert [after.get(key) for key in ("uid", "labels")] == [before.get(key) for key in ("uid", "labels")]
         members.discard(parent, "broken")
-        assert parent.find(NODES, "metal"), "it is not the provider's to delete"
+        assert parent.find(NODES, "metal"), "the provider does not delete nodes of others"
         parent.delete(NODES, "metal")
 
     def test_a_cluster_that_is_a_member_already(self, parent: Cluster, alpha: Cluster, joined: Join) -> None:
@@ -108,16 +108,14 @@ class TestAMemberIsRefusedWith:
         wait_until_refused(parent, "broken", "MemberIsParent")
 
 
-def test_a_member_whose_secret_is_put_right_is_served(parent: Cluster, beta: Cluster, joined: Join) -> None:
+def test_a_member_is_served_after_its_secret_is_corrected(parent: Cluster, beta: Cluster, joined: Join) -> None:
     joined("beta", kubeconfig(beta, token="wrong"))
     wait_until_refused(parent, "beta", "Unauthorized")
     set_kubeconfig(parent, "beta", kubeconfig(beta))
     wait_until_served(parent, "beta")
 
 
-def test_a_secret_that_changes_is_taken_up_and_pods_stay(
-    parent: Cluster, beta: Cluster, joined: Join, namespace: str
-) -> None:
+def test_a_changed_secret_is_used_and_pods_stay(parent: Cluster, beta: Cluster, joined: Join, namespace: str) -> None:
     joined("beta", kubeconfig(beta))
     wait_until_served(parent, "beta")
     parent.create(PODS, bare("before", node="beta"), namespace)
@@ -131,12 +129,12 @@ def test_a_secret_that_changes_is_taken_up_and_pods_stay(
         parent.create(PODS, bare("after", node="beta"), namespace)
         wait_until_running(parent, "after", namespace, 60)
         assert beta.get(PODS, "before", namespace)["metadata"]["uid"] == uid
-        eventually(lambda: members.ready_condition(parent, "beta")["status"] == "True", "it says that it is served")
+        eventually(lambda: members.ready_condition(parent, "beta")["status"] == "True", "the condition is True")
     finally:
         members.grant(beta)
 
 
-def test_a_credential_that_is_revoked_is_said_and_pods_keep_running(
+def test_a_revoked_credential_is_reported_and_pods_keep_running(
     parent: Cluster, beta: Cluster, joined: Join, namespace: str
 ) -> None:
     members.grant(beta)
@@ -146,9 +144,7 @@ def test_a_credential_that_is_revoked_is_said_and_pods_keep_running(
     wait_until_running(parent, "web", namespace)
     beta.delete(SERVICE_ACCOUNTS, "vk-provider", members.SYSTEM)
     try:
-        eventually(
-            lambda: members.ready_condition(parent, "beta")["status"] == "False", "the MemberCluster says so", 60
-        )
+        eventually(lambda: members.ready_condition(parent, "beta")["status"] == "False", "the condition is False", 60)
         assert wait_until_running(beta, "web", namespace)
     finally:
         members.grant(beta)
@@ -156,7 +152,7 @@ def test_a_credential_that_is_revoked_is_said_and_pods_keep_running(
     wait_until_served(parent, "beta", 60)
 
 
-def test_a_member_that_leaves_takes_everything_along(
+def test_everything_is_deleted_when_a_member_leaves(
     parent: Cluster, beta: Cluster, joined: Join, namespace: str
 ) -> None:
     joined("beta", kubeconfig(beta))
@@ -168,22 +164,22 @@ def test_a_member_that_leaves_takes_everything_along(
         wait_until_running(parent, name, namespace)
     assert members.remains(beta, "beta") != set()
     parent.delete(MEMBER_CLUSTERS, "beta")
-    eventually(lambda: parent.find(MEMBER_CLUSTERS, "beta") is None, "the MemberCluster is gone", 60)
+    eventually(lambda: parent.find(MEMBER_CLUSTERS, "beta") is None, "the MemberCluster is deleted", 60)
     assert parent.find(NODES, "beta") is None
     assert parent.find(SECRETS, "beta-kubeconfig", members.SYSTEM) is None
     assert parent.list(PODS, namespace) == []
     assert members.remains(beta, "beta") == set()
 
 
-def test_a_member_that_never_was_reached_can_leave(parent: Cluster, beta: Cluster, joined: Join) -> None:
+def test_a_member_that_was_never_reached_can_leave(parent: Cluster, beta: Cluster, joined: Join) -> None:
     joined("broken", kubeconfig(beta, token="wrong"))
     wait_until_refused(parent, "broken", "Unauthorized")
     parent.delete(MEMBER_CLUSTERS, "broken")
-    eventually(lambda: parent.find(MEMBER_CLUSTERS, "broken") is None, "it is gone", 60)
+    eventually(lambda: parent.find(MEMBER_CLUSTERS, "broken") is None, "the MemberCluster is deleted", 60)
     assert parent.find(SECRETS, "broken-kubeconfig", members.SYSTEM) is None
 
 
-def test_without_the_crd_the_provider_says_so_in_one_line_and_ends(
+def test_without_the_crd_the_provider_exits_with_one_line(
     alpha: Cluster, start_provider: Callable[[Path], Provider]
 ) -> None:
     provider = start_provider(alpha.kubeconfig)

@@ -1,4 +1,4 @@
-"""The loop that keeps the member's namespaces, against scripted servers."""
+"""The loop for the member's namespaces, against scripted servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vk_provider.translate.names import Names
 from vk_provider.translate.nodes.offer import Usage, usage
 
 
-async def test_a_loop_that_has_ended_hears_no_more_of_the_parent_whose_namespaces_all_members_share() -> None:
+async def test_a_loop_that_has_ended_receives_no_events_of_the_shared_cache_of_namespaces() -> None:
     deleted = asyncio.Event()
 
     async def script(request: web.Request) -> web.StreamResponse:
@@ -36,11 +36,11 @@ async def test_a_loop_that_has_ended_hears_no_more_of_the_parent_whose_namespace
         caches = dataclasses.replace(DependentCaches.of(client, names, [], others), namespaces=namespaces)
         loop = NamespaceLoop(names, client, client, namespaces, caches)
         serving = group.create_task(loop.run())
-        await asyncio.sleep(0)  # it listens
+        await asyncio.sleep(0)  # it subscribes
         serving.cancel()
         await asyncio.wait([serving])
         deleted.set()
-        await eventually_here(lambda: not namespaces.items, "the informer knows of the deletion")
+        await eventually_here(lambda: not namespaces.items, "the informer has received the deletion")
         assert len(loop.queue) == 0
         watching.cancel()
 

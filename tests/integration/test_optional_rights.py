@@ -1,4 +1,4 @@
-"""A member whose credential lacks what only some features need is served without them, and reports it."""
+"""A member is served without the features for which its credential lacks permissions, and reports them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_member_is_served_without_the_features_whose_permissions_are_missing(
     parent: Cluster, beta: Cluster, few: str, namespace: str
 ) -> None:
     members.wait_until_served(parent, few)
-    found = eventually(lambda: permissions(parent, few), "the condition says what is missing")
+    found = eventually(lambda: permissions(parent, few), "the condition names the missing permissions")
     assert (found["status"], found["reason"]) == ("False", "RightsMissing")
     for right in ("list/watch events", "list/watch leases", "patch pods/resize", "watch/create/patch/delete services"):
         assert right in found["message"]

@@ -1,4 +1,4 @@
-"""Objects of ours in a member: what happens if another client was faster."""
+"""Objects of the provider in a member, and races with other clients."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stored(labels: dict[str, str]) -> web.Response:
 async def config_maps(
     answers: dict[str, web.Response],
 ) -> AsyncIterator[tuple[OwnedObjects, Informer[Payload], list[str]]]:
-    """The ConfigMaps of a member that answers by method; the cache of ours; the methods that were used."""
+    """The ConfigMaps of a member that answers by method, the cache of the provider's ones, and the used methods."""
     methods: list[str] = []
 
     async def script(request: web.Request) -> web.StreamResponse:
@@ -59,22 +59,22 @@ async def cache_running(cache: Informer[Payload]) -> AsyncIterator[None]:
         await asyncio.wait([running])
 
 
-async def test_one_that_another_client_deleted_is_created_again() -> None:
+async def test_an_object_that_another_client_deletes_is_created_again() -> None:
     answers = {"PATCH": failure(404, "NotFound"), "POST": stored(NAMES.labels)}
     async with config_maps(answers) as (owned, cache, methods):
         await owned.write(MANIFEST, EXISTING, {})
         assert methods == ["PATCH", "POST"]
-        await eventually_here(lambda: "shop/app" in cache.items, "it is observed")
+        await eventually_here(lambda: "shop/app" in cache.items, "the object is observed")
 
 
-async def test_one_that_cannot_be_changed_is_replaced() -> None:
+async def test_an_immutable_object_is_replaced() -> None:
     answers = {"PATCH": failure(422, "Invalid"), "DELETE": web.json_response({}), "POST": stored(NAMES.labels)}
     async with config_maps(answers) as (owned, _, methods):
         await owned.write(MANIFEST, EXISTING, {})
     assert methods == ["PATCH", "DELETE", "POST"]
 
 
-async def test_a_name_that_belongs_to_another_client_is_taken() -> None:
+async def test_an_object_of_another_client_is_a_name_conflict() -> None:
     answers = {"POST": failure(409, "AlreadyExists"), "GET": stored({})}
     async with config_maps(answers) as (owned, cache, _):
         with pytest.raises(NameTakenError, match="shop/app that is not managed by virtual node alpha"):
@@ -82,7 +82,7 @@ async def test_a_name_that_belongs_to_another_client_is_taken() -> None:
         assert cache.items == {}
 
 
-async def test_one_of_ours_that_the_cache_did_not_show_is_observed_for_the_next_attempt() -> None:
+async def test_an_own_object_that_is_missing_in_the_cache_is_observed_for_the_next_attempt() -> None:
     answers = {"POST": failure(409, "AlreadyExists"), "GET": stored(NAMES.labels)}
     async with config_maps(answers) as (owned, cache, _):
         with pytest.raises(ConflictError):

@@ -1,11 +1,9 @@
-"""The parent is away, for a moment or for long: the members go on, and when it is back it hears what happened."""
+"""Short and long outages of the parent: members keep running, and changes are reported afterwards."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,22 +13,17 @@ from tests import members, workloads
 from tests.cluster import Cluster, Json
 from tests.integration import idle
 from tests.integration.connecting import document
+from tests.integration.outage_pods import Case, lines, not_ready, taints
 from tests.integration.ways import FAST, PATIENCE, Ways
 from tests.provider import Provider
 from tests.waiting import eventually
 from tests.workloads import (
-    IMAGE,
     bare,
     ends,
-    phase,
-    restart_count,
-    runs,
-    set_status,
     start_idle,
     wait_until_gone,
     wait_until_running,
 )
-from vk_provider.api import wellknown
 from vk_provider.kube.resources import NODES, PODS
 
 UNREACHABLE: Final = "node.kubernetes.io/unreachable"
@@ -38,14 +31,14 @@ UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 
 @pytest.fixture
 def provider(ways: Ways, parent: Cluster) -> Iterator[Provider]:
-    """Runs, and serves alpha."""
+    """A provider that serves alpha over the links."""
     with ways.serving(parent) as found:
         yield found
 
 
 @pytest.fixture
 def another_node(parent: Cluster) -> Iterator[Json]:
-    """Where all nodes of a cluster fall silent, Kubernetes evicts nobody."""
+    """Kubernetes evicts no pods if all nodes of a cluster are unreachable."""
     with idle.idle_node(parent, "another") as node:
         yield node
 
@@ -58,29 +51,34 @@ def test_a_provider_that_starts_before_its_parent_answers_waits_for_it(
     written, position = len(provider.log), parent.audit_position()
     ways.parent.fault(fault)
     provider.start()
-    said = eventually(lambda: lines(provider.log[written:], "waiting for the parent"), "it says so", 60)
-    assert ways.parent.server in said[0]
-    assert "remedy=" in said[0]
+    logged = eventually(lambda: lines(provider.log[written:], "waiting for the parent"), "the log has the message", 60)
+    assert ways.parent.server in logged[0]
+    assert "remedy=" in logged[0]
     ways.parent.heal()
-    eventually(lambda: renewed(parent, position), "it serves", 90)
-    assert len(lines(provider.log[written:], "waiting for the parent")) == 1, "once, and not at every attempt"
+    eventually(lambda: renewed(parent, position), "the provider serves", 90)
+    assert len(lines(provider.log[written:], "waiting for the parent")) == 1, "logged once, not at every attempt"
 
 
-def test_a_provider_that_waits_for_its_parent_ends_in_good_order_on_sigterm(ways: Ways, provider: Provider) -> None:
+def test_a_provider_that_waits_for_its_parent_stops_gracefully_on_sigterm(ways: Ways, provider: Provider) -> None:
     provider.stop()
     written, accepted = len(provider.log), ways.parent.proxy.accepted
     ways.parent.fault("black hole")
     provider.start()
-    eventually(lambda: ways.parent.proxy.accepted > accepted, "it asks")
+    eventually(lambda: ways.parent.proxy.accepted > accepted, "the provider sends a request")
     assert provider.stop() == 0
     assert provider.log[written:].rstrip().endswith("message=stopped")
 
 
 @pytest.mark.parametrize(
-    ("token", "says"), [("nobody", "does not accept the credential"), ("", "certificate is not trusted")]
+    ("token", "expected"), [("unknown", "does not accept the credential"), ("", "certificate is not trusted")]
 )
-def test_what_no_waiting_can_heal_ends_the_provider_at_once(
-    parent: Cluster, alpha: Cluster, tmp_path: Path, start_provider: Callable[[Path], Provider], token: str, says: str
+def test_a_permanent_error_ends_the_provider_at_once(
+    parent: Cluster,
+    alpha: Cluster,
+    tmp_path: Path,
+    start_provider: Callable[[Path], Provider],
+    token: str,
+    expected: str,
 ) -> None:
     content = document(parent, None, {"token": token or "unused"})
     if not token:
@@ -90,11 +88,11 @@ def test_what_no_waiting_can_heal_ends_the_provider_at_once(
     provider = start_provider(file)
     assert provider.wait() == 1
     (line,) = provider.log.splitlines()
-    assert says in line
+    assert expected in line
 
 
 @pytest.mark.parametrize("how", ["stopped", "refused", "black hole"])
-def test_what_happens_in_a_member_while_the_parent_is_away_is_told_when_it_is_back(
+def test_changes_in_a_member_during_an_outage_of_the_parent_are_reported_afterwards(
     parent: Cluster, alpha: Cluster, ways: Ways, provider: Provider, namespace: str, idle_node: Json, how: str
 ) -> None:
     case = Case.begin(parent, alpha, provider, namespace)
@@ -104,17 +102,17 @@ def test_what_happens_in_a_member_while_the_parent_is_away_is_told_when_it_is_ba
             parent.stop(service)
     else:
         ways.parent.fault(how)
-    eventually(lambda: lines(provider.log[written:], "lease not renewed"), "the provider notices", 60)
-    case.go_on_in_the_member()
+    eventually(lambda: lines(provider.log[written:], "lease not renewed"), "the provider detects the outage", 60)
+    case.change_in_the_member()
     if how == "stopped":
         parent.revive()
     else:
         ways.parent.heal()
-    case.wait_until_told(["stays", "restarts"])
-    case.check(made={"stranger": 1}, deleted=set())
+    case.wait_until_reported(["stays", "restarts"])
+    case.check(made={"lost": 1}, deleted=set())
 
 
-def test_an_outage_that_outlives_watches_and_lease_costs_no_pod_that_its_tolerations_keep(
+def test_an_outage_longer_than_watches_and_lease_keeps_all_pods_with_tolerations(
     parent: Cluster,
     alpha: Cluster,
     ways: Ways,
@@ -123,18 +121,22 @@ def test_an_outage_that_outlives_watches_and_lease_costs_no_pod_that_its_tolerat
     idle_node: Json,
     another_node: Json,
 ) -> None:
-    """The parent itself goes on, gives the node up, and forgets how it came to be what it is."""
+    """The parent keeps running, taints the node, and discards the history of its objects."""
     case = Case.begin(parent, alpha, provider, namespace, "evicted", "removed", "forced")
     ways.parent.fault("black hole")
-    case.go_on_in_the_member()
-    eventually(lambda: UNREACHABLE in taints(parent, "alpha"), "Kubernetes gives the node up", PATIENCE)
-    eventually(lambda: "deletionTimestamp" in parent.get(PODS, "evicted", namespace)["metadata"], "and evicts", 60)
+    case.change_in_the_member()
+    eventually(lambda: UNREACHABLE in taints(parent, "alpha"), "Kubernetes taints the node", PATIENCE)
+    eventually(
+        lambda: "deletionTimestamp" in parent.get(PODS, "evicted", namespace)["metadata"],
+        "Kubernetes evicts the pod",
+        60,
+    )
     parent.delete(PODS, "removed", namespace, grace_seconds=1)
     parent.delete(PODS, "forced", namespace, grace_seconds=0)
     parent.patch(PODS, "stays", {"metadata": {"labels": {"tier": "new"}}}, namespace)
     parent.create(PODS, workloads.idle("new"), namespace)
     parent.stop("apiserver")
-    parent.revive()  # its watches begin here: those from before are too old
+    parent.revive()  # its watch cache starts here: older watches cannot resume
     written = len(provider.log)
     ways.parent.heal()
 
@@ -142,17 +144,17 @@ def test_an_outage_that_outlives_watches_and_lease_costs_no_pod_that_its_tolerat
         eventually(lambda it=name: ends(alpha, it, namespace), f"{name} ends in the member", PATIENCE)  # type: ignore[misc]
         alpha.delete(PODS, name, namespace, grace_seconds=0)
         wait_until_gone(parent, name, namespace, PATIENCE)
-    eventually(lambda: alpha.find(PODS, "new", namespace), "what is new is made", PATIENCE)
+    eventually(lambda: alpha.find(PODS, "new", namespace), "the new pod is created", PATIENCE)
     start_idle(alpha, "new", namespace, seconds=PATIENCE)
     wait_until_running(parent, "new", namespace, PATIENCE)
     assert alpha.get(PODS, "stays", namespace)["metadata"]["labels"]["tier"] == "new"
     eventually(lambda: not taints(parent, "alpha"), "the node is Ready", PATIENCE)
-    case.wait_until_told(["stays", "restarts", "new"])
-    case.check(made={"stranger": 1, "new": 1}, deleted={"evicted", "removed", "forced"})
+    case.wait_until_reported(["stays", "restarts", "new"])
+    case.check(made={"lost": 1, "new": 1}, deleted={"evicted", "removed", "forced"})
     assert "too old resource version" in provider.log[written:]
 
 
-def test_a_member_that_falls_silent_while_the_parent_is_away_is_not_declared_lost(
+def test_a_member_that_stops_answering_during_an_outage_of_the_parent_is_not_declared_lost(
     parent: Cluster, alpha: Cluster, ways: Ways, provider: Provider, namespace: str
 ) -> None:
     parent.create(PODS, bare("web"), namespace)
@@ -160,12 +162,14 @@ def test_a_member_that_falls_silent_while_the_parent_is_away_is_not_declared_los
     since = parent.position(NODES)
     written = len(provider.log)
     ways.parent.fault("refused")
-    eventually(lambda: lines(provider.log[written:], "lease not renewed"), "the provider notices", 60)
+    eventually(lambda: lines(provider.log[written:], "lease not renewed"), "the provider detects the outage", 60)
     ways.member.fault("refused")
-    eventually(lambda: lines(provider.log[written:], "state=Frozen"), "nothing is declared lost", 60)
+    eventually(lambda: lines(provider.log[written:], "state=Frozen"), "the health is frozen", 60)
     written = len(provider.log)
     eventually(
-        lambda: len(lines(provider.log[written:], "lease not renewed")) > 1, "longer than it takes to lose one", 60
+        lambda: len(lines(provider.log[written:], "lease not renewed")) > 1,
+        "the outage is longer than lostAfterSeconds",
+        60,
     )
     ways.member.heal()
     eventually(lambda: lines(provider.log[written:], "state=Healthy"), "the member answers", 60)
@@ -176,16 +180,16 @@ def test_a_member_that_falls_silent_while_the_parent_is_away_is_not_declared_los
     wait_until_running(parent, "web", namespace, PATIENCE)
 
 
-def test_what_is_believed_of_a_member_while_the_parent_is_away_is_said_when_it_is_back(
+def test_the_health_of_a_member_during_an_outage_of_the_parent_is_reported_afterwards(
     parent: Cluster, ways: Ways, provider: Provider
 ) -> None:
     members.set_health(parent, "alpha", FAST | {"lostAfterSeconds": 300})
     members.wait_until_served(parent, "alpha")
     ways.member.fault("refused")
-    eventually(lambda: members.ready_condition(parent, "alpha")["status"] == "False", "it is suspect", 60)
+    eventually(lambda: members.ready_condition(parent, "alpha")["status"] == "False", "the member is suspect", 60)
     written = len(provider.log)
     ways.parent.fault("refused")
-    eventually(lambda: lines(provider.log[written:], "not renewed"), "the provider notices", 60)
+    eventually(lambda: lines(provider.log[written:], "not renewed"), "the provider detects the outage", 60)
     ways.member.heal()
     eventually(lambda: lines(provider.log[written:], "state=Healthy"), "the member answers", 60)
     ways.parent.heal()
@@ -193,109 +197,8 @@ def test_what_is_believed_of_a_member_while_the_parent_is_away_is_said_when_it_i
     members.set_health(parent, "alpha", FAST)
 
 
-@dataclass
-class Case:
-    """Pods of every fate: one that stays as it is, and some to which something happens in the member meanwhile."""
-
-    parent: Cluster
-    alpha: Cluster
-    namespace: str
-    before: dict[str, str]  # name -> UID in the member
-    audited: tuple[int, int]
-    provider: Provider
-    written: int
-
-    @classmethod
-    def begin(cls, parent: Cluster, alpha: Cluster, provider: Provider, namespace: str, *more: str) -> Case:
-        names = ("stays", "restarts", "ended", "stranger", "once", *more)
-        for name in names:
-            tolerations = [{"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}]
-            policy = "Never" if name in ("ended", "once") else "Always"
-            spec = {"tolerations": tolerations} if name == "evicted" else {}
-            parent.create(PODS, workloads.idle(name, restartPolicy=policy, **spec), namespace)
-        for name in names:
-            start_idle(alpha, name, namespace, seconds=PATIENCE)
-        for name in names:
-            wait_until_running(parent, name, namespace, PATIENCE)
-        audited = parent.audit_position(), alpha.audit_position()
-        return cls(parent, alpha, namespace, uids(alpha, namespace), audited, provider, len(provider.log))
-
-    def go_on_in_the_member(self) -> None:
-        """A container restarts, another one ends, and a stranger deletes two pods."""
-        state = {"running": {"startedAt": "2030-01-01T00:01:00Z"}}
-        container = {"name": "web", "image": IMAGE, "imageID": "", "ready": True, "restartCount": 1, "state": state}
-        set_status(self.alpha, "restarts", self.namespace, containerStatuses=[container])
-        ended = {"exitCode": 0, "startedAt": "2030-01-01T00:00:00Z", "finishedAt": "2030-01-01T00:00:01Z"}
-        statuses = [container | {"ready": False, "restartCount": 0, "state": {"terminated": ended}}]
-        set_status(self.alpha, "ended", self.namespace, phase="Succeeded", containerStatuses=statuses)
-        for name in ("stranger", "once"):
-            self.alpha.delete(PODS, name, self.namespace, grace_seconds=0)
-
-    def wait_until_told(self, running: list[str]) -> None:
-        parent, namespace = self.parent, self.namespace
-        eventually(lambda: self.alpha.find(PODS, "stranger", namespace), "a lost pod is made again", PATIENCE)
-        start_idle(self.alpha, "stranger", namespace, seconds=PATIENCE)
-        eventually(lambda: restart_count(runs(parent, "stranger", namespace)()) == 1, "it runs again", PATIENCE)
-        eventually(lambda: restart_count(runs(parent, "restarts", namespace)()) == 1, "a restart is told", PATIENCE)
-        eventually(lambda: phase(parent, "ended", namespace) == "Succeeded", "an end is told", PATIENCE)
-        eventually(lambda: phase(parent, "once", namespace) == "Failed", "what may run once is not run again", PATIENCE)
-        assert parent.get(PODS, "once", namespace)["status"]["reason"] == wellknown.MEMBER_POD_LOST
-        for name in running:
-            eventually(lambda it=name: is_ready(parent, it, namespace), f"{name} is Ready", PATIENCE)  # type: ignore[misc]
-        members.wait_until_served(parent, "alpha", PATIENCE)
-
-    def check(self, *, made: dict[str, int], deleted: set[str]) -> None:
-        """What the provider did to pods of the member and of the parent, and that the rest is what it was."""
-        assert self._done(self.alpha, self.audited[1], "create", 201) == made
-        assert set(self._done(self.alpha, self.audited[1], "delete", 200)) == deleted
-        assert set(self._done(self.parent, self.audited[0], "delete", 200)) == deleted - {"forced"}
-        after = uids(self.alpha, self.namespace)
-        assert {name: after[name] for name in ("stays", "restarts", "ended")} == {
-            name: self.before[name] for name in ("stays", "restarts", "ended")
-        }
-        log = self.provider.log[self.written :]
-        assert "state=Lost" not in log, "the member was never away"
-        said = [line for line in lines(log, "level=warning") if "node status not written" in line]
-        assert len(said) <= 2, "an outage of any length is said, and not over and over"
-
-    def _done(self, cluster: Cluster, since: int, verb: str, status: int) -> Counter[str]:
-        return Counter(
-            request.name
-            for request in cluster.requests(since)
-            if (request.agent, request.resource, request.subresource) == ("vk-provider", "pods", "")
-            if (request.namespace, request.verb, request.status) == (self.namespace, verb, status)
-        )
-
-
-def lines(log: str, text: str) -> list[str]:
-    return [line for line in log.splitlines() if text in line]
-
-
 def renewed(parent: Cluster, since: int) -> bool:
     return any(
         (request.verb, request.resource, request.name) == ("patch", "leases", "alpha")
         for request in parent.requests(since)
     )
-
-
-def taints(parent: Cluster, node: str) -> set[str]:
-    return {taint["key"] for taint in parent.get(NODES, node)["spec"].get("taints", [])}
-
-
-def not_ready(parent: Cluster, since: str) -> list[Json]:
-    """What the provider said of its node after that position, where it was not that the node is Ready."""
-    found = []
-    for node in parent.history(NODES, "alpha", since):
-        ready = next(each for each in node["status"]["conditions"] if each["type"] == "Ready")
-        if ready["status"] == "False":
-            found.append(ready)
-    return found
-
-
-def is_ready(cluster: Cluster, name: str, namespace: str) -> bool:
-    conditions = runs(cluster, name, namespace)()["status"]["conditions"]
-    return any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)
-
-
-def uids(cluster: Cluster, namespace: str) -> dict[str, str]:
-    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in cluster.list(PODS, namespace)}

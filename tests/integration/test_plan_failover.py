@@ -1,6 +1,6 @@
 """`vk-provider plan-failover` against a real scheduler: `alpha` with 96 CPUs and `beta` with 16, on fake nodes.
 
-Everything is on `alpha` when its loss is planned, and `beta` is the only place to go.
+All pods run in `alpha` when its loss is planned, and `beta` is the only other member.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ from vk_provider.kube.resources import PODS, PRIORITY_CLASSES, Resource
 STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
 DAEMON_SETS: Final = Resource("apps", "v1", "daemonsets", "DaemonSet")
 QUOTAS: Final = Resource("", "v1", "resourcequotas", "ResourceQuota")
-NOBODY: Final = "nobody"  # a scheduler that there is not
+NO_SCHEDULER: Final = "no-scheduler"  # a scheduler that does not exist
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(parent: Cluster, alpha: Cluster, beta_served: Cluster, provider: Provider) -> Iterator[None]:
-    """After each plan: nothing of it in the parent, and no member has ever heard of it."""
+    """After each plan: no object of it is left in the parent, and no member received a request for it."""
     positions = {cluster: cluster.audit_position() for cluster in (alpha, beta_served)}
     yield
     assert parent.list(PODS, labels=wellknown.PLAN) == []
     assert parent.list(PRIORITY_CLASSES, labels=wellknown.PLAN) == []
     for cluster, position in positions.items():
-        heard = {request.name for request in cluster.requests(position) if request.resource == "pods"}
-        assert [name for name in heard if name.startswith("plan-")] == [], cluster.name
+        names = {request.name for request in cluster.requests(position) if request.resource == "pods"}
+        assert [name for name in names if name.startswith("plan-")] == [], cluster.name
 
 
 @pytest.fixture
 def home(parent: Cluster, namespace: str) -> Home:
-    """Alone in both members."""
+    """A namespace while no other pods run in either member."""
     for node in ("alpha", "beta"):
         fields = f"spec.nodeName={node}"
-        eventually(lambda it=fields: parent.list(PODS, fields=it) == [], f"nobody is on {node}", 60)  # type: ignore[misc]
+        eventually(lambda it=fields: parent.list(PODS, fields=it) == [], f"no pod is on {node}", 60)  # type: ignore[misc]
     return Home(parent, namespace)
 
 
 class Home:
-    """A namespace whose pods are on `alpha`."""
+    """A namespace with pods in `alpha`."""
 
     def __init__(self, parent: Cluster, namespace: str) -> None:
         self.parent, self.namespace = parent, namespace
 
     def fill(self, *wanted: tuple[Resource, Json], pods: int) -> None:
-        """Creates workloads while `beta` takes nothing, and waits until so many pods run."""
+        """Creates workloads while `beta` is cordoned, and waits until `pods` pods run."""
         with members.cordoned(self.parent, "beta"):
             for resource, body in wanted:
                 self.parent.create(resource, body, self.namespace)
@@ -72,14 +72,14 @@ class Home:
         return command_line.vk("--kubeconfig", str(self.parent.kubeconfig), "plan-failover", "alpha", *args)
 
     def rows(self, *args: str, code: int = 0) -> list[Json]:
-        """What is said of each pod, by name."""
+        """The rows of the output by pod name."""
         result = self.plan("-o", "json", *args)
         assert result.exit_code == code, result.output
         rows: list[Json] = json.loads(result.stdout)["pods"]
         return rows
 
 
-def test_pods_that_find_room_move(home: Home, beta_served: Cluster) -> None:
+def test_pods_that_fit_into_another_member_move(home: Home, beta_served: Cluster) -> None:
     home.fill((DEPLOYMENTS, anywhere("web", 3)), pods=3)
     position = beta_served.audit_position()
     home.parent.create(PODS, bare("seen", node="beta"), home.namespace)
@@ -88,10 +88,10 @@ def test_pods_that_find_room_move(home: Home, beta_served: Cluster) -> None:
     assert [(row["outcome"], row["node"]) for row in rows] == [("Moves", "beta")] * 3
     assert {row["controller"].split()[0] for row in rows} == {"ReplicaSet"}
     assert {row["evictedAfter"] for row in rows} == {300}
-    assert "seen" in {request.name for request in beta_served.requests(position)}, "the audit log knows names"
+    assert "seen" in {request.name for request in beta_served.requests(position)}, "the audit log contains names"
 
 
-def test_pods_that_find_none_do_not_and_the_scheduler_says_why(home: Home) -> None:
+def test_pods_that_fit_nowhere_do_not_move_and_have_the_message_of_the_scheduler(home: Home) -> None:
     home.fill(
         (DEPLOYMENTS, anywhere("large", 1, cpu="20")),
         (DEPLOYMENTS, deployment("pinned", 1)),
@@ -104,41 +104,41 @@ def test_pods_that_find_none_do_not_and_the_scheduler_says_why(home: Home) -> No
     assert "didn't match Pod's node affinity/selector" in pinned["message"]
 
 
-def test_room_that_one_takes_is_gone_for_the_next(home: Home) -> None:
+def test_a_pod_cannot_use_the_resources_of_the_pods_planned_before_it(home: Home) -> None:
     home.fill((DEPLOYMENTS, anywhere("web", 3, cpu="6")), pods=3)
     assert sorted(row["outcome"] for row in home.rows(code=3)) == ["Cannot", "Moves", "Moves"]
 
 
-def test_what_the_plan_says_is_what_happens(home: Home) -> None:
+def test_the_pods_move_as_planned(home: Home) -> None:
     home.fill((DEPLOYMENTS, anywhere("web", 3, cpu="6")), pods=3)
     planned = Counter(row["node"] for row in home.rows(code=3))
     done(home.parent, "taint", "node", "alpha", "tests.example/lost=yes:NoExecute")
     try:
         eventually(
             lambda: Counter(pod["spec"].get("nodeName", "") for pod in living(home)) == planned == {"beta": 2, "": 1},
-            "the pods are where the plan had them",
+            "the pods run in the planned members",
             60,
         )
     finally:
         done(home.parent, "taint", "node", "alpha", "tests.example/lost-")
 
 
-def test_replicas_that_must_be_apart_cannot_join_the_one_that_is_there(home: Home) -> None:
+def test_anti_affinity_to_a_running_replica_prevents_a_move(home: Home) -> None:
     apart = anywhere("web", 2, affinity={"podAntiAffinity": required("web")})
     home.parent.create(DEPLOYMENTS, apart, home.namespace)
-    eventually(lambda: len(running_pods(home.parent, home.namespace)) == 2, "one runs in each member")
+    eventually(lambda: len(running_pods(home.parent, home.namespace)) == 2, "one pod runs in each member")
     (row,) = home.rows(code=3)
     assert row["outcome"] == "Cannot"
     assert "anti-affinity" in row["message"]
 
 
-def test_one_that_has_to_be_beside_another_moves_after_it(home: Home, higher: str) -> None:
-    beside = anywhere("beside", 1, affinity={"podAffinity": required("other")}, priorityClassName=higher)
-    home.fill((DEPLOYMENTS, anywhere("other", 1)), (DEPLOYMENTS, beside), pods=2)
+def test_a_pod_with_affinity_to_another_moves_after_it(home: Home, higher: str) -> None:
+    follower = anywhere("follower", 1, affinity={"podAffinity": required("other")}, priorityClassName=higher)
+    home.fill((DEPLOYMENTS, anywhere("other", 1)), (DEPLOYMENTS, follower), pods=2)
     assert [row["outcome"] for row in home.rows()] == ["Moves", "Moves"]
 
 
-def test_a_higher_priority_gets_the_room(home: Home, higher: str) -> None:
+def test_a_pod_of_higher_priority_moves_first(home: Home, higher: str) -> None:
     urgent = anywhere("urgent", 1, cpu="10", priorityClassName=higher)
     home.fill((DEPLOYMENTS, anywhere("patient", 1, cpu="10")), (DEPLOYMENTS, urgent), pods=2)
     assert {row["name"].split("-")[0]: row["outcome"] for row in home.rows(code=3)} == {
@@ -147,7 +147,7 @@ def test_a_higher_priority_gets_the_room(home: Home, higher: str) -> None:
     }
 
 
-def test_pods_that_stay_end_or_wait_are_said_to(home: Home) -> None:
+def test_pods_that_stay_end_or_wait_are_listed_with_the_reason(home: Home) -> None:
     forever = {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}
     held, tolerant = anywhere("held", 1), anywhere("tolerant", 1, tolerations=[forever])
     held["spec"]["template"]["metadata"]["annotations"] = {wellknown.ON_LOST: "Hold"}
@@ -172,7 +172,7 @@ def test_pods_that_stay_end_or_wait_are_said_to(home: Home) -> None:
     assert (found["held"]["evictedAfter"], found["tolerant"]["evictedAfter"]) == (None, None)
 
 
-def test_what_nobody_would_move_is_not_listed(home: Home) -> None:
+def test_pods_of_daemon_sets_are_not_listed(home: Home) -> None:
     body = anywhere("agent", 1)
     del body["spec"]["replicas"]
     body["spec"]["template"]["spec"]["nodeSelector"] = {wellknown.CLUSTER_LABEL: "alpha"}
@@ -181,26 +181,26 @@ def test_what_nobody_would_move_is_not_listed(home: Home) -> None:
     assert home.rows() == []
 
 
-def test_what_a_quota_refuses_is_a_result(home: Home) -> None:
+def test_a_rejection_by_a_quota_is_a_result(home: Home) -> None:
     home.fill((DEPLOYMENTS, anywhere("web", 2)), pods=2)
     home.parent.create(QUOTAS, {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "3"}}}, home.namespace)
     eventually(
         lambda: home.parent.get(QUOTAS, "few", home.namespace).get("status", {}).get("used", {}).get("pods") == "2",
-        "the quota counts",
+        "the quota is counted",
     )
     rows = sorted(home.rows(code=3), key=lambda row: str(row["outcome"]))
     assert [row["outcome"] for row in rows] == ["Moves", "Refused"]
     assert "exceeded quota: few" in rows[1]["message"]
 
 
-def test_silence_of_the_scheduler_is_said_after_the_timeout(home: Home) -> None:
-    silent_one(home)
+def test_a_scheduler_that_does_not_answer_is_reported_after_the_timeout(home: Home) -> None:
+    pod_without_scheduler(home)
     (row,) = home.rows("--timeout", "2", code=3)
     assert row["outcome"] == "Unknown"
     assert "2 s" in row["message"]
 
 
-def test_the_table_and_its_summary_are_for_people(home: Home) -> None:
+def test_the_output_is_a_table_with_a_summary(home: Home) -> None:
     home.fill((DEPLOYMENTS, anywhere("web", 1)), (DEPLOYMENTS, deployment("pinned", 1)), pods=2)
     result = home.plan()
     header, *lines, last = result.stdout.splitlines()
@@ -212,44 +212,44 @@ def test_the_table_and_its_summary_are_for_people(home: Home) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_plan_takes_its_shadows_along(home: Home, number: signal.Signals) -> None:
-    silent_one(home)
+def test_an_interrupted_plan_deletes_its_shadow_pods(home: Home, number: signal.Signals) -> None:
+    pod_without_scheduler(home)
     with planning(home) as process:
         process.send_signal(number)
         assert process.wait(timeout=90) == 130
 
 
-def test_a_killed_plan_is_cleaned_up_by_the_next(home: Home) -> None:
-    silent_one(home)
+def test_the_next_plan_cleans_up_after_a_killed_one(home: Home) -> None:
+    pod_without_scheduler(home)
     with planning(home) as process:
         process.kill()
         process.wait(timeout=30)
     (left,) = home.parent.list(PRIORITY_CLASSES, labels=wellknown.PLAN)
     home.rows("--timeout", "2", code=3)
     name = left["metadata"]["name"]
-    assert home.parent.find(PRIORITY_CLASSES, name), "it may be another's, at work"
+    assert home.parent.find(PRIORITY_CLASSES, name), "it may belong to another running plan"
     past = {"metadata": {"annotations": {wellknown.PLAN_EXPIRES: "2026-01-01T00:00:00+00:00"}}}
     home.parent.patch(PRIORITY_CLASSES, name, past)
     home.rows("--timeout", "2", code=3)
     assert home.parent.find(PRIORITY_CLASSES, name) is None
-    eventually(lambda: home.parent.list(PODS, labels=wellknown.PLAN) == [], "Kubernetes has removed its shadows")
+    eventually(lambda: home.parent.list(PODS, labels=wellknown.PLAN) == [], "Kubernetes has deleted its shadow pods")
 
 
-def test_a_member_without_pods_has_nothing_to_plan(home: Home) -> None:
+def test_the_plan_of_a_member_without_pods_is_empty(home: Home) -> None:
     result = command_line.vk("--kubeconfig", str(home.parent.kubeconfig), "plan-failover", "beta", "-o", "json")
     assert (result.exit_code, json.loads(result.stdout)["pods"]) == (0, [])
 
 
 @pytest.fixture
 def higher(parent: Cluster) -> Iterator[str]:
-    """A priority above that of others."""
+    """A PriorityClass above the default."""
     parent.create(PRIORITY_CLASSES, {"metadata": {"name": "higher"}, "value": 1000})
     yield "higher"
     parent.delete(PRIORITY_CLASSES, "higher")
 
 
 def anywhere(name: str, replicas: int, *, cpu: str = "10m", **spec: Any) -> Json:
-    """A Deployment whose pods may be in any member."""
+    """A Deployment with pods for any member."""
     body = deployment(name, replicas)
     template = body["spec"]["template"]["spec"]
     del template["nodeSelector"]
@@ -267,10 +267,12 @@ def required(app: str) -> Json:
     return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
 
 
-def silent_one(home: Home) -> None:
-    """A pod on `alpha` whose scheduler says nothing: it is bound here."""
-    home.parent.create(DEPLOYMENTS, anywhere("web", 1, schedulerName=NOBODY), home.namespace)
-    (name,) = eventually(lambda: [pod["metadata"]["name"] for pod in home.parent.list(PODS, home.namespace)], "a pod")
+def pod_without_scheduler(home: Home) -> None:
+    """A pod in `alpha` without a scheduler: the test binds it."""
+    home.parent.create(DEPLOYMENTS, anywhere("web", 1, schedulerName=NO_SCHEDULER), home.namespace)
+    (name,) = eventually(
+        lambda: [pod["metadata"]["name"] for pod in home.parent.list(PODS, home.namespace)], "the pod exists"
+    )
     binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}}
     target = {"apiVersion": "v1", "kind": "Node", "name": "alpha"}
     home.parent.call("POST", PODS.path(name, home.namespace, "binding"), binding | {"target": target})
@@ -279,11 +281,13 @@ def silent_one(home: Home) -> None:
 
 @contextmanager
 def planning(home: Home) -> Iterator[subprocess.Popen[bytes]]:
-    """A plan that waits for a scheduler; its shadow is there."""
+    """A plan that waits for a scheduler. Its shadow pod exists."""
     command = [sys.executable, "-m", "vk_provider", "--kubeconfig", str(home.parent.kubeconfig)]
     with subprocess.Popen([*command, "plan-failover", "alpha"], stderr=subprocess.PIPE) as process:
         try:
-            eventually(lambda: home.parent.list(PODS, home.namespace, labels=wellknown.PLAN), "its shadow is there", 90)
+            eventually(
+                lambda: home.parent.list(PODS, home.namespace, labels=wellknown.PLAN), "its shadow pod exists", 90
+            )
             yield process
         finally:
             process.kill()

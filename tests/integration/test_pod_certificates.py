@@ -1,4 +1,4 @@
-"""Pod certificates: signed in the parent by a signer that is the test, kept in the member as long as the pod lives."""
+"""Pod certificates: the test signs them in the parent, and the member has them while the pod exists."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("provider")
 
 @pytest.fixture
 def asking(parent: Cluster, namespace: str) -> Json:
-    """A pod that asks for one certificate."""
+    """A pod that requests one certificate."""
     source = {
         "signerName": "example.com/test",
         "keyType": "ECDSAP256",
@@ -33,7 +33,7 @@ def asking(parent: Cluster, namespace: str) -> Json:
     return parent.create(PODS, bare("web", volumes=volumes), namespace)
 
 
-def test_a_certificate_is_asked_for_in_the_pods_name_and_goes_with_the_pod(
+def test_a_certificate_is_requested_for_the_parent_pod_and_deleted_with_it(
     parent: Cluster, alpha: Cluster, namespace: str, asking: Json
 ) -> None:
     request = only_request(parent, namespace)
@@ -51,10 +51,10 @@ def test_a_certificate_is_asked_for_in_the_pods_name_and_goes_with_the_pod(
     wait_until_running(parent, "web", namespace)
     parent.delete(PODS, "web", namespace)
     wait_until_gone(parent, "web", namespace)
-    eventually(lambda: not secrets(alpha, namespace), "it goes with the pod")
+    eventually(lambda: not secrets(alpha, namespace), "it is deleted with the pod")
 
 
-def test_a_refusal_of_the_signer_is_said_on_the_pod(parent: Cluster, namespace: str, asking: Json) -> None:
+def test_a_denied_certificate_is_reported_on_the_pod(parent: Cluster, namespace: str, asking: Json) -> None:
     request = only_request(parent, namespace)
     decide(parent, request, "Denied", "NotYou", "not for this pod")
     eventually(
@@ -66,13 +66,13 @@ def test_a_refusal_of_the_signer_is_said_on_the_pod(parent: Cluster, namespace: 
             ]
             == [f"PodCertificateRequest {request['metadata']['name']}: NotYou: not for this pod"]
         ),
-        "there is an Event with the signer's words",
+        "an Event has the message of the signer",
     )
-    assert len(parent.list(POD_CERTIFICATE_REQUESTS, namespace)) == 1, "a refusal is final"
+    assert len(parent.list(POD_CERTIFICATE_REQUESTS, namespace)) == 1, "a denial is final"
 
 
 def only_request(parent: Cluster, namespace: str) -> Json:
-    (request,) = eventually(lambda: parent.list(POD_CERTIFICATE_REQUESTS, namespace), "a certificate is asked for")
+    (request,) = eventually(lambda: parent.list(POD_CERTIFICATE_REQUESTS, namespace), "a certificate is requested")
     return request
 
 
@@ -82,7 +82,7 @@ def secrets(member: Cluster, namespace: str) -> list[Json]:
 
 
 def sign(parent: Cluster, request: Json) -> str:
-    """Issues what is asked for; gives the chain."""
+    """Issues the requested certificate. Returns the chain."""
     stub = x509.load_der_x509_csr(base64.b64decode(request["spec"]["stubPKCS10Request"]))
     begin = datetime.now(UTC).replace(microsecond=0)
     end = begin + timedelta(hours=24)

@@ -1,4 +1,4 @@
-"""manifests/policies, applied to a real API server: what comes out of it for pods and DaemonSets that go in."""
+"""manifests/policies on a real API server: their changes to pods and DaemonSets."""
 
 from __future__ import annotations
 
@@ -27,60 +27,66 @@ WELCOME: Final = {wellknown.VIRTUAL_NODES: "allow"}
 
 @pytest.fixture(scope="module")
 def policies(parent: Cluster) -> Iterator[Cluster]:
-    """The parent with the policies in effect; without them again afterwards."""
+    """The parent with the policies. They are removed afterwards."""
     done(parent, "apply", "-k", "manifests/policies")
     eventually(lambda: seconds(pod(parent, "default")) == [30, 30], "tolerationSeconds are set")
     eventually(lambda: spread(parent, {}).get("nodeTaintsPolicy") == "Honor", "taints are honoured")
-    eventually(lambda: terms(daemon_set(parent, "kube-system")) == [[OURS]], "DaemonSets are kept off")
+    eventually(lambda: terms(daemon_set(parent, "kube-system")) == [[OURS]], "DaemonSets exclude virtual nodes")
     yield parent
     done(parent, "delete", "-k", "manifests/policies")
-    eventually(lambda: seconds(pod(parent, "default")) == [300, 300], "tolerationSeconds are Kubernetes' own again")
-    eventually(lambda: "nodeTaintsPolicy" not in spread(parent, {}), "constraints stay as they are")
-    eventually(lambda: terms(daemon_set(parent, "kube-system")) == [], "DaemonSets stay as they are")
+    eventually(
+        lambda: seconds(pod(parent, "default")) == [300, 300], "tolerationSeconds are the defaults of Kubernetes"
+    )
+    eventually(lambda: "nodeTaintsPolicy" not in spread(parent, {}), "constraints are not changed")
+    eventually(lambda: terms(daemon_set(parent, "kube-system")) == [], "DaemonSets are not changed")
 
 
 class TestTolerationSeconds:
-    def test_explicit_values_stay(self, policies: Cluster, namespace: str) -> None:
+    def test_explicit_values_are_kept(self, policies: Cluster, namespace: str) -> None:
         mine = [{"key": NOT_READY, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 77}]
         assert seconds(pod(policies, namespace, tolerations=mine)) == [77, 30]
 
-    def test_a_toleration_without_end_stays(self, policies: Cluster, namespace: str) -> None:
+    def test_a_toleration_without_seconds_is_kept(self, policies: Cluster, namespace: str) -> None:
         mine = [{"key": NOT_READY, "operator": "Exists", "effect": "NoExecute"}]
         assert seconds(pod(policies, namespace, tolerations=mine)) == [None, 30]
 
-    def test_300_seconds_for_another_taint_stay(self, policies: Cluster, namespace: str) -> None:
+    def test_300_seconds_for_another_taint_are_kept(self, policies: Cluster, namespace: str) -> None:
         mine = {"key": "mine", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
         assert mine in pod(policies, namespace, tolerations=[mine])["spec"]["tolerations"]
 
-    def test_a_namespace_has_its_own(self, policies: Cluster, namespace: str) -> None:
+    def test_a_namespace_can_override_the_value(self, policies: Cluster, namespace: str) -> None:
         annotate(policies, namespace, "5")
-        eventually(lambda: seconds(pod(policies, namespace)) == [5, 5], "the annotation counts")
+        eventually(lambda: seconds(pod(policies, namespace)) == [5, 5], "the annotation is used")
         annotate(policies, namespace, "0")
-        eventually(lambda: seconds(pod(policies, namespace)) == [0, 0], "zero is a number too")
+        eventually(lambda: seconds(pod(policies, namespace)) == [0, 0], "zero is a valid value")
 
-    def test_a_namespace_whose_value_is_none_keeps_kubernetes_own(self, policies: Cluster, namespace: str) -> None:
+    def test_an_invalid_value_of_a_namespace_keeps_the_default_of_kubernetes(
+        self, policies: Cluster, namespace: str
+    ) -> None:
         annotate(policies, namespace, "soon")
-        eventually(lambda: seconds(pod(policies, namespace)) == [300, 300], "no pod is refused for it")
+        eventually(lambda: seconds(pod(policies, namespace)) == [300, 300], "the pod is not rejected")
 
     def test_the_parameter_can_be_changed(self, policies: Cluster, namespace: str) -> None:
         parameter(policies, "45")
-        eventually(lambda: seconds(pod(policies, namespace)) == [45, 45], "the ConfigMap counts")
+        eventually(lambda: seconds(pod(policies, namespace)) == [45, 45], "the ConfigMap is used")
         parameter(policies, "30")
-        eventually(lambda: seconds(pod(policies, namespace)) == [30, 30], "and counts again")
+        eventually(lambda: seconds(pod(policies, namespace)) == [30, 30], "the ConfigMap is used again")
 
-    def test_without_the_parameters_pods_are_made_as_ever(self, policies: Cluster, namespace: str) -> None:
+    def test_without_the_parameters_pods_have_the_defaults_of_kubernetes(
+        self, policies: Cluster, namespace: str
+    ) -> None:
         whole = policies.get(CONFIG_MAPS, PARAMETERS, members.SYSTEM)
         policies.delete(CONFIG_MAPS, PARAMETERS, members.SYSTEM)
-        eventually(lambda: seconds(pod(policies, namespace)) == [300, 300], "Kubernetes' own default counts")
+        eventually(lambda: seconds(pod(policies, namespace)) == [300, 300], "the default of Kubernetes is used")
         policies.create(CONFIG_MAPS, {"metadata": {"name": PARAMETERS}, "data": whole["data"]}, members.SYSTEM)
-        eventually(lambda: seconds(pod(policies, namespace)) == [30, 30], "and the parameter again")
+        eventually(lambda: seconds(pod(policies, namespace)) == [30, 30], "the parameter is used again")
 
 
 class TestSpreadConstraints:
-    def test_what_a_constraint_says_stays(self, policies: Cluster) -> None:
+    def test_explicit_fields_of_a_constraint_are_kept(self, policies: Cluster) -> None:
         assert spread(policies, {"nodeTaintsPolicy": "Ignore"})["nodeTaintsPolicy"] == "Ignore"
 
-    def test_each_constraint_counts_for_itself(self, policies: Cluster, namespace: str) -> None:
+    def test_each_constraint_is_changed_independently(self, policies: Cluster, namespace: str) -> None:
         both = [constraint("a", nodeTaintsPolicy="Ignore"), constraint("b")]
         made = pod(policies, namespace, topologySpreadConstraints=both)
         found = [each["nodeTaintsPolicy"] for each in made["spec"]["topologySpreadConstraints"]]
@@ -96,51 +102,51 @@ class TestDaemonSets:
             {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": {}}]}},
         ],
     )
-    def test_one_without_terms_gets_the_only_one(self, policies: Cluster, affinity: Json) -> None:
+    def test_one_without_terms_gets_the_term_of_the_policy(self, policies: Cluster, affinity: Json) -> None:
         made = daemon_set(policies, "kube-system", affinity)
         assert terms(made) == [[OURS]]
         found = made["spec"]["template"]["spec"]["affinity"]
         assert affinity.keys() <= found.keys()
         assert affinity.get("nodeAffinity", {}).keys() <= found["nodeAffinity"].keys()
 
-    def test_every_term_says_it_and_one_that_nothing_matches_stays(self, policies: Cluster) -> None:
+    def test_every_term_gets_the_expression_and_an_empty_term_is_kept(self, policies: Cluster) -> None:
         before = required({"matchExpressions": [OTHER]}, {"matchFields": [BY_NAME]}, {})
         made = daemon_set(policies, "kube-system", before)
         assert terms(made) == [[OTHER, OURS], [OURS], []]
 
-    def test_it_is_said_once(self, policies: Cluster) -> None:
+    def test_the_expression_is_added_once(self, policies: Cluster) -> None:
         again = daemon_set(policies, "kube-system", required({"matchExpressions": [OURS, OTHER]}))
         assert terms(again) == [[OURS, OTHER]]
 
-    def test_other_namespaces_are_spared(self, policies: Cluster, namespace: str) -> None:
+    def test_other_namespaces_are_not_affected(self, policies: Cluster, namespace: str) -> None:
         assert terms(daemon_set(policies, namespace)) == []
 
     def test_a_namespace_can_be_labelled_as_infrastructure(self, policies: Cluster, namespace: str) -> None:
         label(policies, namespace)
-        eventually(lambda: terms(daemon_set(policies, namespace)) == [[OURS]], "the label counts")
+        eventually(lambda: terms(daemon_set(policies, namespace)) == [[OURS]], "the label is used")
 
-    def test_one_that_asks_for_virtual_nodes_is_let_in(self, policies: Cluster) -> None:
+    def test_one_that_selects_virtual_nodes_is_not_changed(self, policies: Cluster) -> None:
         assert terms(daemon_set(policies, "kube-system", labels=WELCOME)) == []
 
-    def test_one_that_asks_later_is_let_in_and_keeps_its_own_terms(self, policies: Cluster) -> None:
+    def test_one_that_selects_virtual_nodes_later_keeps_its_own_terms(self, policies: Cluster) -> None:
         alone = daemon_set(policies, "kube-system", required({"matchExpressions": [OURS]}), labels=WELCOME)
         assert terms(alone) == []
-        beside = required({"matchExpressions": [OTHER, OURS]}, {"matchFields": [BY_NAME], "matchExpressions": [OURS]})
-        assert terms(daemon_set(policies, "kube-system", beside, labels=WELCOME)) == [[OTHER], []]
+        both = required({"matchExpressions": [OTHER, OURS]}, {"matchFields": [BY_NAME], "matchExpressions": [OURS]})
+        assert terms(daemon_set(policies, "kube-system", both, labels=WELCOME)) == [[OTHER], []]
 
-    def test_no_pod_is_made_on_a_virtual_node_until_it_is_welcome(
+    def test_no_pod_is_created_on_a_virtual_node_until_the_daemon_set_selects_it(
         self, policies: Cluster, provider: Provider, namespace: str
     ) -> None:
         label(policies, namespace)
-        eventually(lambda: terms(daemon_set(policies, namespace)) == [[OURS]], "the label counts")
+        eventually(lambda: terms(daemon_set(policies, namespace)) == [[OURS]], "the label is used")
         policies.create(DAEMON_SETS, manifest(), namespace)
-        eventually(lambda: counted(policies, namespace, 1) == 0, "it wants no pod on the virtual node")
+        eventually(lambda: counted(policies, namespace, 1) == 0, "the DaemonSet wants no pod on the virtual node")
         policies.patch(DAEMON_SETS, "agent", {"metadata": {"labels": WELCOME}}, namespace)
-        eventually(lambda: counted(policies, namespace, 2) == 1, "it wants one there")
+        eventually(lambda: counted(policies, namespace, 2) == 1, "the DaemonSet wants a pod on the virtual node")
 
 
 def tried(cluster: Cluster, resource: Resource, body: Json, namespace: str) -> Json:
-    """The object as it would be created."""
+    """The object that a create would store (dry run)."""
     whole = {"apiVersion": resource.api_version, "kind": resource.kind, **body}
     made: Json = cluster.call("POST", resource.path(namespace=namespace), whole, query={"dryRun": "All"})
     return made
@@ -152,7 +158,7 @@ def pod(cluster: Cluster, namespace: str, **spec: Any) -> Json:
 
 
 def seconds(made: Json) -> list[int | None]:
-    """For not-ready and for unreachable."""
+    """The tolerationSeconds for not-ready and for unreachable."""
     found = {each.get("key"): each.get("tolerationSeconds") for each in made["spec"]["tolerations"]}
     return [found[NOT_READY], found[UNREACHABLE]]
 
@@ -163,7 +169,7 @@ def constraint(key: str, **more: Any) -> Json:
 
 
 def spread(cluster: Cluster, more: Json) -> Json:
-    """The constraint that comes out."""
+    """The constraint after admission."""
     made = pod(cluster, "default", topologySpreadConstraints=[constraint("zone", **more)])
     (found,) = made["spec"]["topologySpreadConstraints"]
     return dict(found)
@@ -194,7 +200,7 @@ def terms(made: Json) -> list[list[Json]]:
 
 
 def counted(cluster: Cluster, namespace: str, generation: int) -> int | None:
-    """How many pods the DaemonSet wants, once its controller has seen this generation of it."""
+    """The desired number of pods of the DaemonSet, once its controller has observed this generation."""
     status = cluster.get(DAEMON_SETS, "agent", namespace)["status"]
     return status["desiredNumberScheduled"] if status.get("observedGeneration", 0) >= generation else None
 

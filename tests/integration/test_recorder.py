@@ -1,4 +1,4 @@
-"""Events that are told again: one object each, whoever wrote it first, and however long ago."""
+"""Repeated Events: one object each, after restarts and after expiry."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from vk_provider.kube.resources import EVENTS, PODS
 def tell(recorder: Recorder, namespace: str, count: int) -> None:
     about = Metadata(name="web", namespace=namespace, uid="11111111-aaaa-4aaa-8aaa-000000000009")
     first, last = "2030-01-01T00:00:00Z", f"2030-01-01T00:00:{count:02}Z"
-    told = ForwardedEvent("web.abc", "kubelet", "alpha", "spec.containers{web}", count, first, last)
-    recorder.forward(PODS, about, "Warning", "BackOff", "back-off", told)
+    forwarded = ForwardedEvent("web.abc", "kubelet", "alpha", "spec.containers{web}", count, first, last)
+    recorder.forward(PODS, about, "Warning", "BackOff", "back-off", forwarded)
 
 
 async def counts(parent: Cluster, namespace: str, wanted: list[int]) -> None:
@@ -31,10 +31,10 @@ async def counts(parent: Cluster, namespace: str, wanted: list[int]) -> None:
     await eventually_here(counted, f"the counts of the Events are {wanted}")
 
 
-async def test_an_event_goes_on_counting_after_a_restart_and_after_it_has_expired(
+async def test_the_count_of_an_event_continues_after_a_restart_and_after_the_event_expires(
     parent: Cluster, client: Client, namespace: str
 ) -> None:
-    for count in (1, 2):  # the second recorder knows nothing of what the first has written
+    for count in (1, 2):  # the second recorder does not know the Events of the first
         recorder = Recorder(client)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(recorder.run())
@@ -47,7 +47,7 @@ async def test_an_event_goes_on_counting_after_a_restart_and_after_it_has_expire
             running.cancel()
 
 
-async def test_an_event_of_our_own_is_not_repeated_while_it_is_fresh(
+async def test_an_event_of_the_provider_is_not_repeated_while_it_is_recent(
     parent: Cluster, client: Client, namespace: str
 ) -> None:
     recorder = Recorder(client)
@@ -56,7 +56,7 @@ async def test_an_event_of_our_own_is_not_repeated_while_it_is_fresh(
         running = group.create_task(recorder.run())
         for reason in ("NameConflict", "NameConflict", "Last"):
             recorder.event(PODS, about, "Warning", reason, "words")
-        await eventually_here(lambda: parent.list(EVENTS, namespace, fields="reason=Last"), "the last one is written")
+        await eventually_here(lambda: parent.list(EVENTS, namespace, fields="reason=Last"), "the last Event is written")
         running.cancel()
     assert len(parent.list(EVENTS, namespace, fields="reason=NameConflict")) == 1
 
@@ -74,6 +74,6 @@ async def test_an_event_has_the_time_of_its_server_and_not_of_this_machine() -> 
         recorder = Recorder(client)
         running = group.create_task(recorder.run())
         recorder.event(PODS, Metadata(name="web", namespace="shop", uid="1"), "Warning", "NameConflict", "words")
-        await eventually_here(lambda: len(written) > 1, "it is written")
+        await eventually_here(lambda: len(written) > 1, "the Event is written")
         running.cancel()
     assert written[-1]["lastTimestamp"].startswith("2030-01-01T00:00:")

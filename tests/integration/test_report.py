@@ -1,4 +1,4 @@
-"""What is said of a MemberCluster gets there, and stays there."""
+"""The status of a MemberCluster is written, and restored after another client changes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cluster(status: dict[str, Any]) -> Object:
     return msgspec.json.decode(encode({"metadata": METADATA, "status": status}), type=Object)
 
 
-async def test_what_the_parent_did_not_take_is_written_as_soon_as_it_does() -> None:
+async def test_a_status_that_the_parent_rejects_is_written_as_soon_as_the_parent_accepts_it() -> None:
     taken: list[dict[str, Any]] = []
 
     async def script(request: web.Request) -> web.Response:
@@ -35,12 +35,12 @@ async def test_what_the_parent_did_not_take_is_written_as_soon_as_it_does() -> N
         running = group.create_task(report.run())
         await report.set_ready(True, "Serving", "all is well")
         assert taken == []
-        await eventually_here(lambda: taken, "it is written")
+        await eventually_here(lambda: taken, "the status is written")
         assert [condition["reason"] for condition in taken[0]["conditions"]] == ["Serving"]
         running.cancel()
 
 
-async def test_what_is_no_longer_there_is_written_again_and_what_is_there_is_not() -> None:
+async def test_a_lost_status_is_written_again_and_a_current_one_is_not() -> None:
     taken: list[dict[str, Any]] = []
 
     async def script(request: web.Request) -> web.Response:

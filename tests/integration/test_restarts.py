@@ -1,4 +1,4 @@
-"""The provider is killed at the worst moment and started again: what runs, goes on; nothing is done twice."""
+"""The provider is killed and restarted: pods keep running, and no change is applied twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vk_provider.kube.resources import PODS
 READS = ("get", "list", "watch")
 
 
-def test_a_provider_killed_within_a_rollout_ends_it_without_duplicates(
+def test_a_provider_killed_during_a_rollout_completes_it_without_duplicates(
     parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
 ) -> None:
     position = alpha.audit_position()
@@ -35,7 +35,7 @@ def test_a_provider_killed_within_a_rollout_ends_it_without_duplicates(
     eventually(lambda: len(running_pods(parent, namespace)) == 60, "all pods run", 60)
     change = {"spec": {"template": deployment("web", 0, image="registry.example/web:2")["spec"]["template"]}}
     parent.patch(DEPLOYMENTS, "web", change, namespace)
-    eventually(lambda: count_image(parent, namespace, ":2") >= 10, "the new version comes")
+    eventually(lambda: count_image(parent, namespace, ":2") >= 10, "the new version is rolled out")
     kill_and_start(provider)
     eventually(lambda: rolled_out(parent, namespace), "the rollout ends", 90)
     eventually(lambda: pairs(alpha, namespace) == parent_uids(parent, namespace), "the member has the same pods")
@@ -48,7 +48,7 @@ def test_a_provider_killed_within_a_rollout_ends_it_without_duplicates(
     assert [name for name, count in made.items() if count > 1] == []
 
 
-def test_what_happened_while_the_provider_was_away_is_made_up_for(
+def test_changes_during_an_outage_of_the_provider_are_applied_after_its_start(
     parent: Cluster, alpha: Cluster, provider: Provider, namespace: str, idle_node: Json
 ) -> None:
     for name in ("deleted", "forced", "lost", "once", "stays"):
@@ -70,13 +70,15 @@ def test_what_happened_while_the_provider_was_away_is_made_up_for(
         alpha.delete(PODS, name, namespace, grace_seconds=0)
     wait_until_gone(parent, "deleted", namespace)
     start_idle(alpha, "lost", namespace)
-    eventually(lambda: restart_count(runs(parent, "lost", namespace)()) == 1, "the lost one runs again")
-    eventually(lambda: parent.get(PODS, "once", namespace)["status"]["phase"] == "Failed", "once is not run again")
+    eventually(lambda: restart_count(runs(parent, "lost", namespace)()) == 1, "the lost pod runs again")
+    eventually(
+        lambda: parent.get(PODS, "once", namespace)["status"]["phase"] == "Failed", "the pod `once` is not recreated"
+    )
     assert versions(alpha, namespace)["stays"] == uids["stays"]
     assert alpha.find(PODS, "once", namespace) is None
 
 
-def test_sigterm_ends_the_provider_in_good_order_and_leaves_the_node(
+def test_sigterm_stops_the_provider_gracefully_and_keeps_the_node(
     parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
 ) -> None:
     parent.create(PODS, bare("web"), namespace)
@@ -88,7 +90,7 @@ def test_sigterm_ends_the_provider_in_good_order_and_leaves_the_node(
     assert parent.call("GET", "/api/v1/nodes/alpha")["metadata"]["name"] == "alpha"
 
 
-def test_scaling_down_to_nothing_while_the_provider_is_away_empties_the_member(
+def test_scaling_to_zero_during_an_outage_of_the_provider_empties_the_member(
     parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
 ) -> None:
     parent.create(DEPLOYMENTS, deployment("web", 20), namespace)
@@ -99,11 +101,11 @@ def test_scaling_down_to_nothing_while_the_provider_is_away_empties_the_member(
         lambda: all("deletionTimestamp" in pod["metadata"] for pod in parent.list(PODS, namespace)), "all are deleted"
     )
     provider.start()
-    eventually(lambda: parent.list(PODS, namespace) == [], "the parent has none", 60)
+    eventually(lambda: parent.list(PODS, namespace) == [], "the parent has no pods", 60)
     assert alpha.list(PODS, namespace) == []
 
 
-def test_a_restarted_provider_adopts_500_pods_without_touching_one(
+def test_a_restarted_provider_adopts_500_pods_without_writing_any(
     parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
 ) -> None:
     parent.create(DEPLOYMENTS, deployment("web", 500), namespace)
@@ -112,7 +114,7 @@ def test_a_restarted_provider_adopts_500_pods_without_touching_one(
     provider.kill()
     positions = parent.audit_position(), alpha.audit_position()
     provider.start()
-    eventually(lambda: renewed(parent, positions[0]), "the virtual node is at work again")
+    eventually(lambda: renewed(parent, positions[0]), "the virtual node is served again")
     settle(parent, namespace)
     assert touched(parent, positions[0], namespace) == []
     assert touched(alpha, positions[1], namespace) == []
@@ -125,7 +127,7 @@ def kill_and_start(provider: Provider) -> None:
 
 
 def renewed(parent: Cluster, since: int) -> bool:
-    """Whether a lease was renewed since then, which begins together with the work on pods."""
+    """Whether a lease was renewed since then. The renewal starts together with the work on pods."""
     return any(
         (request.verb, request.resource, request.name) == ("patch", "leases", "alpha")
         for request in parent.requests(since)
@@ -133,7 +135,7 @@ def renewed(parent: Cluster, since: int) -> bool:
 
 
 def settle(parent: Cluster, namespace: str) -> None:
-    """Returns when the provider has worked off its queue, first in, first out: a pod that came last runs."""
+    """Returns when the provider has processed its queue: it is FIFO, so a new pod runs after all others."""
     parent.create(PODS, bare("sentinel"), namespace)
     wait_until_running(parent, "sentinel", namespace, 60)
     parent.delete(PODS, "sentinel", namespace)
@@ -141,7 +143,7 @@ def settle(parent: Cluster, namespace: str) -> None:
 
 
 def versions(cluster: Cluster, namespace: str) -> dict[str, tuple[str, str]]:
-    """UID and resourceVersion of every pod: nothing can have touched a pod where they are the same."""
+    """UID and resourceVersion of every pod: a pod with the same values has not been written."""
     return {
         pod["metadata"]["name"]: (pod["metadata"]["uid"], pod["metadata"]["resourceVersion"])
         for pod in cluster.list(PODS, namespace)
@@ -149,7 +151,7 @@ def versions(cluster: Cluster, namespace: str) -> dict[str, tuple[str, str]]:
 
 
 def touched(cluster: Cluster, since: int, namespace: str) -> list[Request]:
-    """The provider's writes to pods since then."""
+    """The provider's writes to pods since this position."""
     return [
         request
         for request in cluster.requests(since)

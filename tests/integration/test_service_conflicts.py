@@ -19,26 +19,26 @@ QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota")
 
 
 def events(parent: Cluster, name: str, namespace: str, reason: str) -> list[Json]:
-    """Events about a Service."""
+    """The Events about a Service with this reason."""
     found = parent.list(EVENTS, namespace, fields=f"involvedObject.kind=Service,involvedObject.name={name}")
     return [event for event in found if event["reason"] == reason]
 
 
 @pytest.fixture
 def foreign(alpha: Cluster, namespace: str) -> Iterator[Json]:
-    """A Service of the member's own, of the name `web`."""
+    """A Service `web` of another client in the member."""
     alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
     yield alpha.create(SERVICES, service("web"), namespace)
     alpha.delete(NAMESPACES, namespace)
 
 
-def test_a_foreign_service_keeps_its_name_and_the_conflict_is_said_once(
+def test_a_service_of_another_client_keeps_its_name_and_the_conflict_is_reported_once(
     parent: Cluster, alpha: Cluster, namespace: str, foreign: Json
 ) -> None:
     parent.create(SERVICES, service("web"), namespace)
     start(parent, web("web-1"), namespace)
     (event,) = eventually(
-        lambda: events(parent, "web", namespace, wellknown.NAME_CONFLICT), "the parent's Service says so"
+        lambda: events(parent, "web", namespace, wellknown.NAME_CONFLICT), "the parent's Service has an Event"
     )
     assert f"Service {namespace}/web that is not managed by virtual node alpha" in event["message"]
     parent.patch(SERVICES, "web", {"spec": {"sessionAffinity": "ClientIP"}}, namespace)
@@ -48,12 +48,16 @@ def test_a_foreign_service_keeps_its_name_and_the_conflict_is_said_once(
     assert len(events(parent, "web", namespace, wellknown.NAME_CONFLICT)) == 1
     assert alpha.get(SERVICES, "web", namespace) == foreign
     ours = {found["metadata"]["name"] for found in slices(alpha, "web", namespace) if is_ours(found)}
-    assert ours == set(), "no endpoint of ours gets traffic of theirs"
+    assert ours == set(), "no endpoints are added to the Service of another client"
     alpha.delete(SERVICES, "web", namespace)
-    eventually(lambda: is_ours(alpha.find(SERVICES, "web", namespace) or {}), "the name is free: it comes", 90)
+    eventually(
+        lambda: is_ours(alpha.find(SERVICES, "web", namespace) or {}),
+        "the reflection is created once the name is free",
+        90,
+    )
 
 
-def test_a_service_that_the_member_refuses_is_said_and_holds_no_pod_up(
+def test_a_service_that_the_member_rejects_is_reported_and_delays_no_pod(
     parent: Cluster, alpha: Cluster, namespace: str, request: pytest.FixtureRequest
 ) -> None:
     alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
@@ -63,14 +67,14 @@ def test_a_service_that_the_member_refuses_is_said_and_holds_no_pod_up(
     parent.create(SERVICES, service("web"), namespace)
     start(parent, web("web-1"), namespace)
     (event,) = eventually(
-        lambda: events(parent, "web", namespace, wellknown.MEMBER_REFUSED), "the parent's Service says so"
+        lambda: events(parent, "web", namespace, wellknown.MEMBER_REFUSED), "the parent's Service has an Event"
     )
     assert "exceeded quota" in event["message"]
     alpha.delete(QUOTAS, "none", namespace)
     until_there(alpha, "web", namespace, 60)
 
 
-def test_services_that_every_cluster_has_of_its_own_are_no_conflict(
+def test_the_service_kubernetes_of_each_cluster_is_no_conflict(
     parent: Cluster, alpha: Cluster, request: pytest.FixtureRequest
 ) -> None:
     before = alpha.get(SERVICES, "kubernetes", "default")

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("provider")
 READS = ("get", "list", "watch")
 
 
-def test_a_restarted_provider_writes_no_service_that_is_as_it_should_be(
+def test_a_restarted_provider_writes_no_service_that_is_in_sync(
     parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
 ) -> None:
     kinds: dict[str, Json] = {
@@ -46,7 +46,7 @@ def test_a_restarted_provider_writes_no_service_that_is_as_it_should_be(
     ], written
 
 
-def test_what_went_while_the_provider_was_away_goes_in_the_member(
+def test_services_deleted_during_an_outage_of_the_provider_are_deleted_in_the_member(
     parent: Cluster, alpha: Cluster, provider: Provider, namespace: str
 ) -> None:
     for name in ("web", "stays"):
@@ -61,7 +61,7 @@ def test_what_went_while_the_provider_was_away_goes_in_the_member(
     assert addresses(alpha, "stays", namespace) == {address}
 
 
-def test_what_changed_while_the_member_did_not_answer_is_there_when_it_answers(
+def test_changes_during_an_outage_of_the_member_are_applied_when_it_answers(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     parent.create(SERVICES, service("web"), namespace)

@@ -1,4 +1,4 @@
-"""The parent's Services in the members that hold pods of their namespace: brought, kept, and taken away."""
+"""Reflections of the parent's Services, in the members that have pods of their namespace."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_service_is_in_the_member_before_the_first_pod_of_its_namespace(
     assert made == ["services"] * 5 + ["pods"]
 
 
-def test_it_has_its_ports_and_affinity_and_an_address_of_the_member_and_lists_the_pods_there(
+def test_a_reflection_has_ports_affinity_an_address_of_the_member_and_its_pods_as_endpoints(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     dns = {"name": "dns", "port": 53, "protocol": "UDP"}
@@ -70,7 +70,9 @@ def test_it_has_its_ports_and_affinity_and_an_address_of_the_member_and_lists_th
     assert endpoint["targetRef"] == {"kind": "Pod", "name": "web-1", "namespace": namespace}
 
 
-def test_it_has_the_parents_address_where_the_member_has_it(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+def test_a_reflection_has_the_parents_address_if_the_member_has_that_range(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
     ranges = parent.get(SERVICE_CIDRS, "kubernetes")["spec"]["cidrs"]
     alpha.create(SERVICE_CIDRS, {"metadata": {"name": "parent"}, "spec": {"cidrs": ranges}})
 
@@ -98,7 +100,7 @@ def test_a_headless_service_has_the_hostnames_of_its_pods(parent: Cluster, alpha
     eventually(lambda: hostnames() == ["db-0"], "the endpoint has its hostname")
 
 
-def test_an_external_name_is_passed_on(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+def test_an_external_name_is_reflected(parent: Cluster, alpha: Cluster, namespace: str) -> None:
     spec = {"type": "ExternalName", "externalName": "db.example.com"}
     parent.create(SERVICES, {"metadata": {"name": "db"}, "spec": spec}, namespace)
     start(parent, bare("client"), namespace)
@@ -106,7 +108,9 @@ def test_an_external_name_is_passed_on(parent: Cluster, alpha: Cluster, namespac
     assert (found["type"], found["externalName"]) == ("ExternalName", "db.example.com")
 
 
-def test_endpoints_that_somebody_wrote_by_hand_are_listed(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+def test_endpoints_of_a_service_without_a_selector_are_reflected(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
     parent.create(SERVICES, {"metadata": {"name": "db"}, "spec": {"ports": [HTTP]}}, namespace)
     metadata = {"name": "db-by-hand", "labels": {"kubernetes.io/service-name": "db"}}
     listing = {"addressType": "IPv4", "endpoints": [{"addresses": ["192.0.2.10"]}], "ports": [{"name": "http"}]}
@@ -115,7 +119,7 @@ def test_endpoints_that_somebody_wrote_by_hand_are_listed(parent: Cluster, alpha
     until_listed(alpha, "db", namespace, {"192.0.2.10"})
 
 
-def test_it_follows_the_parent(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+def test_a_reflection_follows_its_original(parent: Cluster, alpha: Cluster, namespace: str) -> None:
     start(parent, web("web-1"), namespace)
     parent.create(SERVICES, service("web"), namespace)
     first = until_there(alpha, "web", namespace)
@@ -132,13 +136,13 @@ def test_it_follows_the_parent(parent: Cluster, alpha: Cluster, namespace: str) 
     parent.create(SERVICES, service("web", clusterIP="None"), namespace)
     eventually(
         lambda: (alpha.find(SERVICES, "web", namespace) or {"spec": {}})["spec"].get("clusterIP") == "None",
-        "it is headless, as the one that replaced it",
+        "the reflection is headless like the new original",
     )
     parent.delete(SERVICES, "web", namespace)
     until_away(alpha, "web", namespace)
 
 
-def test_endpoints_come_and_go_with_the_pods(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+def test_endpoints_follow_the_pods(parent: Cluster, alpha: Cluster, namespace: str) -> None:
     parent.create(SERVICES, service("web"), namespace)
     first, second = (start(parent, web(name), namespace) for name in ("web-1", "web-2"))
     until_listed(alpha, "web", namespace, {first, second})
@@ -146,15 +150,15 @@ def test_endpoints_come_and_go_with_the_pods(parent: Cluster, alpha: Cluster, na
     until_listed(alpha, "web", namespace, {second})
 
 
-def test_what_somebody_changed_or_deleted_in_the_member_is_put_right(
+def test_a_reflection_that_another_client_changes_or_deletes_is_restored(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     parent.create(SERVICES, service("web"), namespace)
     address = start(parent, web("web-1"), namespace)
     until_listed(alpha, "web", namespace, {address})
     alpha.patch(SERVICES, "web", {"spec": {"selector": {"app": "other"}}}, namespace)
-    eventually(lambda: "selector" not in until_there(alpha, "web", namespace)["spec"], "the selector goes")
-    eventually(lambda: all(map(is_ours, slices(alpha, "web", namespace))), "and what the member made of it")
+    eventually(lambda: "selector" not in until_there(alpha, "web", namespace)["spec"], "the selector is removed")
+    eventually(lambda: all(map(is_ours, slices(alpha, "web", namespace))), "EndpointSlices of the member are removed")
     until_listed(alpha, "web", namespace, {address})
     (listing,) = slices(alpha, "web", namespace)
     alpha.patch(ENDPOINT_SLICES, listing["metadata"]["name"], {"endpoints": []}, namespace)
@@ -165,21 +169,23 @@ def test_what_somebody_changed_or_deleted_in_the_member_is_put_right(
     until_there(alpha, "web", namespace)
 
 
-def test_services_leave_after_the_last_pod_of_their_namespace(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+def test_services_are_deleted_after_the_last_pod_of_their_namespace(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
     parent.create(SERVICES, service("web"), namespace)
     for name in ("web-1", "web-2"):
         start(parent, web(name), namespace)
     until_there(alpha, "web", namespace)
     parent.delete(PODS, "web-1", namespace)
     wait_until_gone(parent, "web-1", namespace)
-    assert alpha.find(SERVICES, "web", namespace), "the other pod may need it"
+    assert alpha.find(SERVICES, "web", namespace), "the other pod may need the Service"
     parent.delete(PODS, "web-2", namespace)
     until_away(alpha, "web", namespace)
     start(parent, web("web-3"), namespace)
-    assert alpha.find(SERVICES, "web", namespace), "it is back before the next pod"
+    assert alpha.find(SERVICES, "web", namespace), "the Service exists before the next pod"
 
 
-def test_a_namespace_deleted_in_the_member_comes_back_with_its_services(
+def test_a_namespace_deleted_in_the_member_is_recreated_with_its_services(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     parent.create(SERVICES, service("web"), namespace)
@@ -189,18 +195,18 @@ def test_a_namespace_deleted_in_the_member_comes_back_with_its_services(
 
     def back() -> bool:
         found = alpha.find(PODS, "web-1", namespace)
-        assert found, "no pod"
-        assert found["metadata"]["uid"] != before[1]["metadata"]["uid"], "the old pod"
+        assert found, "the pod does not exist"
+        assert found["metadata"]["uid"] != before[1]["metadata"]["uid"], "the pod is still the old one"
         return True
 
-    eventually(back, "the pod is there again", 60)
+    eventually(back, "the pod is recreated", 60)
     assert alpha.get(SERVICES, "web", namespace)["metadata"]["uid"] != before[0]
 
 
 class TestWithTwoMembers:
     @pytest.fixture
     def join_beta(self, parent: Cluster, beta: Cluster) -> Iterator[Callable[..., None]]:
-        """Joins `beta` with more fields of the spec, for one test."""
+        """Joins `beta` with further fields of the spec, for one test."""
 
         def join(**spec: Any) -> None:
             members.join(parent, "beta", members.kubeconfig(beta), **spec)
@@ -212,7 +218,7 @@ class TestWithTwoMembers:
         else:
             members.discard(parent, "beta")
 
-    def test_a_member_lists_its_own_pods_and_a_flat_one_all(
+    def test_a_member_lists_its_own_pods_and_a_member_with_a_flat_network_lists_all(
         self, parent: Cluster, alpha: Cluster, beta: Cluster, namespace: str, join_beta: Callable[..., None]
     ) -> None:
         join_beta(network={"flat": True})
@@ -229,7 +235,7 @@ class TestWithTwoMembers:
         until_listed(beta, "web", namespace, {there, more})
         until_listed(alpha, "web", namespace, {more})
 
-    def test_flat_may_be_switched_while_pods_run(
+    def test_flat_can_be_changed_while_pods_run(
         self, parent: Cluster, beta: Cluster, namespace: str, join_beta: Callable[..., None]
     ) -> None:
         join_beta()
@@ -240,7 +246,7 @@ class TestWithTwoMembers:
             parent.patch(MEMBER_CLUSTERS, "beta", {"spec": {"network": {"flat": flat}}})
             until_listed(beta, "web", namespace, wanted)
 
-    def test_a_prefix_is_before_the_namespace_and_nothing_is_left_by_a_member_that_leaves(
+    def test_the_namespace_has_the_prefix_and_nothing_is_left_after_the_member_leaves(
         self, parent: Cluster, beta: Cluster, namespace: str, join_beta: Callable[..., None]
     ) -> None:
         join_beta(namespaceMapping={"prefix": "p-"})

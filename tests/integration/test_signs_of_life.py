@@ -1,4 +1,4 @@
-"""What a connection tells beside its answers: that a member lives, and that the parent takes writes."""
+"""Signs of life on connections to a member, and the health of writes to the parent."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ async def test_bytes_of_a_watch_are_a_sign_of_life_and_its_silence_is_none() -> 
         return answer
 
     async with Gateway(script) as gateway, gateway.client() as client:
-        heard: list[float] = []
+        signs: list[float] = []
         async for _ in client.stream("/api/v1/pods", {}, inactivity=60):
-            heard.append(client.last_sign_of_life)
+            signs.append(client.last_sign_of_life)
             more.set()
-            if len(heard) == 2:
+            if len(signs) == 2:
                 break
-        assert now() - 30 < heard[0] < heard[1] <= now()
+        assert now() - 30 < signs[0] < signs[1] <= now()
 
 
-async def test_a_refusal_is_no_sign_of_life() -> None:
+async def test_an_error_answer_is_no_sign_of_life() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         return failure(503, "ServiceUnavailable")
 
@@ -58,7 +58,7 @@ async def test_a_refusal_is_no_sign_of_life() -> None:
         assert client.last_sign_of_life == 0.0
 
 
-async def test_a_watch_whose_answer_does_not_begin_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_watch_without_a_response_fails_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DEADLINE", 0.3)
 
     async def script(request: web.Request) -> web.StreamResponse:
@@ -71,7 +71,7 @@ async def test_a_watch_whose_answer_does_not_begin_is_given_up(monkeypatch: pyte
                 await anext(client.stream("/api/v1/pods", {}, inactivity=60))
 
 
-async def test_watches_that_may_be_dead_can_be_ended_and_nothing_else_is() -> None:
+async def test_only_watches_that_may_be_dead_are_aborted() -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         return await stream(request, bookmark(1))
 
@@ -84,12 +84,12 @@ async def test_watches_that_may_be_dead_can_be_ended_and_nothing_else_is() -> No
             async with asyncio.timeout(20):
                 while True:
                     await anext(lines)
-        assert session.connection is not None, "an exec session goes on"
+        assert session.connection is not None, "an exec session is not affected"
         session.close()
 
 
 class Leased(NamedTuple):
-    """A running LeaseLoop, and what it works with."""
+    """A running LeaseLoop with its collaborators."""
 
     loop: LeaseLoop
     freeze: Freeze
@@ -101,12 +101,12 @@ class _Node:
     uid = "uid-west"
 
     def changed(self) -> None:
-        """Nothing follows from it here."""
+        """Has no effect in these tests."""
 
 
 @asynccontextmanager
 async def leased(script: Answer) -> AsyncIterator[Leased]:
-    """One whose parent answers as scripted."""
+    """A LeaseLoop with a scripted parent."""
 
     async def maybe(request: web.Request) -> web.StreamResponse | None:
         return await script(request)
@@ -126,36 +126,36 @@ def taken() -> web.Response:
     return web.json_response({"metadata": {"name": "west"}})
 
 
-async def test_a_parent_that_is_slow_to_take_a_write_is_told_before_it_has_and_until_it_is_quick_again() -> None:
-    let_go = asyncio.Event()
+async def test_a_slow_write_to_the_parent_is_reported_from_its_deadline_until_a_fast_write() -> None:
+    answered = asyncio.Event()
 
     async def script(request: web.Request) -> web.StreamResponse:
-        await let_go.wait()
+        await answered.wait()
         return taken()
 
     async with leased(script) as (loop, freeze, _, _):
-        await eventually_here(lambda: "more than 5 s" in freeze.why, "the write hangs")
+        await eventually_here(lambda: "more than 5 s" in freeze.why, "the write exceeds its deadline")
         assert freeze.wrote_at == 0.0
-        let_go.set()
-        await eventually_here(lambda: "a write took" in freeze.why, "it came, and late")
+        answered.set()
+        await eventually_here(lambda: "a write took" in freeze.why, "the write completes late")
         loop.renew()
-        await eventually_here(lambda: freeze.why == "", "the next one is quick")
+        await eventually_here(lambda: freeze.why == "", "the next write is fast")
         assert freeze.wrote_at > 0.0
 
 
-@pytest.mark.parametrize(("status", "trouble"), [(500, True), (503, True), (403, False), (409, False)])
-async def test_a_parent_that_fails_is_in_trouble_and_one_that_refuses_is_not(status: int, trouble: bool) -> None:
+@pytest.mark.parametrize(("status", "frozen"), [(500, True), (503, True), (403, False), (409, False)])
+async def test_an_error_of_the_parent_causes_a_freeze_and_a_rejection_does_not(status: int, frozen: bool) -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         return failure(status, "Scripted")
 
     async with leased(script) as (_, freeze, _, gateway):
-        await eventually_here(lambda: gateway.asked, "it was asked")
-        await eventually_here(lambda: bool(freeze.why) is trouble, "it is judged")
+        await eventually_here(lambda: gateway.asked, "the parent receives a request")
+        await eventually_here(lambda: bool(freeze.why) is frozen, "the freeze has the expected state")
         assert freeze.wrote_at == 0.0
 
 
-async def test_watches_that_were_silent_while_the_parent_did_not_answer_are_begun_anew() -> None:
-    """Their connections may be dead without a sign; that of one that brought something since is not."""
+async def test_watches_that_are_silent_while_the_parent_does_not_answer_are_restarted() -> None:
+    """Their connections may be dead. A watch that has received bytes since is not restarted."""
     answers, speak = False, asyncio.Semaphore(0)
 
     async def script(request: web.Request) -> web.StreamResponse:
@@ -190,7 +190,7 @@ async def test_watches_that_were_silent_while_the_parent_did_not_answer_are_begu
             await anext(talking)
 
 
-async def test_a_lease_that_is_not_there_is_made_and_belongs_to_the_node() -> None:
+async def test_a_missing_lease_is_created_with_the_node_as_its_owner() -> None:
     bodies: list[dict[str, object]] = []
 
     async def script(request: web.Request) -> web.StreamResponse:
@@ -200,15 +200,15 @@ async def test_a_lease_that_is_not_there_is_made_and_belongs_to_the_node() -> No
         return taken()
 
     async with leased(script) as (_, freeze, _, _):
-        await eventually_here(lambda: freeze.wrote_at > 0.0, "it is written")
+        await eventually_here(lambda: freeze.wrote_at > 0.0, "the Lease is written")
     assert bodies[0]["metadata"] == {
         "name": "west",
         "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "west", "uid": "uid-west"}],
     }
 
 
-@pytest.mark.parametrize(("found", "restores"), [("8", 1), ("10", 0)], ids=["restored", "somebody else wrote it"])
-async def test_a_lease_that_is_older_than_what_was_written_tells_of_a_restore(found: str, restores: int) -> None:
+@pytest.mark.parametrize(("found", "restores"), [("8", 1), ("10", 0)], ids=["restored", "another client wrote it"])
+async def test_a_lease_that_is_older_than_the_last_write_indicates_a_restore(found: str, restores: int) -> None:
     versions = ["7"]  # of the Lease; the last is what the parent has
 
     async def script(request: web.Request) -> web.StreamResponse:
@@ -219,11 +219,11 @@ async def test_a_lease_that_is_older_than_what_was_written_tells_of_a_restore(fo
         return web.json_response({"metadata": {"name": "west", "resourceVersion": versions[-1]}})
 
     async with leased(script) as (loop, freeze, client, _):
-        await eventually_here(lambda: freeze.wrote_at > 0, "it is written")
+        await eventually_here(lambda: freeze.wrote_at > 0, "the Lease is written")
         versions.append(found)
         loop.renew()
-        await eventually_here(lambda: versions == ["7", "9", found, "12"], "it is written again, whatever it was")
+        await eventually_here(lambda: versions == ["7", "9", found, "12"], "the Lease is written again")
         assert client.restores == restores
         loop.renew()
-        await eventually_here(lambda: versions[-2:] == ["12", "12"], "and again")
-        assert client.restores == restores, "a restore is told once"
+        await eventually_here(lambda: versions[-2:] == ["12", "12"], "the Lease is renewed")
+        assert client.restores == restores, "a restore is noted once"

@@ -1,4 +1,4 @@
-"""Status writes of a pod that other clients write at the same time."""
+"""Status writes of a pod with concurrent writes of other clients."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def decoded(manifest: dict[str, Any]) -> Pod:
     return msgspec.json.decode(json.dumps(manifest), type=Pod)
 
 
-async def test_a_pod_that_another_client_made_not_ready_meanwhile_is_made_ready_again() -> None:
-    """As the node controller does if the node was not Ready; the watch has not shown it yet."""
+async def test_a_concurrent_ready_condition_of_another_client_is_overwritten() -> None:
+    """The node controller does this if the node was not Ready. The watch has not shown it yet."""
     patches: list[dict[str, Any]] = []
 
     async def script(request: web.Request) -> web.StreamResponse:
@@ -54,7 +54,7 @@ async def test_a_pod_that_another_client_made_not_ready_meanwhile_is_made_ready_
 
 
 class Cache(Informer[Pod]):
-    """Parent pods; notes whether the answer to a write is announced to those who follow them."""
+    """A cache of parent pods. Records whether the answer to a write is announced to handlers."""
 
     def __init__(self, client: Client) -> None:
         super().__init__(client, PODS, Pod)
@@ -75,7 +75,7 @@ class Cache(Informer[Pod]):
         pytest.param({"status": pod("False", 1)["status"]}, True, id="a condition that another client wrote"),
     ],
 )
-async def test_what_arrives_with_the_answer_is_announced_because_the_watch_does_not_show_it_again(
+async def test_changes_in_the_answer_to_a_write_are_announced_because_the_watch_does_not_show_them_again(
     answer: dict[str, Any], announced: bool
 ) -> None:
     async def script(request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""`kubectl taint`, `cordon`, `uncordon` and `drain` do on a virtual node what they do on any node."""
+"""`kubectl taint`, `cordon`, `uncordon` and `drain` work on a virtual node as on any node."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ KEY: Final = "tests.example/x"  # of taints
 
 @pytest.fixture(autouse=True)
 def both_take_pods(parent: Cluster, beta_served: Cluster, provider: Provider) -> Iterator[None]:
-    """Afterwards as before: nobody's taint, and no cordon."""
+    """Both nodes are without taints and cordons, before and after the test."""
     yield
     kubectl(parent, "taint", "nodes", "--all", f"{KEY}-")
     done(parent, "uncordon", "alpha", "beta")
     for node in ("alpha", "beta"):
-        eventually(lambda it=node: not parent.get(NODES, it)["spec"].get("taints"), f"{node} takes pods")  # type: ignore[misc]
+        eventually(lambda it=node: not parent.get(NODES, it)["spec"].get("taints"), f"{node} accepts pods")  # type: ignore[misc]
 
 
 def test_a_no_execute_taint_moves_pods_to_the_other_member(
@@ -36,8 +36,8 @@ def test_a_no_execute_taint_moves_pods_to_the_other_member(
 ) -> None:
     run_on_alpha(parent, namespace, workload("web", 3))
     done(parent, "taint", "node", "alpha", f"{KEY}=y:NoExecute")
-    eventually(lambda: places(parent, namespace) == {"beta": 3}, "all run in the other member", 60)
-    eventually(lambda: alpha.list(PODS, namespace) == [], "none is left in the first", 60)
+    eventually(lambda: places(parent, namespace) == {"beta": 3}, "all pods run in the other member", 60)
+    eventually(lambda: alpha.list(PODS, namespace) == [], "no pod is left in the first member", 60)
     assert len(running_pods(beta_served, namespace)) == 3
 
 
@@ -46,15 +46,15 @@ def test_pods_that_tolerate_the_taint_stay(parent: Cluster, namespace: str) -> N
     run_on_alpha(parent, namespace, tolerant, workload("web", 1))
     before = names(parent, namespace, "tolerant")
     done(parent, "taint", "node", "alpha", f"{KEY}=y:NoExecute")
-    eventually(lambda: places(parent, namespace) == {"alpha": 1, "beta": 1}, "the other one has moved", 60)
+    eventually(lambda: places(parent, namespace) == {"alpha": 1, "beta": 1}, "the other pod has moved", 60)
     assert names(parent, namespace, "tolerant") == before
 
 
-def test_pods_that_tolerate_it_for_a_time_stay_until_then(parent: Cluster, namespace: str) -> None:
+def test_pods_with_toleration_seconds_move_after_that_time(parent: Cluster, namespace: str) -> None:
     run_on_alpha(parent, namespace, workload("web", 1, tolerations=[toleration(tolerationSeconds=3)]))
     before = names(parent, namespace, "web")
     done(parent, "taint", "node", "alpha", f"{KEY}=y:NoExecute")
-    eventually(lambda: names(parent, namespace, "web").isdisjoint(before), "another one runs", 60)
+    eventually(lambda: names(parent, namespace, "web").isdisjoint(before), "another pod runs", 60)
     (event,) = [
         each
         for each in parent.call("GET", f"/api/v1/namespaces/{namespace}/events")["items"]
@@ -63,44 +63,46 @@ def test_pods_that_tolerate_it_for_a_time_stay_until_then(parent: Cluster, names
     assert event["involvedObject"]["name"] in before
 
 
-def test_a_taint_that_goes_before_its_time_moves_nothing(parent: Cluster, namespace: str) -> None:
+def test_a_taint_that_is_removed_before_toleration_seconds_evicts_no_pod(parent: Cluster, namespace: str) -> None:
     patient = workload("patient", 1, tolerations=[toleration(tolerationSeconds=600)])
     run_on_alpha(parent, namespace, patient, workload("web", 1))
     before = names(parent, namespace, "patient")
     done(parent, "taint", "node", "alpha", f"{KEY}=y:NoExecute")
-    eventually(lambda: places(parent, namespace) == {"alpha": 1, "beta": 1}, "the other one has moved", 60)
+    eventually(lambda: places(parent, namespace) == {"alpha": 1, "beta": 1}, "the other pod has moved", 60)
     done(parent, "taint", "node", "alpha", f"{KEY}-")
-    eventually(lambda: cancelled(parent, namespace), "the eviction is called off")
+    eventually(lambda: cancelled(parent, namespace), "the eviction is cancelled")
     assert names(parent, namespace, "patient") == before
 
 
-def test_a_cordon_keeps_new_pods_away_and_running_ones_where_they_are(parent: Cluster, namespace: str) -> None:
+def test_a_cordon_keeps_new_pods_away_and_running_pods_stay(parent: Cluster, namespace: str) -> None:
     run_on_alpha(parent, namespace, workload("web", 1))
     done(parent, "cordon", "alpha")
     done(parent, "scale", "deployment", "web", "--replicas=3", "-n", namespace)
-    eventually(lambda: places(parent, namespace) == {"alpha": 1, "beta": 2}, "the new ones are in the other member")
+    eventually(lambda: places(parent, namespace) == {"alpha": 1, "beta": 2}, "the new pods are in the other member")
     assert "SchedulingDisabled" in done(parent, "get", "node", "alpha")
 
 
-def test_uncordon_lets_pods_in_again(parent: Cluster, namespace: str) -> None:
+def test_pods_are_scheduled_after_uncordon(parent: Cluster, namespace: str) -> None:
     done(parent, "cordon", "alpha")
     parent.create(DEPLOYMENTS, deployment("pinned", 1), namespace)
-    eventually(lambda: "FailedScheduling" in reasons(parent, namespace), "the scheduler has looked")
+    eventually(lambda: "FailedScheduling" in reasons(parent, namespace), "the scheduler has tried")
     assert places(parent, namespace) == {}
     done(parent, "uncordon", "alpha")
-    eventually(lambda: places(parent, namespace) == {"alpha": 1}, "it runs", 60)
+    eventually(lambda: places(parent, namespace) == {"alpha": 1}, "the pod runs", 60)
 
 
-def test_a_cordon_and_a_taint_outlive_the_provider_and_its_writes(parent: Cluster, provider: Provider) -> None:
+def test_a_cordon_and_a_taint_survive_a_restart_and_writes_of_the_provider(parent: Cluster, provider: Provider) -> None:
     done(parent, "cordon", "beta")
     done(parent, "taint", "node", "beta", f"{KEY}=y:NoSchedule")
     for end in (provider.kill, provider.stop):
         end()
         position = parent.audit_position()
         provider.start()
-        eventually(lambda it=position: node_written(parent, it), "the node was taken up again", 90)  # type: ignore[misc]
+        eventually(lambda it=position: node_written(parent, it), "the node is written again", 90)  # type: ignore[misc]
     parent.patch(MEMBER_CLUSTERS, "beta", {"spec": {"labels": {"size": "large"}}})
-    eventually(lambda: parent.get(NODES, "beta")["metadata"]["labels"].get("size") == "large", "it is written", 60)
+    eventually(
+        lambda: parent.get(NODES, "beta")["metadata"]["labels"].get("size") == "large", "the label is written", 60
+    )
     spec = parent.get(NODES, "beta")["spec"]
     assert spec["unschedulable"] is True
     assert (KEY, "NoSchedule") in {(taint["key"], taint["effect"]) for taint in spec["taints"]}
@@ -109,12 +111,12 @@ def test_a_cordon_and_a_taint_outlive_the_provider_and_its_writes(parent: Cluste
 def test_drain_empties_the_member(parent: Cluster, alpha: Cluster, namespace: str) -> None:
     run_on_alpha(parent, namespace, workload("web", 3))
     done(parent, *drain("web"))
-    eventually(lambda: places(parent, namespace) == {"beta": 3}, "all run in the other member", 60)
-    assert alpha.list(PODS, namespace) == [], "kubectl waits until they have ended, and they end in the member"
+    eventually(lambda: places(parent, namespace) == {"beta": 3}, "all pods run in the other member", 60)
+    assert alpha.list(PODS, namespace) == [], "kubectl waits until the pods are deleted, also in the member"
     assert parent.get(NODES, "alpha")["spec"]["unschedulable"] is True
 
 
-def test_a_disruption_budget_holds_a_drain_up_until_it_allows_it(parent: Cluster, namespace: str) -> None:
+def test_a_drain_waits_for_a_disruption_budget(parent: Cluster, namespace: str) -> None:
     run_on_alpha(parent, namespace, workload("web", 2))
     before = names(parent, namespace, "web")
     budget(parent, namespace, allowed=0)
@@ -124,11 +126,11 @@ def test_a_disruption_budget_holds_a_drain_up_until_it_allows_it(parent: Cluster
     assert names(parent, namespace, "web") == before
     budget(parent, namespace, allowed=1)
     done(parent, *drain("web"), "--timeout=90s")
-    eventually(lambda: places(parent, namespace) == {"beta": 2}, "all run in the other member", 60)
+    eventually(lambda: places(parent, namespace) == {"beta": 2}, "all pods run in the other member", 60)
 
 
 def workload(name: str, replicas: int, **spec: Any) -> Json:
-    """A Deployment whose pods may be in any member."""
+    """A Deployment with pods for any member."""
     body = deployment(name, replicas)
     template = body["spec"]["template"]["spec"]
     del template["nodeSelector"]
@@ -141,16 +143,16 @@ def toleration(**more: Any) -> Json:
 
 
 def run_on_alpha(parent: Cluster, namespace: str, *wanted: Json) -> None:
-    """Creates them while the other member takes nothing, and waits until all of their pods run."""
+    """Creates workloads while the other member is cordoned, and waits until all of their pods run."""
     number = sum(body["spec"]["replicas"] for body in wanted)
     with members.cordoned(parent, "beta"):
         for body in wanted:
             parent.create(DEPLOYMENTS, body, namespace)
-        eventually(lambda: places(parent, namespace) == {"alpha": number}, f"{number} run in alpha", 60)
+        eventually(lambda: places(parent, namespace) == {"alpha": number}, f"{number} pods run in alpha", 60)
 
 
 def places(parent: Cluster, namespace: str) -> Counter[str]:
-    """How many pods run on which node."""
+    """The number of running pods by node."""
     return Counter(pod["spec"]["nodeName"] for pod in running_pods(parent, namespace).values())
 
 
@@ -160,7 +162,7 @@ def names(parent: Cluster, namespace: str, app: str) -> set[str]:
 
 
 def reasons(parent: Cluster, namespace: str) -> set[str]:
-    """Of all Events there."""
+    """The reasons of all Events in the namespace."""
     return {event["reason"] for event in parent.call("GET", f"/api/v1/namespaces/{namespace}/events")["items"]}
 
 
@@ -170,12 +172,12 @@ def cancelled(parent: Cluster, namespace: str) -> bool:
 
 
 def drain(app: str) -> list[str]:
-    """Of the pods of one app: other tests' pods are none of its business."""
+    """Drains only the pods of one app, not those of other tests."""
     return ["drain", "alpha", f"--pod-selector=app={app}", "--ignore-daemonsets", "--delete-emptydir-data"]
 
 
 def budget(parent: Cluster, namespace: str, *, allowed: int) -> None:
-    """A PodDisruptionBudget for `web`, in effect."""
+    """Creates a PodDisruptionBudget for `web`, and waits until it is in effect."""
     spec = {"maxUnavailable": allowed, "selector": {"matchLabels": {"app": "web"}}}
     parent.delete(DISRUPTION_BUDGETS, "web", namespace)
     parent.create(DISRUPTION_BUDGETS, {"metadata": {"name": "web"}, "spec": spec}, namespace)
@@ -189,7 +191,7 @@ def budget(parent: Cluster, namespace: str, *, allowed: int) -> None:
 
 
 def node_written(parent: Cluster, since: int) -> bool:
-    """Whether the provider has written the Node itself and its status."""
+    """Whether the provider has written the Node and its status."""
     found = {
         request.subresource
         for request in parent.requests(since)

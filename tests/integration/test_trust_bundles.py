@@ -1,4 +1,4 @@
-"""ClusterTrustBundles of the parent, as pods in a member get them."""
+"""ClusterTrustBundles of the parent for pods in a member."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vk_provider.kube.resources import CLUSTER_TRUST_BUNDLES, CONFIG_MAPS, PODS
 pytestmark = pytest.mark.usefixtures("provider")
 
 
-def test_pods_that_ask_for_the_same_trust_anchors_share_them_until_the_last_is_gone(
+def test_pods_with_the_same_trust_anchors_share_them_until_the_last_pod_is_deleted(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     anchor = base64.b64decode(parent.ca_data).decode()
@@ -29,21 +29,21 @@ def test_pods_that_ask_for_the_same_trust_anchors_share_them_until_the_last_is_g
     parent.create(CLUSTER_TRUST_BUNDLES, {"metadata": {"name": name}, "spec": {"trustBundle": anchor}})
     eventually(
         lambda: [held["data"] for held in answers(alpha, namespace)] == [{"trust-anchors.pem": anchor}],
-        "the bundle that appeared is there",
+        "the new bundle is added",
     )
     parent.delete(CLUSTER_TRUST_BUNDLES, name)
     eventually(
         lambda: [held["data"] for held in answers(alpha, namespace)] == [{"trust-anchors.pem": ""}],
-        "and has gone again",
+        "the bundle is removed",
     )
     parent.delete(PODS, "one", namespace)
     wait_until_gone(parent, "one", namespace)
-    assert answers(alpha, namespace), "the other pod needs it"
+    assert answers(alpha, namespace), "the other pod needs the trust anchors"
     parent.delete(PODS, "two", namespace)
-    eventually(lambda: not answers(alpha, namespace), "it goes with the last pod")
+    eventually(lambda: not answers(alpha, namespace), "the trust anchors are deleted with the last pod")
 
 
 def answers(cluster: Cluster, namespace: str) -> list[dict[str, dict[str, str]]]:
-    """What a namespace of the member holds of trust anchors."""
+    """The objects with trust anchors in a namespace of the member."""
     found = cluster.list(CONFIG_MAPS, namespace, labels=f"{wellknown.NODE_LABEL}=alpha")
     return [one for one in found if wellknown.TRUST_QUERY in one["metadata"]["annotations"]]

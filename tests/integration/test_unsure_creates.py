@@ -1,4 +1,4 @@
-"""A create whose outcome is not known: until somebody has looked, the member may run the pod."""
+"""A create with an unknown outcome: the member may run the pod, so the parent pod stays until this is checked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEY = "shop/web"
 
 
 class Quiet:
-    """The other parts, as far as a pod needs them: none has anything to do."""
+    """The other parts that a PodLoop calls. They do nothing."""
 
     known_resources: frozenset[str] = frozenset()
 
@@ -52,7 +52,7 @@ class Quiet:
 
 
 class Scripted:
-    """An API server whose watch of pods tells what the test says, and no more; other requests are the subclass's."""
+    """An API server with a scripted watch of pods. Subclasses answer other requests."""
 
     def __init__(self) -> None:
         self.events: asyncio.Queue[bytes] = asyncio.Queue()
@@ -71,25 +71,25 @@ class Scripted:
 
 
 class Parent(Scripted):
-    """Knows the pod, and notes when it is let go."""
+    """Has the pod, and records its deletion."""
 
-    let_go = False
+    deleted = False
 
-    def tell(self, version: int, **metadata: Any) -> None:
+    def send(self, version: int, **metadata: Any) -> None:
         about = {"namespace": "shop", "name": "web", "uid": "p-1", "resourceVersion": str(version), **metadata}
         self.events.put_nowait(event("MODIFIED", {"metadata": about, "spec": SPEC, "status": {"phase": "Pending"}}))
 
     async def answer(self, request: web.Request) -> web.Response:
-        self.let_go |= request.method == "DELETE"
+        self.deleted |= request.method == "DELETE"
         return failure(404, "NotFound") if request.method == "PATCH" else await super().answer(request)
 
 
 class Member(Scripted):
-    """Makes the pod and does not get to say so; later creates meet what `refusal` says, and reads nothing."""
+    """Creates the pod, but loses the answer. Rejects later creates with `rejection`, and fails all reads."""
 
-    def __init__(self, refusal: int) -> None:
+    def __init__(self, rejection: int) -> None:
         super().__init__()
-        self.refusal, self.readable = refusal, False
+        self.rejection, self.readable = rejection, False
         self.pod: Json = {}
         self.creates = self.reads = 0
         self.deleted: Json = {}
@@ -102,7 +102,7 @@ class Member(Scripted):
                 return cut_off(request)
             case "POST":
                 self.creates += 1
-                return failure(self.refusal, {409: "AlreadyExists", 403: "Forbidden", 422: "Invalid"}[self.refusal])
+                return failure(self.rejection, {409: "AlreadyExists", 403: "Forbidden", 422: "Invalid"}[self.rejection])
             case "DELETE":
                 self.deleted = await request.json()
                 return web.json_response({})
@@ -114,7 +114,7 @@ class Member(Scripted):
 
 @asynccontextmanager
 async def served(parent: Parent, member: Member) -> AsyncIterator[None]:
-    """A PodLoop between the two."""
+    """A PodLoop between the two servers."""
     async with (
         Gateway(parent.script) as above,
         Gateway(member.script) as below,
@@ -146,19 +146,19 @@ async def served(parent: Parent, member: Member) -> AsyncIterator[None]:
                 task.cancel()
 
 
-@pytest.mark.parametrize("refusal", [409, 403, 422])
-async def test_a_pod_is_not_let_go_before_somebody_has_looked_for_what_was_made_of_it(refusal: int) -> None:
-    parent, member = Parent(), Member(refusal)
+@pytest.mark.parametrize("rejection", [409, 403, 422])
+async def test_a_parent_pod_is_not_deleted_before_the_member_is_checked_for_its_member_pod(rejection: int) -> None:
+    parent, member = Parent(), Member(rejection)
     async with served(parent, member):
-        parent.tell(2)
-        await eventually_here(lambda: member.creates, "a create meets what the first one made, or a refusal")
+        parent.send(2)
+        await eventually_here(lambda: member.creates, "a later create is rejected")
         reads = member.reads
-        parent.tell(3, deletionTimestamp="2030-01-01T00:00:00Z", deletionGracePeriodSeconds=1)
-        await eventually_here(lambda: member.reads > reads + 3 or parent.let_go, "it looks again and again")
-        assert not parent.let_go, "it may run in the member"
+        parent.send(3, deletionTimestamp="2030-01-01T00:00:00Z", deletionGracePeriodSeconds=1)
+        await eventually_here(lambda: member.reads > reads + 3 or parent.deleted, "the provider retries the read")
+        assert not parent.deleted, "the pod may run in the member"
         member.readable = True
-        await eventually_here(lambda: member.deleted, "what was made is found and deleted")
+        await eventually_here(lambda: member.deleted, "the member pod is found and deleted")
         assert member.deleted["preconditions"] == {"uid": "m-1"}
-        assert not parent.let_go
+        assert not parent.deleted
         member.events.put_nowait(event("DELETED", member.pod))
-        await eventually_here(lambda: parent.let_go, "then it is let go")
+        await eventually_here(lambda: parent.deleted, "the parent pod is deleted afterwards")

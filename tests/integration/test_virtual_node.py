@@ -1,4 +1,4 @@
-"""The Node that stands for a member: what it offers, what it is called, and that it stays alive."""
+"""The Node that represents a member: its offer, its labels and taints, and its lease."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def served(parent: Cluster, beta: Cluster, provider: Provider) -> Iterator[None]
     members.unjoin(parent, "beta")
 
 
-def test_the_node_says_what_the_member_is(parent: Cluster, beta: Cluster, served: None) -> None:
+def test_the_node_represents_the_member(parent: Cluster, beta: Cluster, served: None) -> None:
     node = parent.get(NODES, "beta")
     labels = node["metadata"]["labels"]
     assert labels[wellknown.CLUSTER_LABEL] == labels["kubernetes.io/hostname"] == "beta"
@@ -45,7 +45,7 @@ def test_the_node_says_what_the_member_is(parent: Cluster, beta: Cluster, served
 def test_a_new_node_is_ready_only_once_its_kubelet_api_is_served(
     parent: Cluster, beta: Cluster, provider: Provider
 ) -> None:
-    """Who waits for the node, or for a pod on it, may exec at once."""
+    """A user who waits for the node, or for a pod on it, can exec at once."""
     before = parent.position(NODES)
     members.join(parent, "beta", members.kubeconfig(beta))
     members.wait_until_served(parent, "beta")
@@ -55,66 +55,66 @@ def test_a_new_node_is_ready_only_once_its_kubelet_api_is_served(
     members.unjoin(parent, "beta")
 
 
-def test_others_that_write_the_node_at_the_same_time_are_no_trouble(parent: Cluster, served: None) -> None:
+def test_concurrent_writes_of_other_clients_to_the_node_cause_no_error(parent: Cluster, served: None) -> None:
     """The node controller taints every new Node at once."""
     assert members.event_reasons(parent, "beta") & {"Conflict", "NotFound", "Error"} == set()
 
 
-def test_allocatable_follows_foreign_pods_a_cordon_and_a_new_node(parent: Cluster, beta: Cluster, served: None) -> None:
-    eventually(lambda: cpu(parent) == CORES, "all of it is free")
+def test_allocatable_follows_pods_of_other_clients_a_cordon_and_a_new_node(
+    parent: Cluster, beta: Cluster, served: None
+) -> None:
+    eventually(lambda: cpu(parent) == CORES, "all CPUs are free")
     beta.create(NAMESPACES, {"metadata": {"name": "theirs"}})
     resources = {"requests": {"cpu": "3"}}
     foreign = bare("big", node="beta-1", containers=[{"name": "c", "image": "x", "resources": resources}])
-    eventually(lambda: beta.ensure(PODS, foreign, "theirs"), "the foreign pod exists")
-    eventually(lambda: cpu(parent) == CORES - 3, "the foreign pod counts")
+    eventually(lambda: beta.ensure(PODS, foreign, "theirs"), "the other client's pod exists")
+    eventually(lambda: cpu(parent) == CORES - 3, "the other client's pod is subtracted")
     beta.patch(NODES, "beta-1", {"spec": {"unschedulable": True}})
-    eventually(lambda: cpu(parent) == 8, "the cordoned node does not count, nor what runs there")
+    eventually(lambda: cpu(parent) == 8, "neither the cordoned node nor its pods count")
     beta.patch(NODES, "beta-1", {"spec": {"unschedulable": None}})
-    eventually(lambda: cpu(parent) == CORES - 3, "it counts again")
+    eventually(lambda: cpu(parent) == CORES - 3, "the node counts again")
     third = beta.get(NODES, "beta-2")
     metadata = {"name": "beta-3", "labels": {}, "annotations": third["metadata"]["annotations"]}
     beta.create(NODES, {"metadata": metadata, "status": third["status"]})
     eventually(lambda: cpu(parent) == CORES + 8 - 3, "the new node counts")
     beta.delete(NODES, "beta-3")
     beta.delete(PODS, "big", "theirs")
-    eventually(lambda: cpu(parent) == CORES, "all of it is free again")
+    eventually(lambda: cpu(parent) == CORES, "all CPUs are free again")
     beta.delete(NAMESPACES, "theirs")
 
 
-def test_our_own_pods_do_not_make_the_node_smaller(
-    parent: Cluster, beta: Cluster, served: None, namespace: str
-) -> None:
-    eventually(lambda: cpu(parent) == CORES, "all of it is free")
+def test_member_pods_do_not_reduce_allocatable(parent: Cluster, beta: Cluster, served: None, namespace: str) -> None:
+    eventually(lambda: cpu(parent) == CORES, "all CPUs are free")
     resources = {"requests": {"cpu": "5"}}
     body = bare("ours", node="beta", containers=[{"name": "web", "image": "x", "resources": resources}])
     parent.create(PODS, body, namespace)
     wait_until_running(parent, "ours", namespace)
     position = parent.audit_position()
     beta.patch(NODES, "beta-1", {"metadata": {"annotations": {"touched": "yes"}}})
-    eventually(lambda: status_written(parent, position), "the status was computed anew")
+    eventually(lambda: status_written(parent, position), "the status is written again")
     assert cpu(parent) == CORES
 
 
-def test_whose_a_resource_is_outlives_the_provider(
+def test_the_ownership_of_a_resource_survives_a_restart_of_the_provider(
     parent: Cluster, beta: Cluster, provider: Provider, served: None, namespace: str
 ) -> None:
-    """What somebody adds to the node's status stays, what the member has lost goes; and pods get the difference."""
+    """Resources of other clients in the node's status stay, and resources that the member loses are removed."""
     size = {"cpu": "8", "memory": "16Gi", "pods": "10", "example.com/ours": "1"}
     ready = [{"type": "Ready", "status": "True", "reason": "Test", "message": ""}]
     status = {"allocatable": size, "capacity": size, "conditions": ready}
     beta.create(NODES, {"metadata": {"name": "beta-4"}, "status": status})
-    eventually(lambda: "example.com/ours" in resources(parent), "the node of the member counts")
+    eventually(lambda: "example.com/ours" in resources(parent), "the resource of the member is offered")
     theirs = {"example.com/theirs": "3"}
     parent.patch(NODES, "beta", {"status": {"capacity": theirs, "allocatable": theirs}}, subresource="status")
     provider.kill()
     beta.delete(NODES, "beta-4")
     provider.start()
-    eventually(lambda: "example.com/ours" not in resources(parent), "what the member has lost is gone")
+    eventually(lambda: "example.com/ours" not in resources(parent), "the lost resource is removed")
     assert resources(parent)["example.com/theirs"] == "3"
     asked = {"cpu": "1", "example.com/theirs": "1", "example.com/ours": "1"}
     container = {"name": "web", "image": "x", "resources": {"requests": asked, "limits": asked}}
     parent.create(PODS, bare("web", node="beta", containers=[container]), namespace)
-    eventually(lambda: beta.find(PODS, "web", namespace), "the member pod is there")
+    eventually(lambda: beta.find(PODS, "web", namespace), "the member pod exists")
     made = beta.get(PODS, "web", namespace)
     assert set(made["spec"]["containers"][0]["resources"]["requests"]) == {"cpu", "example.com/ours"}
 
@@ -126,9 +126,11 @@ def test_the_lease_is_renewed(parent: Cluster, served: None) -> None:
     assert (owner["kind"], owner["uid"]) == ("Node", parent.get(NODES, "beta")["metadata"]["uid"])
 
 
-def test_labels_and_taints_follow_the_membercluster_and_spare_those_of_others(parent: Cluster, served: None) -> None:
+def test_labels_and_taints_follow_the_membercluster_and_keep_those_of_other_clients(
+    parent: Cluster, served: None
+) -> None:
     theirs = {"key": "theirs", "effect": "NoSchedule"}
-    parent.patch(NODES, "beta", {"metadata": {"labels": {"of": "somebody"}}, "spec": {"unschedulable": True}})
+    parent.patch(NODES, "beta", {"metadata": {"labels": {"of": "another-client"}}, "spec": {"unschedulable": True}})
     parent.patch(NODES, "beta", {"spec": {"taints": [*taints(parent), theirs]}})
     change = {"labels": {"tier": None, "size": "large"}, "taints": [{"key": "new", "effect": "NoSchedule"}]}
     parent.patch(MEMBER_CLUSTERS, "beta", {"spec": change})
@@ -138,30 +140,30 @@ def test_labels_and_taints_follow_the_membercluster_and_spare_those_of_others(pa
         assert node["metadata"]["labels"].get("size") == "large", node["metadata"]["labels"]
         return node
 
-    node = eventually(followed, "the label is there")
+    node = eventually(followed, "the node has the label")
     assert "tier" not in node["metadata"]["labels"]
-    assert node["metadata"]["labels"]["of"] == "somebody"
+    assert node["metadata"]["labels"]["of"] == "another-client"
     assert node["spec"]["unschedulable"] is True
     keys = {taint["key"] for taint in node["spec"]["taints"]}
     assert keys >= {"theirs", "new"}
     assert "team" not in keys
 
 
-def test_a_node_that_somebody_deleted_comes_back(parent: Cluster, served: None) -> None:
+def test_a_deleted_node_is_recreated(parent: Cluster, served: None) -> None:
     old = parent.get(NODES, "beta")["metadata"]["uid"]
     parent.delete(NODES, "beta")
 
     def back() -> bool:
         node = parent.find(NODES, "beta")
-        assert node, "no node"
+        assert node, "the node does not exist"
         assert node["metadata"]["uid"] != old
         assert node["status"].get("allocatable", {}).get("cpu") == str(CORES), node["status"]
         lease = parent.find(LEASES, "beta", "kube-node-lease")
-        assert lease, "no lease"
+        assert lease, "the lease does not exist"
         assert lease["metadata"]["ownerReferences"][0]["uid"] == node["metadata"]["uid"], lease
         return True
 
-    eventually(back, "the node is back", 90)
+    eventually(back, "the node is recreated", 90)
 
 
 def taints(parent: Cluster) -> list[Json]:

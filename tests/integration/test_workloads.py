@@ -1,4 +1,4 @@
-"""Workloads that the parent's own controllers make, and what guards them there, with their pods in a member."""
+"""Workloads of the parent's controllers with their pods in a member, and the parent's admission and budgets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMITS: Final = Resource("", "v1", "limitranges", "LimitRange")
 
 
 def template(labels: Json | None = None, **spec: Any) -> Json:
-    """Of pods for virtual node `alpha`, which run until something ends them, those of a Job too."""
+    """A pod template for virtual node `alpha`. The pods do not end by themselves, not even those of a Job."""
     body = {
         "nodeSelector": {wellknown.CLUSTER_LABEL: "alpha"},
         "automountServiceAccountToken": False,
@@ -35,22 +35,26 @@ def template(labels: Json | None = None, **spec: Any) -> Json:
     return {"metadata": {"labels": labels or {}, "annotations": {"localkube/runs": ""}}, "spec": body | spec}
 
 
-def test_a_stateful_set_has_stable_names_and_goes_up_and_down_in_order(
-    parent: Cluster, alpha: Cluster, namespace: str
-) -> None:
+def test_a_stateful_set_has_stable_names_and_scales_in_order(parent: Cluster, alpha: Cluster, namespace: str) -> None:
     labels = {"app": "db"}
     spec = {"replicas": 3, "serviceName": "db", "selector": {"matchLabels": labels}, "template": template(labels)}
     parent.create(STATEFUL_SETS, {"metadata": {"name": "db"}, "spec": spec}, namespace)
-    eventually(lambda: running_pods(alpha, namespace).keys() == {"db-0", "db-1", "db-2"}, "all run", 60)
+    eventually(lambda: running_pods(alpha, namespace).keys() == {"db-0", "db-1", "db-2"}, "all pods run", 60)
     created = [alpha.get(PODS, f"db-{number}", namespace)["metadata"]["creationTimestamp"] for number in range(3)]
     assert created == sorted(created)
     hostnames = [alpha.get(PODS, f"db-{number}", namespace)["spec"]["hostname"] for number in range(3)]
     assert hostnames == ["db-0", "db-1", "db-2"]
     parent.delete(PODS, "db-1", namespace)
-    eventually(lambda: running_pods(alpha, namespace).keys() == {"db-0", "db-1", "db-2"}, "the name is there again", 60)
+    eventually(
+        lambda: running_pods(alpha, namespace).keys() == {"db-0", "db-1", "db-2"},
+        "the pod is recreated with its name",
+        60,
+    )
     parent.patch(STATEFUL_SETS, "db", {"spec": {"replicas": 1}}, namespace)
     eventually(
-        lambda: {p["metadata"]["name"] for p in alpha.list(PODS, namespace)} == {"db-0"}, "the last go first", 60
+        lambda: {p["metadata"]["name"] for p in alpha.list(PODS, namespace)} == {"db-0"},
+        "the pods with the highest index are deleted first",
+        60,
     )
 
 
@@ -86,7 +90,7 @@ def test_an_indexed_job_completes_every_index(parent: Cluster, alpha: Cluster, n
     assert indexes == {"0", "1", "2", "3"}
 
 
-def test_a_job_ends_by_the_exit_code_of_a_container_in_the_member(
+def test_a_pod_failure_policy_uses_the_exit_code_of_a_container_in_the_member(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     rule = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}}
@@ -114,7 +118,7 @@ def test_an_indexed_job_succeeds_by_its_success_policy(parent: Cluster, alpha: C
         "template": template(restartPolicy="Never"),
     }
     parent.create(JOBS, {"metadata": {"name": "sum"}, "spec": job}, namespace)
-    names = eventually(lambda: sorted(running_pods(alpha, namespace))[1:], "both of its pods run in the member", 60)
+    names = eventually(lambda: sorted(running_pods(alpha, namespace))[1:], "both pods run in the member", 60)
     set_status(alpha, names[0], namespace, phase="Succeeded")  # sum-1-xxxxx
 
     def complete() -> bool:
@@ -123,17 +127,17 @@ def test_an_indexed_job_succeeds_by_its_success_policy(parent: Cluster, alpha: C
         return True
 
     eventually(complete, "the Job is complete by its policy", 60)
-    eventually(lambda: running_pods(alpha, namespace) == {}, "its other pod is ended", 60)
+    eventually(lambda: running_pods(alpha, namespace) == {}, "the other pod is deleted", 60)
 
 
-def test_a_cron_job_makes_jobs_whose_pods_run_in_the_member(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+def test_a_cron_job_creates_jobs_with_pods_in_the_member(parent: Cluster, alpha: Cluster, namespace: str) -> None:
     job = {"spec": {"template": template(restartPolicy="Never")}}
     body = {"metadata": {"name": "tick"}, "spec": {"schedule": "* * * * *", "jobTemplate": job}}
     parent.create(CRON_JOBS, body, namespace)
     eventually(lambda: alpha.list(PODS, namespace), "a pod of its first Job is in the member", 90)
 
 
-def test_a_disruption_budget_of_the_parent_holds_an_eviction_back(
+def test_a_disruption_budget_of_the_parent_prevents_an_eviction(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     manifest = bare("web")
@@ -147,12 +151,14 @@ def test_a_disruption_budget_of_the_parent_holds_an_eviction_back(
     with pytest.raises(ApiFailure, match="429"):
         parent.call("POST", PODS.path("web", namespace, "eviction"), eviction)
     parent.delete(BUDGETS, "web", namespace)
-    eventually(lambda: parent.call("POST", PODS.path("web", namespace, "eviction"), eviction), "it may go now")
+    eventually(
+        lambda: parent.call("POST", PODS.path("web", namespace, "eviction"), eviction), "the eviction is allowed"
+    )
     wait_until_gone(parent, "web", namespace)
     assert alpha.find(PODS, "web", namespace) is None
 
 
-def test_a_pod_of_higher_priority_takes_the_place_of_another_in_the_member(
+def test_a_pod_of_higher_priority_preempts_another_in_the_member(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     parent.create(PRIORITIES, {"metadata": {"name": "urgent"}, "value": 1000})
@@ -162,9 +168,7 @@ def test_a_pod_of_higher_priority_takes_the_place_of_another_in_the_member(
         containers = [{"name": "web", "image": IMAGE, "resources": resources}]
         return {"metadata": {"name": name}} | {"spec": template(containers=containers, **spec)["spec"]}
 
-    for number in range(
-        3
-    ):  # each fills a node of the member, and the virtual node has no room for a fourth and a fifth
+    for number in range(3):  # each fills a node of the member, and the virtual node cannot hold a fourth or a fifth
         parent.create(PODS, wide(f"low-{number}"), namespace)
         wait_until_running(parent, f"low-{number}", namespace)
     parent.create(PODS, wide("high", priorityClassName="urgent"), namespace)
@@ -175,7 +179,9 @@ def test_a_pod_of_higher_priority_takes_the_place_of_another_in_the_member(
     parent.delete(PRIORITIES, "urgent")
 
 
-def test_quota_defaults_and_pod_security_are_the_parents(parent: Cluster, alpha: Cluster, namespace: str) -> None:
+def test_the_parent_enforces_quota_limit_ranges_and_pod_security(
+    parent: Cluster, alpha: Cluster, namespace: str
+) -> None:
     parent.patch(NAMESPACES, namespace, {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline"}}})
     limit = {"type": "Container", "defaultRequest": {"cpu": "7m"}, "default": {"cpu": "70m"}}
     parent.create(LIMITS, {"metadata": {"name": "small"}, "spec": {"limits": [limit]}}, namespace)

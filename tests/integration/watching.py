@@ -1,4 +1,4 @@
-"""An informer of ConfigMaps under test, with every call of its handler kept."""
+"""An informer of ConfigMaps under test, with a record of all calls of its handler."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vk_provider.kube.resources import CONFIG_MAPS
 
 
 class Longest(random.Random):
-    """Jitter at its upper end: pauses are what the back-off says, to the millisecond."""
+    """The largest jitter: delays equal the back-off, to the millisecond."""
 
     def uniform(self, a: float, b: float) -> float:
         return b
@@ -25,7 +25,7 @@ class Longest(random.Random):
 
 @dataclass
 class Watching:
-    """`calls` are what the handler heard: added, changed or deleted, and the name."""
+    """`calls` are the calls of the handler: added, changed or deleted, and the name."""
 
     informer: Informer[Payload]
     calls: list[tuple[str, str]] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Watching:
     def names(self) -> set[str]:
         return {key.rpartition("/")[2] for key in self.informer.items}
 
-    def heard(self, before: Payload | None, after: Payload | None) -> None:
+    def record(self, before: Payload | None, after: Payload | None) -> None:
         kind = "added" if before is None else "deleted" if after is None else "changed"
         self.calls.append((kind, (after or before or Payload.__new__(Payload)).metadata.name))
 
@@ -62,7 +62,7 @@ async def watching(
         rng=rng,
     )
     found = Watching(informer)
-    informer.on_change(found.heard)
+    informer.on_change(found.record)
     task = asyncio.create_task(informer.run())
     try:
         if wait:

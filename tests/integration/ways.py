@@ -1,4 +1,4 @@
-"""A provider whose requests go over links of a test's, which begins and ends what goes wrong on the way."""
+"""A provider with links to its API servers, on which tests switch faults on and off."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.integration.connecting import admin_token, document
 from tests.link import Link
 from tests.provider import Provider
 
-FAST: Final = {"probeSeconds": 1, "lostAfterSeconds": 5, "returnAfterSeconds": 2}  # the health of alpha
-# Seconds: a connection that was silenced, by the test before this one too, counts as broken after 100 at the latest.
+FAST: Final = {"probeSeconds": 1, "lostAfterSeconds": 5, "returnAfterSeconds": 2}  # the thresholds for alpha
+# Seconds: a silent connection, also of the previous test, is detected as broken after at most 100.
 PATIENCE: Final = 150.0
 
 
 @dataclass
 class Ways:
-    """A provider all of whose requests go over two links."""
+    """A provider with a link for each of its two API servers."""
 
     parent: Link
     member: Link
@@ -30,18 +30,18 @@ class Ways:
 
     @contextmanager
     def serving(self, parent: Cluster) -> Iterator[Provider]:
-        """It runs, and serves alpha; afterwards both links are whole again."""
+        """The provider runs and serves alpha. Afterwards both links are healed."""
         self.provider.start()
         members.wait_until_served(parent, "alpha", PATIENCE)
         yield self.provider
         for link in (self.parent, self.member):
             link.heal()
-        assert not self.provider.crashed, "the provider has ended by itself"
+        assert not self.provider.crashed, "the provider has exited by itself"
 
 
 @contextmanager
 def two_ways(parent: Cluster, alpha: Cluster, directory: Path) -> Iterator[Ways]:
-    """The provider's kubeconfig and its log are in the directory. It does not run yet, and no other may."""
+    """The provider is not started yet. Its kubeconfig and log are in the directory. No other provider may run."""
     with ExitStack() as stack:
         to_parent, to_member = stack.enter_context(Link(parent)), stack.enter_context(Link(alpha))
         kubeconfig = directory / "parent.kubeconfig"

@@ -1,4 +1,4 @@
-"""An API server in memory, behind the interface of Client: objects, UIDs, preconditions, and what was asked of it."""
+"""An API server in memory, with the interface of Client: objects, UIDs, preconditions, and a record of requests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ApiServer(Client):
         return self.objects.get(resource.path(name, namespace))
 
     def asked(self, method: str, resource: Resource) -> list[str]:
-        """The paths of that resource for which there was a request with this method."""
+        """The paths of the requests for this resource with this method."""
         return [path for asked, path in self.requests if asked == method and f"/{resource.plural}" in path]
 
     async def request(

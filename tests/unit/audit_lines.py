@@ -9,7 +9,7 @@ ME = "system:serviceaccount:kube-system:program-under-test"
 
 
 def line(verb: str, resource: str = "pods", *, user: str = ME, **more: Any) -> bytes:
-    """One line of an audit log, as kube-apiserver writes it; `at` and `took` are in seconds."""
+    """One line of an audit log of kube-apiserver. `at` and `took` are in seconds."""
     reference, _, subresource = resource.partition("/")
     at, took = more.get("at", 0.0), more.get("took", 0.0)
     entry = {

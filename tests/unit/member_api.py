@@ -1,4 +1,4 @@
-"""A member's API server that a test scripts: what it is, what its credential may do, and which requests it refuses."""
+"""A scripted API server of a member: its identity, the permissions of the credential, and rejected requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vk_provider.translate.state.rights import PERMISSIONS, Right
 
 
 class MemberApi(Client):
-    """Answers what `access` asks. `denied`: permissions that are not granted; `refusal`: raised for every request."""
+    """Answers the requests of `access`. `denied`: permissions that are missing; `refusal`: raised for every request."""
 
     def __init__(self, *denied: tuple[str, str, str], uid: str = "west-uid", server: str = "https://west:6443") -> None:
         self.denied = {Right(*each) for each in denied}

@@ -33,7 +33,7 @@ class Cache:
 
 
 class Report:
-    """The MemberCluster, as far as the brake writes it: the conditions OrphansHeld, the newest last."""
+    """The part of the MemberCluster that the brake writes: the conditions OrphansHeld, the newest last."""
 
     def __init__(self) -> None:
         self.conditions: list[Condition] = []
@@ -59,7 +59,7 @@ class World:
         fenced: bool = False,
         leaving: bool = False,
     ) -> None:
-        """`orphans`: how many have no parent pod at the start. `condition`: what an earlier process reported."""
+        """`orphans`: the number of pods without a parent pod. `condition`: the report of an earlier process."""
         self.parents, self.members = Cache(), Cache()
         for number in range(pods):
             name = f"web-{number}"
@@ -89,7 +89,7 @@ class World:
         self.cluster.set(msgspec.structs.replace(self.cluster.value, metadata=metadata))
 
     def restore_parent(self, first: int, last: int) -> None:
-        """The parent is restored from a backup that does not know these pods."""
+        """The parent is restored from a backup without these pods."""
         self.lose_parents(first, last)
         self.parent.restores += 1
         for handler in self.parents.restored:
@@ -107,7 +107,7 @@ class World:
             await asyncio.wait([task])
 
     @property
-    def told(self) -> tuple[str, str, str]:
+    def reported(self) -> tuple[str, str, str]:
         """The newest condition: status, reason and message."""
         newest = self.report.conditions[-1]
         return newest.status, newest.reason, newest.message

@@ -49,7 +49,7 @@ RATE = Row("rate", "", "x", Kind.RATIO, Bound(0.7), Bound(0.9), at_least=True)
         (Row("cpu", "", "ms", Kind.CPU, Bound(5)), 6, Verdict.SHOWN, None),
     ],
 )
-def test_a_value_past_its_limit_fails_unless_the_machine_may_be_the_reason(
+def test_a_value_over_its_limit_fails_unless_it_depends_on_the_machine(
     row: Row, value: float | None, verdict: Verdict, reaches_goal: bool | None
 ) -> None:
     measurement = Measurement(row, value, 0)
@@ -82,7 +82,7 @@ def test_no_limit_is_stricter_than_its_goal(pods: int) -> None:
             assert limit <= goal if row.at_least else limit >= goal, row.key
 
 
-def test_measurements_are_in_the_order_of_the_table_whatever_the_order_they_are_found_in() -> None:
+def test_measurements_are_in_the_order_of_the_table() -> None:
     measurements = Measurements()
     measurements.add("idle_cpu", 99.0, 500)
     measurements.add("parent_requests", 4.0, 500)
@@ -112,7 +112,7 @@ def test_the_table_shows_value_limit_goal_and_verdict() -> None:
     assert "99.00 ms" in own and "OVER" not in own
 
 
-def test_what_is_past_its_limit_is_named_with_value_and_limit() -> None:
+def test_a_measurement_over_its_limit_is_shown_with_value_and_limit() -> None:
     measurements = Measurements()
     measurements.add("memory_pods", 140.2, 200)
     assert [report.over(each) for each in measurements.over] == [
@@ -120,7 +120,7 @@ def test_what_is_past_its_limit_is_named_with_value_and_limit() -> None:
     ]
 
 
-def test_the_json_has_every_measurement_and_the_requests_of_each_user() -> None:
+def test_the_json_has_all_measurements_and_the_requests_of_each_user() -> None:
     measurements = Measurements()
     measurements.add("memory_before", 131.0)
     measurements.add("own_cpu", 9.0)
@@ -133,7 +133,7 @@ def test_the_json_has_every_measurement_and_the_requests_of_each_user() -> None:
     assert content["phases"]["burst"]["requests"] == {"parent": {ME: {"create pods 201": 2}}}
 
 
-def test_what_the_way_through_the_parent_costs_is_a_ratio_to_the_direct_way() -> None:
+def test_the_cost_of_streams_through_the_parent_is_a_ratio_to_direct_streams() -> None:
     found = Found()
     opened = Sides([0.5, 0.03, 0.04], [0.02, 0.9, 0.03], own_cpu=0.3, direct_cpu=1.0)
     rate, log_rate = Sides([45.0, 9.0], [50.0, 10.0], 0.5, 2.5), Sides([1.0, 80.0], [100.0, 99.0], 1.0, 2.0)
@@ -158,7 +158,7 @@ def test_what_the_way_through_the_parent_costs_is_a_ratio_to_the_direct_way() ->
     )
 
 
-def test_the_bare_loop_counts_events_until_the_bookmark_however_the_bytes_are_cut() -> None:
+def test_the_plain_loop_counts_events_until_the_bookmark_for_any_size_of_chunks() -> None:
     lines = [{"type": "ADDED", "object": {}}, {"type": "ADDED", "object": {}}, {"type": "BOOKMARK", "object": {}}]
     text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     for size in (1, 7, len(text)):
@@ -168,7 +168,7 @@ def test_the_bare_loop_counts_events_until_the_bookmark_however_the_bytes_are_cu
         assert ends == [False] * (len(ends) - 1) + [True]
 
 
-def test_phases_add_up_and_idle_time_is_taken_off_in_proportion() -> None:
+def test_phases_add_up_and_idle_cpu_is_subtracted_in_proportion() -> None:
     half = Measured(10.0, 1.0, 4.0, {"parent": parse([line("create")])})
     both = half + half
     assert (both.seconds, both.everything_cpu) == (20.0, 10.0)
@@ -178,7 +178,7 @@ def test_phases_add_up_and_idle_time_is_taken_off_in_proportion() -> None:
     assert rest.cluster_cpu == pytest.approx(6.0)
 
 
-def test_pods_of_a_group_are_bound_labelled_and_without_tokens_unless_asked() -> None:
+def test_pods_of_a_group_are_bound_labelled_and_without_tokens_by_default() -> None:
     one, two = Group("web", 2, "alpha").manifests()
     assert [pod["metadata"]["name"] for pod in (one, two)] == ["web-0", "web-1"]
     assert one["spec"]["nodeName"] == "alpha" and one["metadata"]["labels"][GROUP] == "web"
@@ -188,7 +188,7 @@ def test_pods_of_a_group_are_bound_labelled_and_without_tokens_unless_asked() ->
 
 
 @pytest.mark.parametrize("arguments", [["--pods", "0"], ["--idle", "x"], ["--no-such-option"], ["extra"]])
-def test_wrong_usage_has_its_own_status(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_exits_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(arguments)
     assert end.value.code == 2

@@ -14,7 +14,7 @@ from bench.pods import Group
 from tests.unit.audit_lines import ME, line
 
 
-def test_a_watch_counts_once_when_it_begins_and_other_requests_once_when_they_end() -> None:
+def test_a_watch_counts_once_at_its_start_and_other_requests_once_at_their_end() -> None:
     found = parse([line("watch", stage="ResponseStarted"), line("watch"), line("get", stage="ResponseStarted")])
     assert found == Counter({Request(ME, "watch", "pods", 200): 1})
 
@@ -36,18 +36,18 @@ def test_a_watch_counts_once_when_it_begins_and_other_requests_once_when_they_en
         ("get", "", Purpose.PROBE),
     ],
 )
-def test_what_a_request_is_for_is_told_by_its_resource(verb: str, resource: str, purpose: Purpose) -> None:
+def test_the_purpose_of_a_request_depends_on_its_resource(verb: str, resource: str, purpose: Purpose) -> None:
     stage = "ResponseStarted" if verb == "watch" else "ResponseComplete"
     (request,) = parse([line(verb, resource, stage=stage)])
     assert request.purpose is purpose
 
 
-def test_reading_the_namespace_by_which_a_cluster_is_known_is_a_probe() -> None:
+def test_reading_the_namespace_that_identifies_a_cluster_is_a_probe() -> None:
     (probe,), (other,) = [parse([line("get", "namespaces", name=name)]) for name in ("kube-system", "shop")]
     assert (probe.purpose, other.purpose) == (Purpose.PROBE, Purpose.POD_LIFE)
 
 
-def test_only_requests_of_the_user_and_purposes_asked_for_are_counted() -> None:
+def test_only_requests_of_the_given_user_and_purposes_are_counted() -> None:
     found = parse([line("create"), line("create"), line("create", user="kubernetes-admin"), line("create", "events")])
     assert count(by(found, ME), Purpose.POD_LIFE) == 2
     assert count(by(found, ME), Purpose.POD_LIFE, Purpose.EVENTS) == 3
@@ -57,11 +57,11 @@ def test_only_requests_of_the_user_and_purposes_asked_for_are_counted() -> None:
     ("verb", "resource", "writes"),
     [("create", "pods", True), ("patch", "pods/status", True), ("get", "pods", False), ("patch", "leases", False)],
 )
-def test_writes_to_pods_are_told_from_the_rest(verb: str, resource: str, writes: bool) -> None:
+def test_writes_to_pods_are_distinguished_from_other_requests(verb: str, resource: str, writes: bool) -> None:
     assert Request(ME, verb, resource, 200).writes_pod is writes
 
 
-def test_a_log_is_read_from_where_it_was_left_and_half_a_line_waits(tmp_path: Path) -> None:
+def test_a_log_is_read_incrementally_and_an_incomplete_line_waits(tmp_path: Path) -> None:
     file = tmp_path / "audit.json"
     file.write_bytes(line("get") + b"\n")
     log = AuditLog(file)
@@ -83,7 +83,7 @@ def _log(file: Path, *lines: bytes) -> AuditLog:
     return log
 
 
-def test_latency_is_from_an_answer_here_to_the_request_there(tmp_path: Path) -> None:
+def test_a_latency_is_from_the_answer_of_one_server_to_the_request_to_the_other(tmp_path: Path) -> None:
     kwok, bench = "kwok", "admin"
     parent = _log(
         tmp_path / "parent",
@@ -102,7 +102,7 @@ def test_latency_is_from_an_answer_here_to_the_request_there(tmp_path: Path) -> 
     assert found.running == [pytest.approx(0.020)]
 
 
-def test_a_pod_without_all_its_steps_in_the_logs_is_not_guessed(tmp_path: Path) -> None:
+def test_a_pod_without_all_steps_in_the_logs_is_an_error(tmp_path: Path) -> None:
     parent, member = _log(tmp_path / "parent", line("create", name="web-0")), _log(tmp_path / "member")
     with pytest.raises(BenchError, match="web-0"):
         latencies(parent, member, Group("web", 1), ME)

@@ -1,4 +1,4 @@
-"""A member pod that somebody in the member deletes: what the parent pod becomes, and when it is evicted."""
+"""A member pod that a client of the member deletes: the status of the parent pod, and when it is evicted."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def member(status: Manifest | None = None, **metadata: Any) -> Pod:
 
 
 def deleted(seconds_ago: float, *conditions: Manifest, phase: str = "Running", **status: Any) -> Pod:
-    """A member pod whose grace period has ended so long ago."""
+    """A member pod whose grace period ended `seconds_ago`."""
     at = (NOW - timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return member({"phase": phase, "conditions": list(conditions), **status}, deletionTimestamp=at)
 
@@ -242,7 +242,7 @@ def test_whatever_the_member_does_with_a_pod_it_has_one_end(
 
 
 class Parent(Server):
-    """Has one pod, of a ReplicaSet or of nobody, and can delete it."""
+    """Has one pod, of a ReplicaSet or without a controller, and can delete it."""
 
     def __init__(self, *, owned: bool) -> None:
         super().__init__()
@@ -298,7 +298,7 @@ async def test_the_loop_keeps_a_pod_without_a_controller_and_reports_it(monkeypa
     monkeypatch.setattr(Recorder, "event", note)
     above = Parent(owned=False)
     async with disrupted(above, "PreemptionByScheduler"):
-        await eventually_here(lambda: events, "an Event says why it waits")
+        await eventually_here(lambda: events, "an Event has the reason")
         await asyncio.sleep(0)
     assert [reason for reason, _ in events] == [wellknown.NOT_EVICTED]
     assert "no controller would replace it" in events[0][1]

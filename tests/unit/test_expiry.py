@@ -1,4 +1,4 @@
-"""When the credential of a kubeconfig ends, and when users are warned."""
+"""When the credential of a kubeconfig expires, and when users are warned."""
 
 from __future__ import annotations
 

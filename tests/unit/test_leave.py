@@ -38,7 +38,7 @@ class Cache:
 
 
 class Report:
-    """What the MemberCluster says."""
+    """The messages of the MemberCluster's condition."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -89,7 +89,7 @@ async def test_the_node_of_a_member_that_leaves_is_tainted_and_cordoned_before_a
     assert world.node() == {"unschedulable": True, "taints": [LEAVING]}
 
 
-async def test_a_node_that_somebody_deletes_meanwhile_is_tainted_and_cordoned_from_its_creation() -> None:
+async def test_a_node_that_another_client_deletes_meanwhile_is_tainted_and_cordoned_from_its_creation() -> None:
     world = World()
     await world.labels_and_taints.register()
     assert world.node() == {"unschedulable": True, "taints": [LEAVING]}

@@ -1,4 +1,4 @@
-"""What releases orphans that are held: a second look, an administrator, a fence, an unjoin; and what does not."""
+"""The release of held orphans: by a second look, an administrator, a fence, or an unjoin."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_second_look_that_finds_the_same_releases_what_was_held_in_norma
         assert not world.may_delete(0, 15)
         await asyncio.sleep(2)
         assert world.may_delete(0, 15)
-        assert world.told[:2] == ("False", "Released")
+        assert world.reported[:2] == ("False", "Released")
 
 
 async def test_after_a_restore_of_the_parent_no_time_releases_them() -> None:
@@ -45,12 +45,12 @@ async def test_after_a_restore_of_the_parent_no_time_releases_them() -> None:
         world.restore_parent(0, 15)
         await asyncio.sleep(DAYS)
         assert not world.may_delete(0, 15)
-        assert "restored from a backup: vk-provider confirm west" in world.told[2]
+        assert "restored from a backup: vk-provider confirm west" in world.reported[2]
         assert not world.brake.looks_again, "the node need not wait for them"
         world.annotate(**{wellknown.CONFIRM: wellknown.CONFIRM_ORPHANS})
         await asyncio.sleep(1)
         assert world.may_delete(0, 15)
-        assert world.told == ("False", "Released", "15 orphans released: confirmed")
+        assert world.reported == ("False", "Released", "15 orphans released: confirmed")
         assert world.report.removed == [wellknown.CONFIRM]
 
 
@@ -67,7 +67,7 @@ async def test_what_the_first_look_finds_is_not_released_by_time() -> None:
     world = World(20, orphans=15)
     async with world.running(DAYS):
         assert not world.may_delete(0, 15)
-        assert world.told[:2] == ("True", "TooManyOrphans")
+        assert world.reported[:2] == ("True", "TooManyOrphans")
         assert world.state.orphans_held
 
 
@@ -80,7 +80,7 @@ async def test_a_restart_is_no_new_start_for_what_was_held() -> None:
 async def test_a_condition_about_orphans_that_no_longer_exist_is_withdrawn() -> None:
     world = World(20, condition=condition("True", "TooManyOrphans"))
     async with world.running(1):
-        assert world.told == ("False", "Released", "no orphans are held")
+        assert world.reported == ("False", "Released", "no orphans are held")
 
 
 async def test_orphans_whose_parent_pods_exist_again_are_no_longer_held() -> None:
@@ -90,7 +90,7 @@ async def test_orphans_whose_parent_pods_exist_again_are_no_longer_held() -> Non
             world.find_parent(number)
         await asyncio.sleep(120)
         assert not world.state.orphans_held
-        assert world.told[:2] == ("False", "Released")
+        assert world.reported[:2] == ("False", "Released")
 
 
 async def test_few_that_follow_are_not_kept_by_those_that_are_held() -> None:
@@ -139,7 +139,7 @@ async def test_a_fence_counts_until_the_member_is_healthy_although_its_annotatio
     async with world.running(1):
         world.annotate(**{wellknown.FENCED: "2026-03-01T10:00:00Z"})
         await asyncio.sleep(1)
-        assert world.told[:2] == ("False", "Fenced"), "for a provider that starts later"
+        assert world.reported[:2] == ("False", "Fenced"), "for a provider that starts later"
         world.state.assess(Assessment(State.RETURNING))
         world.annotate()
         world.lose_parents(0, 12)
@@ -147,8 +147,8 @@ async def test_a_fence_counts_until_the_member_is_healthy_although_its_annotatio
         assert world.may_delete(0, 12)
         world.state.assess(Assessment(State.HEALTHY))
         await asyncio.sleep(1)
-        assert world.told[:2] == ("False", "Released")
-        assert not world.may_delete(0, 12), "from now on the brake holds as ever"
+        assert world.reported[:2] == ("False", "Released")
+        assert not world.may_delete(0, 12), "from now on the brake holds as before"
 
 
 async def test_a_provider_that_starts_while_a_fenced_member_returns_knows_of_the_fence() -> None:
@@ -169,7 +169,7 @@ async def test_a_fence_releases_what_is_held() -> None:
         world.annotate(**{wellknown.FENCED: "2026-03-01T10:00:00Z"})
         await asyncio.sleep(1)
         assert not world.state.orphans_held
-        assert world.told == ("False", "Fenced", "12 orphans released: the member was fenced")
+        assert world.reported == ("False", "Fenced", "12 orphans released: the member was fenced")
 
 
 async def test_who_unjoins_a_member_wants_nothing_left_there() -> None:

@@ -1,4 +1,4 @@
-"""What keeps a member that returns from being Ready, and what does not although it cannot be brought in sync."""
+"""What delays the Ready condition of a returning member, and what does not although it is out of sync."""
 
 from __future__ import annotations
 

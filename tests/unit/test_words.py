@@ -18,11 +18,8 @@ CHECKED: Final = (
     "CHANGELOG.md",
     "docs/**/*.md",
     "vk_provider/**/*.py",
-    "hack/conformance/*.py",
-    "hack/demo/*.py",
-    "hack/failover/*.py",
-    "hack/localkube/*.py",
-    "tests/chaos/*.py",
+    "hack/*/*.py",
+    "tests/**/*.py",
 )
 
 # Word or phrase (a regular expression, in lower case; a space stands for any white space or `_`) -> what to write.
@@ -32,13 +29,17 @@ RETIRED: Final = {
     "belief|beliefs|believe|believes|believed|believing": "health, assessment",
     "beside": "next to, in addition to",
     "blind": "unknown",
+    "by way of": "over, through",
+    "comes? to rest": "is idle, is stable",
     "deed|deeds": "difference",
     "doubt|doubts|doubted": "suspicion, silent",
     "figures": "metrics, numbers",
     "heard": "observed",
+    "in good order": "gracefully",
     "it is said|is said in": "is reported",
     "its words|own words|words of|in words": "message",
     "let go|lets go|letting go": "release, delete",
+    "made up for": "applied afterwards",
     "nobody": "no one, no client, no component",
     "on top of": "in addition to",
     "one too many": "surplus",
@@ -85,7 +86,8 @@ def retired(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def files() -> list[Path]:
-    return sorted(path for glob in CHECKED for path in ROOT.glob(glob))
+    """Without this one, which lists the words."""
+    return sorted(path for glob in CHECKED for path in ROOT.glob(glob) if path != Path(__file__).resolve())
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
