@@ -58,6 +58,7 @@ REACHABLE: Final = "Reachable"
 ORPHANS_HELD: Final = "OrphansHeld"
 PERMISSIONS: Final = "Permissions"
 FENCED: Final = f"{DOMAIN}/fenced"  # annotation, RFC 3339: when an administrator declared that the member is down
+FENCED_PODS: Final = f"{DOMAIN}/fenced-pods"  # annotation, JSON: which pods were on its node then, see FencedPods
 CONFIRM: Final = f"{DOMAIN}/confirm"  # annotation: what an administrator confirms, see below
 CONFIRM_ORPHANS: Final = "orphans"
 CONFIRM_NEW_CLUSTER: Final = "new-cluster"
