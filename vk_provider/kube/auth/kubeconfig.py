@@ -82,6 +82,9 @@ class Kubeconfig:
         user = _inlined("users", user_entry, source, allowed=files_allowed)
         if not cluster.get("server"):
             raise invalid(source, f"context {context} names no server")
+        if not str(cluster["server"]).lower().startswith("https://"):
+            problem = f"the server of context {context} is not an https:// address"
+            raise invalid(source, problem, "the credential would be sent unencrypted: use the address with TLS")
         _check_user(user, source)
         if "tokenFile" in user:
             token = _read(user["tokenFile"], user_entry.folder, source, "tokenFile", allowed=files_allowed)
@@ -143,7 +146,9 @@ class Kubeconfig:
         try:
             return base64.b64decode(text, validate=True)
         except ValueError as error:
-            raise invalid(self.source, f"{field} is not base64") from error
+            raise invalid(
+                self.source, f"{field} is not base64", "copy it in one piece, or: kubectl config view --flatten --raw"
+            ) from error
 
 
 @dataclass(frozen=True)
