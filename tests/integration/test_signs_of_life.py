@@ -103,6 +103,9 @@ class _Node:
     def changed(self) -> None:
         """Nothing follows from it here."""
 
+    def warn(self, reason: str, message: str) -> None:
+        """The only provider."""
+
 
 @asynccontextmanager
 async def leased(script: Answer) -> AsyncIterator[Leased]:

@@ -14,6 +14,7 @@ OUT_OF_SERVICE_TAINT: Final = (
     "node.kubernetes.io/out-of-service"  # NoExecute: how Kubernetes marks a node that is down for certain
 )
 MEMBER_REACHABLE: Final = f"{DOMAIN}/MemberReachable"  # condition
+PROCESS: Final = f"{DOMAIN}/process"  # annotation of their Leases: host and process ID of the provider that renews it
 
 # On every object that the provider makes in a member.
 PARENT_LABEL: Final = f"{DOMAIN}/parent"  # UID of the parent's kube-system namespace
@@ -73,6 +74,7 @@ FENCE_NEEDED: Final = "FenceNeeded"
 ORPHANS_RELEASED: Final = "Released"
 ORPHANS_FENCED: Final = "Fenced"
 OUT_OF_SYNC: Final = "PodsOutOfSync"
+TWO_PROVIDERS: Final = "ServedTwice"
 
 # Waiting reasons and Event reasons that users meet on pods.
 NAME_CONFLICT: Final = "NameConflict"

@@ -70,7 +70,11 @@ def _check(cluster: MemberCluster, ready: str) -> None:
     """Raises VkError if the member answers, according to its node and its conditions."""
     name, reachable = cluster.metadata.name, cluster.status.condition(wellknown.REACHABLE)
     if ready == "True" and (reachable is None or reachable.status == "True"):
-        raise VkError(f"{name} answers: its node {cluster.node_name} is Ready", reason="MemberAnswers")
+        raise VkError(
+            f"{name} answers: its node {cluster.node_name} is Ready",
+            reason="MemberAnswers",
+            remedy=f"to move its pods: kubectl drain {cluster.node_name}, or vk-provider unjoin {name}",
+        )
     if ready != "True" and reachable is not None and reachable.reason == "Returning":
         raise VkError(f"{name} answers again: {reachable.message}", reason="MemberAnswers")
 
