@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -17,8 +18,10 @@ from tests.command_line import vk
 from tests.unit.test_cli_status import READY, a_row, member
 from vk_provider import __main__ as program
 from vk_provider.cli import plan_failover, status, terminal
+from vk_provider.cli.parent import explained
 from vk_provider.cli.plan_failover import Row
 from vk_provider.cli.status import Pods
+from vk_provider.errors import ConfigError, api_error
 from vk_provider.kube.objects import Condition
 from vk_provider.translate.nodes.plan import Outcome
 
@@ -157,3 +160,13 @@ def test_a_command_that_the_demo_shows_can_be_pasted(command: list[str], shown: 
     with screen.console.capture() as output:
         screen.command(command, "")
     assert output.get().strip().endswith(shown)
+
+
+def test_a_refusal_of_the_parent_names_the_credential_and_where_the_permissions_are_listed() -> None:
+    credentials: Any = SimpleNamespace(server="https://parent", name="kubeconfig admin.yaml")
+    refusal = api_error(403, "Forbidden", 'memberclusters is forbidden: User "eve" cannot list')
+    with pytest.raises(ConfigError) as refused, explained(credentials):
+        raise refusal
+    assert "https://parent does not permit it to kubeconfig admin.yaml" in str(refused.value)
+    assert 'User "eve" cannot list' in str(refused.value)
+    assert "docs/how-to/join.md" in refused.value.remedy

@@ -209,5 +209,7 @@ async def _until_ready(client: Client, cluster: MemberCluster, seconds: float) -
     except TimeoutError:
         condition = seen.status.condition(READY)
     if condition is None or condition.status == "True" or seen.status.observed_generation < seen.metadata.generation:
-        return VkError(f"no provider serves {name} yet", reason="NotServed", remedy="start one: vk-provider run")
+        return VkError(
+            f"no provider serves {name} yet", reason="NotServed", remedy="start one (vk-provider run), or see its log"
+        )
     return VkError(f"{name} is not ready: {condition.reason}: {condition.message}", reason=condition.reason)
