@@ -44,14 +44,13 @@ def with_cluster(**fields: str) -> bytes:
         (b"garbage", [], ["not a kubeconfig", "check that kubectl accepts it"]),
         (b"\xc3\x28\x80", [], ["not YAML", "check that kubectl accepts it"]),
         (json.dumps(KUBECONFIG).encode(), ["--context", "nope"], ["no entry 'nope'", "it has: it, other"]),
-        (with_cluster(server="http://127.0.0.1:1"), [], ["not an https:// address", "use the address with TLS"]),
         (
             with_cluster(**{"server": "https://127.0.0.1:1", "certificate-authority-data": "abc!defgh"}),
             [],
             ["certificate-authority-data is not base64", "kubectl config view --flatten --raw"],
         ),
     ],
-    ids=["garbage", "binary", "context", "http", "base64"],
+    ids=["garbage", "binary", "context", "base64"],
 )
 @pytest.mark.parametrize("of_parent", [True, False])
 def test_a_kubeconfig_that_cannot_be_used_is_named_with_the_remedy(
@@ -66,6 +65,15 @@ def test_a_kubeconfig_that_cannot_be_used_is_named_with_the_remedy(
     assert line.startswith(f"error: kubeconfig {file}: ")
     assert all(word in line for word in words), line
     assert "s3cret" not in line
+
+
+def test_a_member_without_tls_is_refused_with_the_file_and_the_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "some.yaml"
+    file.write_bytes(with_cluster(server="http://127.0.0.1:1"))
+    result = vk("join", "west", "--kubeconfig", str(file))
+    assert result.exit_code == 1
+    assert f"kubeconfig {file}: the server of context it is not an https:// address" in result.stderr
+    assert "use the address with TLS" in result.stderr
 
 
 def test_an_interrupt_while_the_command_line_is_imported_has_exit_code_130() -> None:

@@ -19,7 +19,7 @@ from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.request import KEY, Request, check
 from vk_provider.cli.terminal import note, progress, say
 from vk_provider.cli.watching import until_member
-from vk_provider.errors import UnreachableError, VkError
+from vk_provider.errors import ConfigError, UnreachableError, VkError
 from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.objects import Object, encode, fields
@@ -111,6 +111,12 @@ def join(
         "apiAccess": api_access,
     }
     member = Kubeconfig.from_files(kubeconfig, context)
+    if not str(member.cluster["server"]).lower().startswith("https://"):
+        raise ConfigError(
+            f"{member.source}: the server of context {member.context} is not an https:// address",
+            reason="KubeconfigInvalid",
+            remedy="the credential would be sent unencrypted: use the address with TLS",
+        )
     request = Request(name, member.self_contained(), {key: value for key, value in given.items() if value})
     tell = say if output == "text" else note
     joined, problem = execute(_join(parent, request, member, None if wait is False else timeout, tell))
