@@ -1,8 +1,14 @@
-"""`vk-provider`, and `python -m vk_provider`."""
+"""`vk-provider`, and `python -m vk_provider`.
+
+The command line is imported when `main` runs: that takes most of the first second, and an interrupt must not show a
+traceback then.
+"""
 
 from __future__ import annotations
 
-from vk_provider.cli.root import cli
+import sys
+
+from vk_provider.errors import INTERRUPTED
 
 
 def main() -> None:
@@ -10,7 +16,12 @@ def main() -> None:
 
     3: a planned failover would leave pods behind.
     """
-    cli(prog_name="vk-provider")
+    try:
+        from vk_provider.cli.root import cli
+
+        cli(prog_name="vk-provider")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

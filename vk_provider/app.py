@@ -100,6 +100,8 @@ class App:
                 supervised.supervisor.stop()
                 supervised.task.cancel()
                 await asyncio.gather(supervised.task, return_exceptions=True)
+                if name not in self._clusters.items:
+                    log.info("membercluster no longer exists", extra={"member": name})
         for name, raw in clusters.items():
             if name in self._supervised:
                 await self._supervised[name].supervisor.update(raw)

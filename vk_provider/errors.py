@@ -6,6 +6,10 @@ programs: it becomes the reason of a condition or of an Event. `counted` is for 
 
 from __future__ import annotations
 
+from typing import Final
+
+INTERRUPTED: Final = 130  # exit code: 128 + SIGINT, as shells report it
+
 
 class VkError(Exception):
     """Base of all errors of this package. `str(error)` is one line for a person."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from vk_provider.api.membercluster import MemberCluster
+from vk_provider.api.wellknown import OUT_OF_SYNC
 from vk_provider.caches import Caches
 from vk_provider.config import Settings
 from vk_provider.kubelet.backend import Backend
@@ -83,7 +85,7 @@ class VirtualNode:
             workers=shared.settings.workers,
         )
         self._return_check = ReturnCheck(
-            parent, member, pods, self._brake, self._pods.queue.failures, self.status.report_out_of_sync
+            parent, member, pods, self._brake, self._pods.queue.failures, partial(self.status.warn, OUT_OF_SYNC)
         )
         backend = Backend(pods.names, member, pods.parent, pods.member, state)
         metrics = MemberMetrics(member, pods.names, caches.nodes, pods.member)

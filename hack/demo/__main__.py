@@ -99,6 +99,8 @@ def _how_to_use(world: World, screen: Screen) -> None:
     screen.console.print(f"export KUBECONFIG={world.parent}", style="bold", soft_wrap=True)
     screen.console.print(f"export PATH={world.kubectl_path.parent}:$PATH", style="bold", soft_wrap=True)
     screen.console.print("kubectl get nodes", style="bold")
+    screen.console.print("vk-provider unjoin alpha", style="bold")  # ends its membership
+    screen.console.print("vk-provider fence beta --confirmed-down", style="bold")  # after `localkube cut beta`
     screen.note(f"the provider is process {pid}; its log is {world.log}")
     screen.note(f"to stop everything: kill {pid}; hack/localkube/localkube down")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -23,7 +24,10 @@ class Screen:
         self.console.print(Rule(f"[bold]{number}. {escape(scene.title)}", align="left"))
 
     def command(self, command: Sequence[str], output: str) -> None:
-        self.console.print(f"[bold cyan]$ {escape(' '.join(command))}", soft_wrap=True)
+        """Shows the command as it can be pasted into a shell. A last argument `&` is that of the shell."""
+        background = command[-1:] == ["&"]
+        line = shlex.join(command[:-1] if background else command) + (" &" if background else "")
+        self.console.print(f"[bold cyan]$ {escape(line)}", soft_wrap=True)
         if text := output.rstrip():
             self.console.print(escape(text), style="dim", soft_wrap=True)
 

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests import members
 from tests.cluster import DEPLOYMENTS, Cluster, Json
+from tests.integration.commands import CRD, Vk
 from tests.integration.idle import idle_node
 from tests.members import kubeconfig, wait_until_served
+from tests.provider import Provider
 from tests.waiting import eventually
-from tests.workloads import IDLE, deployment
+from tests.workloads import IDLE, bare, deployment, wait_until_running
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
-from vk_provider.kube.resources import NODES, PODS, Resource
-
-pytestmark = pytest.mark.usefixtures("provider")
+from vk_provider.kube.resources import CRDS, NODES, PODS, Resource
 
 DAEMON_SETS: Final = Resource("apps", "v1", "daemonsets", "DaemonSet")
 
 
 @pytest.fixture
-def slow_beta(parent: Cluster, beta: Cluster) -> Iterator[Cluster]:
-    """A member with pods that stop only when the test deletes them."""
+def slow_beta(parent: Cluster, beta: Cluster, provider: Provider) -> Iterator[Cluster]:
+    """A member whose pods stop only when the test deletes them."""
     with idle_node(beta, "slow"):
         members.join(parent, "beta", kubeconfig(beta))
         wait_until_served(parent, "beta")
@@ -66,6 +67,25 @@ def test_a_daemonset_that_tolerates_everything_does_not_keep_a_member(
     eventually(lambda: parent.find(MEMBER_CLUSTERS, "beta") is None, "the member has left", 60)
     assert parent.find(NODES, "beta") is None
     assert slow_beta.list(PODS, namespace) == []
+
+
+def test_the_deletion_of_the_definition_lets_every_member_leave(
+    home: Cluster, vk: Vk, west: str, alpha: Cluster, start_provider: Callable[[Path], Provider]
+) -> None:
+    vk("join", "west", "--kubeconfig", west, "--no-wait")
+    provider = start_provider(home.kubeconfig)
+    wait_until_served(home, "west", 60)
+    home.create(PODS, bare("one", node="west"), "default")
+    wait_until_running(home, "one", "default")
+    position = home.audit_position()
+    home.delete(CRDS, CRD)
+    eventually(lambda: home.find(CRDS, CRD) is None, "every member has left", 90)
+    assert home.find(NODES, "west") is None
+    assert home.find(PODS, "one", "default") is None
+    assert members.remains(alpha, "west") == set()
+    assert vk("join", "west", "--kubeconfig", west, "--wait", "--timeout", "60").exit_code == 0
+    assert verbs(home, position) == ["delete", "create"], "the node is back when it is wanted, and not before"
+    assert not provider.crashed
 
 
 def on_beta(manifest: Json) -> Json:

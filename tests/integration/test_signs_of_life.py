@@ -103,6 +103,9 @@ class _Node:
     def changed(self) -> None:
         """Has no effect in these tests."""
 
+    def warn(self, reason: str, message: str) -> None:
+        """The only provider."""
+
 
 @asynccontextmanager
 async def leased(script: Answer) -> AsyncIterator[Leased]:

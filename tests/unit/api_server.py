@@ -85,7 +85,15 @@ class ApiServer(Client):
 
     @staticmethod
     def _is_collection(path: str) -> bool:
-        return path.rpartition("/")[2] in ("pods", "nodes", "leases", "memberclusters", "secrets", "namespaces")
+        return path.rpartition("/")[2] in (
+            "pods",
+            "nodes",
+            "leases",
+            "memberclusters",
+            "secrets",
+            "namespaces",
+            "events",
+        )
 
     def _listed(self, path: str, query: Mapping[str, str] | None) -> list[Json]:
         node = (query or {}).get("fieldSelector", "").partition("spec.nodeName=")[2].partition(",")[0]

@@ -165,11 +165,18 @@ async def test_a_fence_of_the_past_confirms_nothing() -> None:
 
 async def test_a_fence_releases_what_is_held() -> None:
     world = World(12, orphans=12)
+    world.state.assess(Assessment(State.LOST))
     async with world.running(1):
         world.annotate(**{wellknown.FENCED: "2026-03-01T10:00:00Z"})
         await asyncio.sleep(1)
         assert not world.state.orphans_held
         assert world.reported == ("False", "Fenced", "12 orphans released: the member was fenced")
+
+
+async def test_an_annotation_of_a_fence_on_a_member_that_answers_confirms_nothing() -> None:
+    world = World(12, orphans=12, fenced=True)
+    async with world.running(5):
+        assert not world.may_delete(0, 12)
 
 
 async def test_who_unjoins_a_member_wants_nothing_left_there() -> None:

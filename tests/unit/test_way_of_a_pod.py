@@ -71,7 +71,7 @@ class Server(Client):
     async def request(self, method: str, path: str, *, body: bytes | None = None, **_: Any) -> bytes:
         written = msgspec.json.decode(body or b"{}")
         self.written.append((method, path, written))
-        metadata = {"uid": "m-1", "resourceVersion": "2"} | {k: v for k, v in written["metadata"].items() if v}
+        metadata = {"uid": "m-1", "resourceVersion": "2"} | {k: v for k, v in written.get("metadata", {}).items() if v}
         return msgspec.json.encode(written | {"metadata": metadata})
 
     def server_time(self) -> datetime:
@@ -138,9 +138,10 @@ class ParentLists:
 
 
 @asynccontextmanager
-async def served(above: Server, below: Server) -> AsyncIterator[None]:
+async def served(above: Server, below: Server, *, leaving: bool = False) -> AsyncIterator[None]:
     """The pods and the dependents of virtual node alpha, between the two servers."""
-    cluster = Observable(MemberCluster(Metadata(name="alpha"), MemberClusterSpec(SecretRef("s", "n"))))
+    metadata = Metadata(name="alpha", deletion_timestamp="2026-03-01T10:00:00Z" if leaving else None)
+    cluster = Observable(MemberCluster(metadata, MemberClusterSpec(SecretRef("s", "n"))))
     state = MemberState(State.HEALTHY, cluster)
     pods = PodCaches(NAMES, Informer(above, PODS, Pod), Informer(below, PODS, Pod))
     others: Informer[Usage] = Informer(Server(), PODS, Pod, keep=usage)

@@ -93,6 +93,16 @@ class MemberClusterStatus(msgspec.Struct, rename="camel", omit_defaults=True):
         return next((c for c in self.conditions if c.type == type), None)
 
 
+class FencedPods(msgspec.Struct, frozen=True):
+    """The pods that were bound to the nodes of a member when it was fenced, which a fence removes from the parent.
+
+    `names` are the first of `total`, as `namespace/name`.
+    """
+
+    total: int = 0
+    names: tuple[str, ...] = ()
+
+
 class MemberCluster(msgspec.Struct):
     """A MemberCluster as the parent's API server holds it."""
 
@@ -114,6 +124,14 @@ class MemberCluster(msgspec.Struct):
     def fenced(self) -> bool:
         """Whether an administrator has declared that the member is down."""
         return wellknown.FENCED in self.metadata.annotations
+
+    @property
+    def fenced_pods(self) -> FencedPods:
+        """What the fence records. Empty if another client has damaged it."""
+        try:
+            return msgspec.json.decode(self.metadata.annotations.get(wellknown.FENCED_PODS, "{}"), type=FencedPods)
+        except msgspec.DecodeError:
+            return FencedPods()
 
 
 def decode(raw: Object) -> MemberCluster:

@@ -14,6 +14,7 @@ OUT_OF_SERVICE_TAINT: Final = (
     "node.kubernetes.io/out-of-service"  # NoExecute: how Kubernetes marks a node that is down for certain
 )
 MEMBER_REACHABLE: Final = f"{DOMAIN}/MemberReachable"  # condition
+PROCESS: Final = f"{DOMAIN}/process"  # annotation of their Leases: host and process ID of the provider that renews it
 
 # On every object that the provider makes in a member.
 PARENT_LABEL: Final = f"{DOMAIN}/parent"  # UID of the parent's kube-system namespace
@@ -58,6 +59,7 @@ REACHABLE: Final = "Reachable"
 ORPHANS_HELD: Final = "OrphansHeld"
 PERMISSIONS: Final = "Permissions"
 FENCED: Final = f"{DOMAIN}/fenced"  # annotation, RFC 3339: when an administrator declared that the member is down
+FENCED_PODS: Final = f"{DOMAIN}/fenced-pods"  # annotation, JSON: which pods were on its node then, see FencedPods
 CONFIRM: Final = f"{DOMAIN}/confirm"  # annotation: what an administrator confirms, see below
 CONFIRM_ORPHANS: Final = "orphans"
 CONFIRM_NEW_CLUSTER: Final = "new-cluster"
@@ -73,6 +75,7 @@ FENCE_NEEDED: Final = "FenceNeeded"
 ORPHANS_RELEASED: Final = "Released"
 ORPHANS_FENCED: Final = "Fenced"
 OUT_OF_SYNC: Final = "PodsOutOfSync"
+TWO_PROVIDERS: Final = "ServedTwice"
 
 # Waiting reasons and Event reasons that users meet on pods.
 NAME_CONFLICT: Final = "NameConflict"

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from vk_provider.api import wellknown
-from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
+from vk_provider.api.membercluster import MEMBER_CLUSTERS, FencedPods, MemberCluster
 from vk_provider.cli import options
 from vk_provider.cli.members import find_member
 from vk_provider.cli.parent import Parent, execute, pass_parent
@@ -18,9 +18,11 @@ from vk_provider.errors import ConfigError, ConflictError, NotFoundError, VkErro
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition, Node, Object, PartialObject
 from vk_provider.kube.resources import NODES
+from vk_provider.sync.membership.leave import pods_of
 from vk_provider.sync.node_edit import NodeEdit, Taint, edit_node
 
 _TAINT: Final = {"key": wellknown.OUT_OF_SERVICE_TAINT, "value": "nodeshutdown", "effect": "NoExecute"}
+_RECORDED: Final = 50  # names of pods that the MemberCluster keeps
 
 
 class _Status(msgspec.Struct):
@@ -53,7 +55,7 @@ async def _fence(parent: Parent, name: str, seconds: float) -> None:
     async with parent.connect() as client:
         cluster = await find_member(client, name)
         _check(cluster, await _ready(client, cluster.node_name))
-        await _annotate(client, cluster, client.timestamp())
+        await _annotate(client, cluster, client.timestamp(), await _pods(client, cluster))
         if cluster.metadata.deletion_timestamp is not None:
             return  # the provider was waiting for the fence, and now deletes the node and its pods
         with progress(f"waiting for node {cluster.node_name} to be not Ready"):
@@ -68,7 +70,11 @@ def _check(cluster: MemberCluster, ready: str) -> None:
     """Raises VkError if the member answers, according to its node and its conditions."""
     name, reachable = cluster.metadata.name, cluster.status.condition(wellknown.REACHABLE)
     if ready == "True" and (reachable is None or reachable.status == "True"):
-        raise VkError(f"{name} answers: its node {cluster.node_name} is Ready", reason="MemberAnswers")
+        raise VkError(
+            f"{name} answers: its node {cluster.node_name} is Ready",
+            reason="MemberAnswers",
+            remedy=f"to move its pods: kubectl drain {cluster.node_name}, or vk-provider unjoin {name}",
+        )
     if ready != "True" and reachable is not None and reachable.reason == "Returning":
         raise VkError(f"{name} answers again: {reachable.message}", reason="MemberAnswers")
 
@@ -104,9 +110,19 @@ async def _until_not_ready(client: Client, cluster: MemberCluster, seconds: floa
         ) from error
 
 
-async def _annotate(client: Client, cluster: MemberCluster, declared_at: str | None) -> None:
+async def _pods(client: Client, cluster: MemberCluster) -> FencedPods:
+    """The pods that Kubernetes will remove, although they may still run if the declaration is wrong."""
+    pods = await pods_of(client, cluster, PartialObject)
+    return FencedPods(len(pods), tuple(sorted(pod.metadata.key for pod in pods)[:_RECORDED]))
+
+
+async def _annotate(
+    client: Client, cluster: MemberCluster, declared_at: str | None, pods: FencedPods | None = None
+) -> None:
     """Declares the fence in the MemberCluster, or withdraws it (None)."""
-    body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {wellknown.FENCED: declared_at}}}
+    recorded = msgspec.json.encode(pods).decode() if pods else None
+    annotations = {wellknown.FENCED: declared_at, wellknown.FENCED_PODS: recorded}
+    body = {"metadata": {"uid": cluster.metadata.uid, "annotations": annotations}}
     await client.patch(MEMBER_CLUSTERS, cluster.metadata.name, body, type=PartialObject)
 
 

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
+import msgspec
 
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.api.wellknown import CLUSTER_LABEL, READY, SYSTEM_NAMESPACE
 from vk_provider.cli import options
 from vk_provider.cli.install import apply, install
-from vk_provider.cli.members import is_fresh, list_members, renew_times
+from vk_provider.cli.members import is_fresh, renew_times
 from vk_provider.cli.parent import Parent, execute, pass_parent
+from vk_provider.cli.request import KEY, Request, check
 from vk_provider.cli.terminal import note, progress, say
 from vk_provider.cli.watching import until_member
-from vk_provider.errors import ConfigError, NotFoundError, UnreachableError, VkError
+from vk_provider.errors import ConfigError, UnreachableError, VkError
 from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client, PatchType
-from vk_provider.kube.objects import Object, PartialObject, encode, fields
-from vk_provider.kube.resources import NAMESPACES, NODES, SECRETS
+from vk_provider.kube.objects import Object, encode, fields
+from vk_provider.kube.resources import SECRETS
 from vk_provider.sync.membership.access import Facts, examine
 
-_KEY: Final = "kubeconfig"
 _EXAMPLE: Final = """\b
 Example:
   vk-provider join west --kubeconfig west.yaml \\
@@ -32,22 +33,15 @@ Example:
 """
 
 
-@dataclass(frozen=True)
-class _Request:
-    """The arguments of the command. `spec` has only the fields whose options were given."""
+class _Joined(msgspec.Struct):
+    """The result, as `-o json` shows it. `ready` is None if the command did not wait for it."""
 
     name: str
-    kubeconfig: bytes
-    spec: dict[str, Any]
-
-    @property
-    def secret(self) -> str:
-        return f"member-{self.name}"
-
-    def merged(self, present: dict[str, Any]) -> dict[str, Any]:
-        """The spec to write: a field whose option was not given stays as it is."""
-        reference = {"name": self.secret, "namespace": SYSTEM_NAMESPACE, "key": _KEY}
-        return {**present, **self.spec, "kubeconfigSecretRef": reference}
+    node: str
+    version: str
+    updated: bool
+    ready: bool | None = None
+    message: str = ""
 
 
 @click.command(epilog=_EXAMPLE, short_help="Make a cluster a member.")
@@ -84,6 +78,7 @@ class _Request:
     help="Fail if it is not ready in time; do not wait. Default: wait, and only print the state.",
 )
 @options.timeout(10, "How long to wait.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
 @pass_parent
 def join(
     parent: Parent,
@@ -98,6 +93,7 @@ def join(
     api_access: str | None,
     wait: bool | None,
     timeout: float,
+    output: str,
 ) -> None:
     """Make a cluster a member: a virtual node NAME of the parent that runs its pods there.
 
@@ -115,27 +111,43 @@ def join(
         "apiAccess": api_access,
     }
     member = Kubeconfig.from_files(kubeconfig, context)
-    request = _Request(name, member.self_contained(), {key: value for key, value in given.items() if value})
-    execute(_join(parent, request, member, wait, timeout))
+    if not str(member.cluster["server"]).lower().startswith("https://"):
+        raise ConfigError(
+            f"{member.source}: the server of context {member.context} is not an https:// address",
+            reason="KubeconfigInvalid",
+            remedy="the credential would be sent unencrypted: use the address with TLS",
+        )
+    request = Request(name, member.self_contained(), {key: value for key, value in given.items() if value})
+    tell = say if output == "text" else note
+    joined, problem = execute(_join(parent, request, member, None if wait is False else timeout, tell))
+    if output == "json":
+        say(msgspec.json.encode(joined).decode())
+    if problem and wait:
+        raise problem
 
 
-async def _join(parent: Parent, request: _Request, member: Kubeconfig, wait: bool | None, seconds: float) -> None:
+async def _join(
+    parent: Parent, request: Request, member: Kubeconfig, seconds: float | None, tell: Callable[[str], None]
+) -> tuple[_Joined, VkError | None]:
+    """`seconds` to wait until it is ready; None: not at all. Also returns why it is not ready then."""
     facts = await _examine(request.name, member)
     async with parent.connect() as client:
         with progress("preparing the parent"):
-            present = await _check(client, request, facts)
+            present = await check(client, request, facts)
             await install(client)
             cluster = await _write(client, request, facts, present)
         done = "joined" if present is None else "updated"
-        say(f"{request.name} {done}: Kubernetes {facts.version}, virtual node {cluster.node_name}")
+        tell(f"{request.name} {done}: Kubernetes {facts.version}, virtual node {cluster.node_name}")
         if facts.rights.missing:
             note(f"warning: {facts.rights.explanation}")
-        if wait is not False:
-            with progress(f"waiting until {request.name} is ready"):
-                problem = await _until_ready(client, cluster, seconds)
-            if problem and wait:
-                raise problem
-            say(f"{request.name} is ready" if problem is None else str(problem))
+        joined = _Joined(request.name, cluster.node_name, facts.version, updated=present is not None)
+        if seconds is None:
+            return joined, None
+        with progress(f"waiting until {request.name} is ready"):
+            problem = await _until_ready(client, cluster, seconds)
+        joined.ready, joined.message = problem is None, str(problem or f"{request.name} is ready")
+        tell(joined.message)
+        return joined, problem
 
 
 async def _examine(name: str, member: Kubeconfig) -> Facts:
@@ -148,77 +160,7 @@ async def _examine(name: str, member: Kubeconfig) -> Facts:
                 raise UnreachableError(f"member {name}: {error.message}", reason=error.reason, remedy=remedy) from error
 
 
-async def _check(client: Client, request: _Request, facts: Facts) -> MemberCluster | None:
-    """The present member of that name. Raises ConfigError if the join would conflict with an existing object."""
-    name = request.name
-    system = await client.get(NAMESPACES, "kube-system", type=PartialObject)
-    if system.metadata.uid == facts.cluster_uid:
-        raise ConfigError(
-            f"{name}: this kubeconfig is for the parent itself",
-            reason="MemberIsParent",
-            remedy="pass the kubeconfig of another cluster",
-        )
-    members = {member.metadata.name: member for member in await list_members(client) or []}
-    present = members.pop(name, None)
-    for other in members.values():
-        if other.status.cluster_uid == facts.cluster_uid:
-            raise ConfigError(
-                f"{name}: this cluster is a member already, as {other.metadata.name}",
-                reason="AlreadyJoined",
-                remedy=f"update that member with vk-provider join {other.metadata.name}, or unjoin it first",
-            )
-    if present is not None and present.metadata.deletion_timestamp is not None:
-        raise ConfigError(
-            f"{name} is leaving", reason="Leaving", remedy=f"wait until it has left: vk-provider unjoin {name}"
-        )
-    if present is not None and present.status.cluster_uid not in ("", facts.cluster_uid):
-        raise ConfigError(
-            f"{name} is another cluster (UID {present.status.cluster_uid}, not {facts.cluster_uid})",
-            reason="NameConflict",
-            remedy=f"choose another name, or run vk-provider unjoin {name} first",
-        )
-    await _check_node(
-        client, request.spec.get("nodeName") or (present.node_name if present else name), request, members
-    )
-    await _check_secret(client, request)
-    return present
-
-
-async def _check_node(client: Client, node: str, request: _Request, others: dict[str, MemberCluster]) -> None:
-    for other in others.values():
-        if other.node_name == node:
-            raise ConfigError(
-                f"virtual node {node} belongs to member {other.metadata.name}",
-                reason="NameConflict",
-                remedy="pass another --node-name",
-            )
-    try:
-        present = await client.get(NODES, node, type=PartialObject)
-    except NotFoundError:
-        return
-    if present.metadata.labels.get(CLUSTER_LABEL) != request.name:
-        raise ConfigError(
-            f"the parent already has a node {node} that is not the virtual node of {request.name}",
-            reason="NameConflict",
-            remedy="pass another --node-name",
-        )
-
-
-async def _check_secret(client: Client, request: _Request) -> None:
-    try:
-        present = await client.get(SECRETS, request.secret, SYSTEM_NAMESPACE, type=PartialObject)
-    except NotFoundError:
-        return
-    if present.metadata.labels.get(CLUSTER_LABEL) != request.name:
-        raise ConfigError(
-            f"the parent already has a Secret {SYSTEM_NAMESPACE}/{request.secret} without the label "
-            f"{CLUSTER_LABEL}={request.name}",
-            reason="NameConflict",
-            remedy="delete it, or choose another name for the member",
-        )
-
-
-async def _write(client: Client, request: _Request, facts: Facts, present: MemberCluster | None) -> MemberCluster:
+async def _write(client: Client, request: Request, facts: Facts, present: MemberCluster | None) -> MemberCluster:
     """Writes the Secret, then the MemberCluster. A dry run of the latter comes first: the server may reject it."""
     path = MEMBER_CLUSTERS.path(request.name)
     query = {"fieldManager": "vk-provider-cli"}
@@ -241,7 +183,7 @@ async def _write(client: Client, request: _Request, facts: Facts, present: Membe
     secret = {
         "metadata": {"name": request.secret, "namespace": SYSTEM_NAMESPACE, "labels": {CLUSTER_LABEL: request.name}},
         "type": "Opaque",
-        "data": {_KEY: base64.b64encode(request.kubeconfig).decode()},
+        "data": {KEY: base64.b64encode(request.kubeconfig).decode()},
     }
     await apply(client, SECRETS, secret)
     await client.request(method, path, query=query, body=encode(body), content_type=content_type)
@@ -273,5 +215,7 @@ async def _until_ready(client: Client, cluster: MemberCluster, seconds: float) -
     except TimeoutError:
         condition = seen.status.condition(READY)
     if condition is None or condition.status == "True" or seen.status.observed_generation < seen.metadata.generation:
-        return VkError(f"no provider serves {name} yet", reason="NotServed", remedy="start one: vk-provider run")
+        return VkError(
+            f"no provider serves {name} yet", reason="NotServed", remedy="start one (vk-provider run), or see its log"
+        )
     return VkError(f"{name} is not ready: {condition.reason}: {condition.message}", reason=condition.reason)

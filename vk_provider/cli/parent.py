@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from vk_provider.errors import ConfigError, UnauthorizedError, UnreachableError
+from vk_provider.errors import ConfigError, ForbiddenError, UnauthorizedError, UnreachableError
 from vk_provider.kube.auth.credentials import Credentials
 from vk_provider.kube.auth.kubeconfig import find_credentials
 from vk_provider.kube.client import Client
@@ -56,6 +56,12 @@ def explained(credentials: Credentials) -> Iterator[None]:
             f" {error.message}",
             reason="Unauthorized",
             remedy="renew the credential",
+        ) from error
+    except ForbiddenError as error:
+        raise ConfigError(
+            f"the parent cluster {credentials.server} does not permit it to {credentials.name}: {error.message}",
+            reason=error.reason,
+            remedy="docs/how-to/join.md lists the permissions",
         ) from error
 
 

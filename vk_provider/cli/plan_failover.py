@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 import msgspec
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -35,6 +36,7 @@ from vk_provider.translate.nodes.plan import (
 )
 
 NOT_ALL_REPLACED: Final = 3  # exit code
+_OTHER_COLUMNS: Final = 54  # columns that the rest of the table needs at least
 _FINE: Final = (Outcome.MOVES, Outcome.STAYS)
 _STYLES: Final[dict[Outcome, str]] = {
     Outcome.MOVES: "green",
@@ -85,7 +87,7 @@ def plan_failover(parent: Parent, name: str, timeout: float, output: str) -> Non
     if output == "json":
         say(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
     elif result.pods:
-        terminal.stdout().print(table(result.pods))
+        console(result.pods).print(table(result.pods))
         say(summary(result.pods))
     else:
         note(f"no pods on {result.node} that its loss would affect")
@@ -135,10 +137,15 @@ def _row(pod: Planned, verdict: Verdict, reservations: list[str]) -> Row:
     )
 
 
+def console(rows: Sequence[Row]) -> Console:
+    """Wide enough that no name is broken."""
+    return terminal.stdout(max(len(f"{row.namespace}/{row.name}") for row in rows) + _OTHER_COLUMNS)
+
+
 def table(rows: Sequence[Row]) -> Table:
     """AFTER is how long a pod stays once its node is not ready. Pods that need attention are last, near the summary."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    shown.add_column("POD", overflow="fold")
+    shown.add_column("POD", no_wrap=True)
     shown.add_column("AFTER", no_wrap=True, justify="right")
     shown.add_column("OUTCOME", no_wrap=True)
     shown.add_column("NODE", overflow="fold")

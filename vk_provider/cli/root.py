@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
 
@@ -10,12 +12,11 @@ import click
 
 from vk_provider import telemetry
 from vk_provider.cli.parent import Parent
-from vk_provider.errors import VkError
+from vk_provider.errors import INTERRUPTED, VkError
 from vk_provider.telemetry import LogFormat
 
 # Each is the name of a module, which is imported when it is needed: `run` must not spend memory on tables.
 _COMMANDS: Final = ("confirm", "fence", "join", "plan-failover", "render", "run", "status", "unjoin")
-_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class _Failure(click.ClickException):
@@ -38,14 +39,25 @@ class _Group(click.Group):
         command: click.Command = getattr(import_module(f"vk_provider.cli.{module}"), module)
         return command
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _interruptible():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except VkError as error:
-            raise _Failure(" ".join(str(error).split())) from error
-        except (KeyboardInterrupt, click.Abort):
-            click.echo(err=True)  # the terminal shows ^C
-            raise click.exceptions.Exit(_INTERRUPTED) from None
+        with _interruptible():
+            try:
+                return super().invoke(ctx)
+            except VkError as error:
+                raise _Failure(" ".join(str(error).split())) from error
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(err=True)  # the terminal shows ^C
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

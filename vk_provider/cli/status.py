@@ -9,21 +9,31 @@ from typing import Final
 
 import click
 import msgspec
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from vk_provider.api.membercluster import MemberCluster
-from vk_provider.api.wellknown import CLUSTER_LABEL, ORPHANS_HELD, PLAN, READY
+from vk_provider.api.wellknown import (
+    CLUSTER_LABEL,
+    FROZEN,
+    ORPHANS_HELD,
+    PLAN,
+    REACHABLE,
+    READY,
+    TOO_MANY_ORPHANS,
+)
 from vk_provider.cli import options, terminal
 from vk_provider.cli.members import HOW_TO_JOIN, is_fresh, list_members, renew_times, unknown
 from vk_provider.cli.parent import Parent, execute, pass_parent
-from vk_provider.cli.terminal import age, note, say
+from vk_provider.cli.terminal import age, listed, note, say
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition, Metadata
 from vk_provider.kube.resources import NODES, PODS
 from vk_provider.translate import quantity
 
+_OUTDATED: Final = " (outdated: no provider renews the Lease of its node)"
 _EVERY: Final = 2.0  # seconds; ages and pod counts change all the time, so --watch refreshes periodically, as `top`
 
 
@@ -63,6 +73,8 @@ class Row(msgspec.Struct, rename="camel"):
     created: str | None
     cluster_uid: str
     api_access: str
+    served: bool = True  # a provider renews the Lease of its node: else its conditions are outdated
+    leaving: bool = False
     conditions: list[Condition] = []
 
 
@@ -109,7 +121,8 @@ async def _watch(parent: Parent, name: str | None, output: str) -> None:
             with Live(console=console, auto_refresh=False) as live:
                 while True:
                     rows = await look(client, name)
-                    live.update(table(rows, output == "wide") if rows else Text(_nothing()), refresh=True)
+                    shown = Group(table(rows, output == "wide"), *warnings(rows)) if rows else Text(_nothing())
+                    live.update(shown, refresh=True)
                     await asyncio.sleep(_EVERY)
         while True:
             rows = await look(client, name)
@@ -144,13 +157,16 @@ async def look(client: Client, name: str | None) -> list[Row]:
 
 def row(member: MemberCluster, node: _Node | None, pods: Pods, renewed: datetime | None, now: datetime) -> Row:
     """The row of one member. Its Ready condition is valid while a provider renews the Lease of its node."""
-    condition = member.status.condition(READY)
+    name, condition = member.metadata.name, member.status.condition(READY)
     ready = condition is not None and condition.status == "True"
     reason, message = (condition.reason, condition.message) if condition else ("", "")
-    if condition is None or (ready and not is_fresh(renewed, now)):
+    served, leaving = is_fresh(renewed, now), member.metadata.deletion_timestamp is not None
+    if condition is None or (ready and not served):
         ready, reason, message = False, "NotServed", "no provider serves it; start one: vk-provider run"
+    if leaving and (ready or reason == "NotServed"):
+        ready, reason, message = False, "Leaving", f"it is being unjoined; follow it: vk-provider unjoin {name}"
     return Row(
-        name=member.metadata.name,
+        name=name,
         node=member.node_name,
         version=member.status.version,
         ready=ready,
@@ -161,6 +177,8 @@ def row(member: MemberCluster, node: _Node | None, pods: Pods, renewed: datetime
         created=member.metadata.creation_timestamp,
         cluster_uid=member.status.cluster_uid,
         api_access=member.spec.api_access,
+        served=served,
+        leaving=leaving,
         conditions=member.status.conditions,
     )
 
@@ -178,7 +196,7 @@ def explanation(one: Row, now: datetime) -> list[str]:
     """The conditions of one member, how long they have been true, and what an administrator can do."""
     shown = [
         f"{condition.type}={condition.status} {condition.reason}, for {age(condition.last_transition_time, now)}: "
-        f"{condition.message}"
+        f"{condition.message}{'' if one.served or condition.status != 'True' else _OUTDATED}"
         for condition in one.conditions
         if condition.status != "False" or condition.type != ORPHANS_HELD
     ]
@@ -187,14 +205,33 @@ def explanation(one: Row, now: datetime) -> list[str]:
     return ["", *shown, *advice]
 
 
+def warnings(rows: list[Row]) -> list[str]:
+    """What waits for an administrator, and would go unnoticed in the table."""
+    found = []
+    if frozen := [row.name for row in rows if row.served and _has(row, REACHABLE, FROZEN)]:
+        found.append(
+            f"warning: losses are frozen: no pods leave {listed(frozen)} until enough members answer; "
+            "if one is down for certain: vk-provider fence NAME --confirmed-down"
+        )
+    if held := [row.name for row in rows if _has(row, ORPHANS_HELD, TOO_MANY_ORPHANS)]:
+        found.append(
+            f"warning: many pods in {listed(held)} are unknown to the parent, and are kept: vk-provider status NAME"
+        )
+    return found
+
+
+def _has(row: Row, type: str, reason: str) -> bool:
+    return any(condition.type == type and condition.reason == reason for condition in row.conditions)
+
+
 def _show(rows: list[Row], output: str, explained: bool = False) -> None:
     if output == "json":
         say(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     elif rows:
-        terminal.stdout().print(table(rows, output == "wide"))
-        if explained:
-            for line in explanation(rows[0], datetime.now(UTC)):
-                say(line)
+        wide = output == "wide"
+        terminal.stdout(terminal.ANY_LENGTH if wide else 0).print(table(rows, wide))
+        for line in explanation(rows[0], datetime.now(UTC)) if explained else warnings(rows):
+            say(line)
     else:
         note(_nothing())
 

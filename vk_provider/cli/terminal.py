@@ -17,13 +17,19 @@ from rich.status import Status
 from rich.text import Text
 
 _SPINNER_AFTER: Final = 1.0  # seconds
-_UNLIMITED: Final = 10_000  # columns: piped output is not wrapped
+ANY_LENGTH: Final = 10_000  # columns: lines are not wrapped
 
 
-def stdout() -> Console:
-    """For tables. If stdout is not a terminal, lines have any length."""
+def stdout(columns: int = 0) -> Console:
+    """For tables, which are at least that wide: a terminal breaks lines that are too long for it, as with kubectl.
+
+    If stdout is not a terminal, lines have any length.
+    """
     console = Console(highlight=False, markup=False, emoji=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_UNLIMITED)
+    if console.is_terminal and console.width >= columns:
+        return console
+    width = columns if console.is_terminal else ANY_LENGTH
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def say(text: str) -> None:

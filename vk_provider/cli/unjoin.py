@@ -22,7 +22,7 @@ from vk_provider.errors import ConfigError, NotFoundError, VkError, counted
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Condition, OwnedMetadata
 from vk_provider.kube.resources import PODS
-from vk_provider.sync.membership.abandon import Left, abandon
+from vk_provider.sync.membership.abandon import Left, abandon, left_behind
 
 _SHOWN: Final = 10  # groups of pods
 
@@ -58,36 +58,35 @@ def unjoin(parent: Parent, name: str, yes: bool, timeout: float, output: str) ->
     if not yes and not click.confirm(f"Unjoin {name}?", err=True):
         note("no changes were made")
         raise click.exceptions.Exit(1)
-    total = sum(pods.values())
-    left = execute(_unjoin(parent, cluster, total, timeout))
+    left = execute(_unjoin(parent, cluster, pods, timeout))
     if output == "json":
-        say(msgspec.json.encode(_result(cluster, total, left)).decode())
+        say(msgspec.json.encode(_result(cluster, len(pods), left)).decode())
         return
     say(f"{name} has left")
     if left is not None:
         say(left.message)
 
 
-async def _look(parent: Parent, name: str) -> tuple[MemberCluster, Counter[tuple[str, str]]]:
+async def _look(parent: Parent, name: str) -> tuple[MemberCluster, list[_Pod]]:
     async with parent.connect() as client:
         cluster = await find_member(client, name)
         active = f"spec.nodeName={cluster.node_name},status.phase!=Succeeded,status.phase!=Failed"
         pods = await client.list(PODS, type=_Pod, query={"fieldSelector": active})
-        return cluster, Counter(pod.group for pod in pods)
+        return cluster, pods
 
 
-def _describe(cluster: MemberCluster, pods: Counter[tuple[str, str]]) -> None:
-    total = sum(pods.values())
+def _describe(cluster: MemberCluster, pods: list[_Pod]) -> None:
+    total = len(pods)
     verb = "runs" if total == 1 else "run"
     note(f"{counted(total, 'pod')} {verb} on {cluster.node_name}:" if total else f"no pods run on {cluster.node_name}")
-    groups = sorted(pods.items(), key=lambda group: (-group[1], group[0]))
+    groups = sorted(Counter(pod.group for pod in pods).items(), key=lambda group: (-group[1], group[0]))
     for (namespace, owner), number in groups[:_SHOWN]:
         note(f"  {number:4} in {namespace}: {owner or 'without a controller, so not recreated elsewhere'}")
     if len(groups) > _SHOWN:
         note(f"  {sum(number for _, number in groups[_SHOWN:]):4} in {len(groups) - _SHOWN} more groups")
 
 
-async def _unjoin(parent: Parent, cluster: MemberCluster, pods: int, seconds: float) -> Left | None:
+async def _unjoin(parent: Parent, cluster: MemberCluster, pods: list[_Pod], seconds: float) -> Left | None:
     """What may be left behind in the member; None if a provider has removed everything."""
     name = cluster.metadata.name
     async with parent.connect() as client:
@@ -100,13 +99,11 @@ async def _unjoin(parent: Parent, cluster: MemberCluster, pods: int, seconds: fl
             if may_be_served(await last_renewal(client, cluster.node_name), client.server_time()):
                 served, last = await _follow_while_served(client, cluster, seconds, shown.update)
             if not served:
-                shown.update(f"no provider serves {name}: cleaning up the parent")
+                shown.update(f"{name} is not served: cleaning up the parent, and not the member")
                 return await abandon(client, cluster)
-    if last is not None and last.status == "False" and last.reason not in ("Leaving", "Left"):
-        return Left(
-            pods,
-            f"the provider could not clean up the member ({last.reason}: {last.message}): pods may still run there",
-        )
+        if last is not None and last.status == "False" and last.reason not in ("Leaving", "Left"):
+            left = await left_behind(client, cluster, [pod.metadata.key for pod in pods])
+            return Left(left.pods, f"the member was not cleaned up ({last.reason}: {last.message}): {left.message}")
     return None
 
 

@@ -19,6 +19,7 @@ from vk_provider.errors import ConfigError
 
 _STRINGS: Final = ("server", "tls-server-name", "proxy-url", "token", "tokenFile", "username", "password")
 _SECTIONS: Final = {"contexts": "context", "clusters": "cluster", "users": "user"}  # section: field of its entries
+_CHECK: Final = "check that kubectl accepts it"  # remedy
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Document:
         """Raises ConfigError if that section has no entry of that name."""
         found = self.sections[section].get(name)
         if found is None:
-            raise invalid(self.source, f"{section} has no entry {name!r}")
+            names = ", ".join(sorted(self.sections[section])) or "none"
+            raise invalid(self.source, f"{section} has no entry {name!r}", f"it has: {names}")
         return found
 
 
@@ -76,11 +78,11 @@ def parse(data: bytes, source: str, folder: Path | None = None) -> Document:
         # The parser's message quotes the line with the error, which may be the one with the token.
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
-        raise invalid(source, f"not YAML{where}") from None
+        raise invalid(source, f"not YAML{where}", _CHECK) from None
     if document is None:
-        raise invalid(source, "is empty")
+        raise invalid(source, "is empty", _CHECK)
     if not isinstance(document, dict):
-        raise invalid(source, "not a kubeconfig")
+        raise invalid(source, "not a kubeconfig", _CHECK)
     sections = {section: _entries(document, section, source, folder) for section in _SECTIONS}
     return Document(source, str(document.get("current-context") or ""), sections)
 
@@ -89,7 +91,7 @@ def _entries(document: Mapping[str, Any], section: str, source: str, folder: Pat
     found: dict[str, Entry] = {}
     listed = document.get(section) or []
     if not isinstance(listed, list):
-        raise invalid(source, f"{section} is not a list")
+        raise invalid(source, f"{section} is not a list", _CHECK)
     for each in listed:
         content = each.get(_SECTIONS[section]) if isinstance(each, dict) else None
         if not isinstance(each, dict) or not isinstance(each.get("name"), str):

@@ -143,7 +143,9 @@ class Kubeconfig:
         try:
             return base64.b64decode(text, validate=True)
         except ValueError as error:
-            raise invalid(self.source, f"{field} is not base64") from error
+            raise invalid(
+                self.source, f"{field} is not base64", "copy it in one piece, or: kubectl config view --flatten --raw"
+            ) from error
 
 
 @dataclass(frozen=True)

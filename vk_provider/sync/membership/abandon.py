@@ -7,19 +7,22 @@ knowledge: that takes a fence.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster
-from vk_provider.errors import ConfigError, RefusedError, UnreachableError, VkError
+from vk_provider.errors import ConfigError, RefusedError, UnreachableError, VkError, counted
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import PartialObject
+from vk_provider.kube.resources import NAMESPACES
 from vk_provider.sync.membership.leave import at_most_once_pods, delete_pod, pods_of, release, remove_nodes
 
 log = logging.getLogger(__name__)
 
 _PATIENCE: Final = 30.0  # seconds that a member which is to leave may be unreachable, or refuse the provider
+_NAMED: Final = 5  # pods that a message names
 
 
 @dataclass(frozen=True)
@@ -40,21 +43,38 @@ async def abandon(parent: Client, cluster: MemberCluster) -> Left:
     unique = await at_most_once_pods(parent, cluster)
     if unique and not cluster.fenced:
         raise ConfigError(
-            f"{len(unique)} pods that must run at most once may still run in the member, {unique[0]} for one",
+            f"{counted(len(unique), 'pod')} that must run at most once may still run in the member: {unique[0]}"
+            + (", ..." if len(unique) > 1 else ""),
             reason=wellknown.FENCE_NEEDED,
             remedy=f"if it is down for certain: vk-provider fence {name} --confirmed-down",
         )
+    bound = [pod.metadata.key for pod in await pods_of(parent, cluster, PartialObject)]
     await remove_nodes(parent, cluster)
-    pods = await pods_of(parent, cluster, PartialObject)
-    for pod in pods:
+    for pod in await pods_of(parent, cluster, PartialObject):
         await delete_pod(parent, pod.metadata, grace_seconds=0)
+    left = await left_behind(parent, cluster, bound)
     await release(parent, cluster)
-    if not pods:
-        return Left(0, f"no pod was bound to virtual node {', '.join(cluster.node_names)}")
+    return left
+
+
+async def left_behind(parent: Client, cluster: MemberCluster, bound: Iterable[str]) -> Left:
+    """What may still be in a member that was released without being asked.
+
+    `bound`: keys of the pods that were on its nodes until then. A fence may have removed others from the parent before.
+    """
+    parent_uid = (await parent.get(NAMESPACES, "kube-system", type=PartialObject)).metadata.uid
+    fenced = cluster.fenced_pods
+    names = sorted({*bound, *fenced.names})
+    total = len(names) + fenced.total - len(fenced.names)
+    nodes = ", ".join(cluster.node_names)
+    if not total:
+        return Left(0, f"no pods were on virtual node {nodes}")
+    more = f" and {total - _NAMED} more" if total > _NAMED else ""
+    selectors = [f"{wellknown.PARENT_LABEL}={parent_uid},{wellknown.NODE_LABEL}={node}" for node in cluster.node_names]
     return Left(
-        len(pods),
-        f"{len(pods)} pods may still run in the member; objects there with label "
-        f"{wellknown.NODE_LABEL}={cluster.node_name} are what was left behind",
+        total,
+        f"{counted(total, 'pod')} may still run in the member: {', '.join(names[:_NAMED])}{more}; to find what was left"
+        f" behind, run there: kubectl get pods,configmaps,secrets,services -A -l {' or '.join(selectors)}",
     )
 
 

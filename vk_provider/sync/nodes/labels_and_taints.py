@@ -188,7 +188,7 @@ class LabelsAndTaints:
 
     async def _remove_fence(self) -> None:
         metadata = self._cluster.value.metadata
-        body = {"metadata": {"uid": metadata.uid, "annotations": {wellknown.FENCED: None}}}
+        body = {"metadata": {"uid": metadata.uid, "annotations": {wellknown.FENCED: None, wellknown.FENCED_PODS: None}}}
         await self._parent.patch(MEMBER_CLUSTERS, metadata.name, body, type=PartialObject)
         log.info("fence lifted", extra={"node": self._name})
 

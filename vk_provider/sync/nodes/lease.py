@@ -4,7 +4,8 @@ Owns the Lease. Every renewal reports to the freeze: a process that cannot write
 lost. If a renewal got no answer and a later one does, watches of the parent that have been silent since are started
 again: they may be dead without a sign (a kubelet closes its connections for the same reason). A Lease that is older
 than what was written last means that the parent's etcd was restored from a backup, even if its versions have caught up
-since; all informers of the parent list again. Ends when cancelled.
+since; all informers of the parent list again. An annotation names the process that has written the Lease: a second
+process that serves the same node is reported by both. Ends when cancelled.
 (https://kubernetes.io/docs/reference/node/node-status/#heartbeats)
 """
 
@@ -13,8 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import socket
 from typing import Final, Protocol
 
+from vk_provider.api import wellknown
 from vk_provider.errors import ApiError, ConflictError, NotFoundError, UnreachableError, VkError
 from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client
@@ -28,6 +32,8 @@ log = logging.getLogger(__name__)
 _EVERY: Final = 10.0  # seconds
 _LIFE: Final = 40  # seconds
 _SLOW: Final = 5.0  # seconds for a renewal from which on the parent counts as slow
+_RIVAL_AFTER: Final = 2  # renewals in a row of another process: the first may be the last one of a process that stops
+PROCESS: Final = f"{socket.gethostname()}/{os.getpid()}"  # this one
 _NAMESPACE: Final = "kube-node-lease"
 
 
@@ -39,12 +45,15 @@ class Node(Protocol):
 
     def changed(self) -> None: ...
 
+    def warn(self, reason: str, message: str) -> None: ...
+
 
 class LeaseLoop:
     """Renews the Lease of one virtual node until it is cancelled."""
 
-    def __init__(self, name: str, parent: Client, freeze: Freeze, node: Node) -> None:
+    def __init__(self, name: str, parent: Client, freeze: Freeze, node: Node, process: str = PROCESS) -> None:
         """`name` is that of the virtual node; `node` keeps its status, and registers it again if it is gone."""
+        self._process, self._of_rival = process, 0  # renewals in a row that another process has made in between
         self._name, self._parent, self._freeze, self._node = name, parent, freeze, node
         # The resourceVersion of the last renewal, and how often the parent had been restored by then.
         self._written = "", parent.restores
@@ -89,10 +98,11 @@ class LeaseLoop:
     async def _renew(self) -> None:
         try:
             try:
-                written = await _write(self._parent, self._name, self._written[0])
+                written = await _write(self._parent, self._name, self._written[0], self._process)
+                self._of_rival = 0
             except ConflictError:
                 await self._compare()
-                written = await _write(self._parent, self._name)
+                written = await _write(self._parent, self._name, process=self._process)
         except NotFoundError:
             self._node.changed()  # gone with its Node, perhaps: a status write notices, and registers it again
             owner = {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": self._node.uid}
@@ -112,12 +122,25 @@ class LeaseLoop:
         if newer(version, found.metadata.resource_version) and restores == self._parent.restores:
             log.warning("server went back in time", extra={"lease": self._name, "server": self._parent.server})
             self._parent.note_restore()
+        elif (rival := found.metadata.annotations.get(wellknown.PROCESS, "")) not in ("", self._process):
+            self._report_rival(rival)
+
+    def _report_rival(self, rival: str) -> None:
+        """Once, until it no longer renews the Lease."""
+        self._of_rival += 1
+        if self._of_rival == _RIVAL_AFTER:
+            message = f"another provider process, {rival}, serves this node too: stop one of them"
+            log.error("another provider serves the same node", extra={"node": self._name, "other": rival})
+            self._node.warn(wellknown.TWO_PROVIDERS, message)
 
 
-async def _write(parent: Client, node: str, version: str = "") -> PartialObject:
+async def _write(parent: Client, node: str, version: str = "", process: str = PROCESS) -> PartialObject:
     """Raises ConflictError where the Lease is another version than that."""
-    metadata = {"metadata": {"resourceVersion": version}} if version else {}
-    return await parent.patch(LEASES, node, metadata | {"spec": _spec(parent, node)}, _NAMESPACE, type=PartialObject)
+    metadata: dict[str, object] = {"annotations": {wellknown.PROCESS: process}}
+    if version:
+        metadata["resourceVersion"] = version
+    body = {"metadata": metadata, "spec": _spec(parent, node)}
+    return await parent.patch(LEASES, node, body, _NAMESPACE, type=PartialObject)
 
 
 def _spec(parent: Client, node: str) -> dict[str, object]:

@@ -23,7 +23,7 @@ from vk_provider.errors import ApiError, ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import PartialObject, Pod, encode
-from vk_provider.kube.resources import PODS, PRIORITY_CLASSES
+from vk_provider.kube.resources import EVENTS, PODS, PRIORITY_CLASSES
 from vk_provider.kube.timestamps import rfc3339
 from vk_provider.translate.nodes.plan import PRIORITY, Outcome, Plan, Planned, Verdict, answer, shadow
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _PARALLEL: Final = 16  # creates and deletes at a time
 _ATTEMPTS: Final = 5  # at a create: the count of a quota is written by many
+_ABOUT_PODS: Final = {"fieldSelector": "involvedObject.kind=Pod"}
 _CLEAN_UP_WITHIN: Final = 120.0  # seconds for the server to delete the shadows of one namespace
 _SLACK: Final = timedelta(seconds=60)  # between the end of the plan and the time by which it must be gone
 
@@ -169,6 +170,7 @@ class SchedulerQuery:
                 )
             except VkError as error:
                 log.debug("shadows not deleted", extra={"namespace": namespace, "error": str(error)})
+            await self._forget_events(namespace)
         try:
             # What is left, or is created only now, is deleted with its owner, a little later, by the garbage collector.
             await _delete_class(self._client, self._plan.name)
@@ -178,6 +180,15 @@ class SchedulerQuery:
                 reason="ShadowsLeft",
                 remedy=f"kubectl delete priorityclass {self._plan.name}; Kubernetes removes them with it",
             ) from error
+
+    async def _forget_events(self, namespace: str) -> None:
+        """Deletes what the scheduler has reported about the shadows, which no user knows. Failures are only logged."""
+        try:
+            for event in await self._client.list(EVENTS, namespace, type=PartialObject, query=_ABOUT_PODS):
+                if event.metadata.name.startswith(f"plan-{self._plan.id}-"):
+                    await self._client.delete(EVENTS, event.metadata.name, namespace)
+        except VkError as error:
+            log.debug("events of shadows not deleted", extra={"namespace": namespace, "error": str(error)})
 
 
 async def _sweep(client: Client) -> None:

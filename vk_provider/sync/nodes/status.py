@@ -114,10 +114,9 @@ class NodeStatusLoop:
         """Something that the status is made of has changed: write it soon."""
         self._dirty.set()
 
-    def report_out_of_sync(self, message: str) -> None:
-        """Tells users in an Event what a member that returns is not waited for."""
-        about = Metadata(name=self._name, uid=self.uid)
-        self._recorder.event(NODES, about, "Warning", wellknown.OUT_OF_SYNC, message)
+    def warn(self, reason: str, message: str) -> None:
+        """Tells users in an Event about the Node."""
+        self._recorder.event(NODES, Metadata(name=self._name, uid=self.uid), "Warning", reason, message)
 
     async def run(self) -> None:
         """Works until cancelled. The informers must be synced and the Node registered.

@@ -70,6 +70,10 @@ class UnservedNode:
     def changed(self) -> None:
         """The Node may be gone: the loops of the served member register it again."""
 
+    def warn(self, reason: str, message: str) -> None:
+        """Tells users in an Event about the Node."""
+        self._recorder.event(NODES, Metadata(name=self._name, uid=self.uid), "Warning", reason, message)
+
     def renew_lease(self) -> None:
         """Renews the Lease now, so that the freeze learns whether the parent accepts a write."""
         self._lease.renew()

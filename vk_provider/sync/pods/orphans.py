@@ -65,8 +65,7 @@ class OrphanBrake:
         self._undecidable = ""  # why no second look can tell that the parent is right
         before = cluster.value.status.condition(wellknown.ORPHANS_HELD)
         self._reported = before.reason if before else ""  # the reason of the condition
-        returning = state.health.state is not State.HEALTHY
-        self._fenced = state.fenced or (returning and self._reported == wellknown.ORPHANS_FENCED)
+        self._fenced = not self._is_healthy and (state.fenced or self._reported == wellknown.ORPHANS_FENCED)
         self._unique_until = 0.0  # loop time
         self._changed = asyncio.Event()  # what an administrator decides, or whether a fence still counts
         self._first_look()
@@ -99,7 +98,7 @@ class OrphanBrake:
     async def run(self) -> None:
         """Handles what is held, until cancelled."""
         self._pods.parent.on_restore(self._restored)
-        self._state.on_change(self._health_changed)
+        self._state.on_change(self._changed.set)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow_decisions())
             while True:
@@ -113,6 +112,10 @@ class OrphanBrake:
                     await self._look_again()
                 else:
                     await self._release("the member was fenced" if self._fenced else "confirmed")
+
+    @property
+    def _is_healthy(self) -> bool:
+        return self._state.health.state is State.HEALTHY
 
     @property
     def _second_look(self) -> float:
@@ -243,7 +246,9 @@ class OrphanBrake:
 
     async def _follow_fence(self) -> None:
         """A fence counts until the member is healthy again. The condition tells a provider that starts meanwhile."""
-        if self._state.fenced and not self._fenced:
+        if self._is_healthy and not self._state.fenced:
+            self._fenced = False
+        elif self._state.fenced and not self._is_healthy and not self._fenced:
             self._fenced, self._unique_until = True, 0.0
         if self._state.orphans_held:
             return
@@ -251,8 +256,3 @@ class OrphanBrake:
             await self._report_released("the member was fenced: orphans are deleted as soon as it returns")
         elif not self._fenced and self._reported not in ("", wellknown.ORPHANS_RELEASED):
             await self._report_released("no orphans are held")
-
-    def _health_changed(self) -> None:
-        if self._fenced and self._state.health.state is State.HEALTHY and not self._state.fenced:
-            self._fenced = False
-            self._changed.set()

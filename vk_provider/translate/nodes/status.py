@@ -49,7 +49,9 @@ def conditions(nodes: Iterable[MemberNode]) -> list[dict[str, str]]:
     for kind in PRESSURES:
         under = bool(usable) and all(kind in node.pressures for node in usable)
         reason = f"AllMemberNodesHave{kind}" if under else f"MemberHasNo{kind}"
-        message = "every usable node of the member reports it" if under else "the member has nodes without it"
+        message = (
+            "every usable node of the member reports it" if under else "not every usable node of the member reports it"
+        )
         found.append({"type": kind, "status": "True" if under else "False", "reason": reason, "message": message})
     return found
 

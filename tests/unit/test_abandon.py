@@ -1,0 +1,78 @@
+"""A member that leaves and cannot be served: what the parent keeps, and what an administrator learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.api_server import ApiServer
+from vk_provider.api import wellknown
+from vk_provider.api.membercluster import MEMBER_CLUSTERS, FencedPods, MemberCluster, MemberClusterSpec, SecretRef
+from vk_provider.errors import ConfigError
+from vk_provider.kube.objects import Metadata, encode
+from vk_provider.kube.resources import NAMESPACES, NODES, PODS
+from vk_provider.sync.membership.abandon import abandon
+
+STATEFUL = {"ownerReferences": [{"kind": "StatefulSet", "name": "db", "controller": True}]}
+
+
+def west(**annotations: str) -> MemberCluster:
+    metadata = Metadata(name="west", uid="mc", annotations=annotations, finalizers=[wellknown.FINALIZER])
+    return MemberCluster(metadata, MemberClusterSpec(SecretRef("member-west", wellknown.SYSTEM_NAMESPACE)))
+
+
+def fenced(*names: str, total: int = 0) -> MemberCluster:
+    """A member that was fenced when these pods were on its node."""
+    pods = encode(FencedPods(total or len(names), names)).decode()
+    return west(**{wellknown.FENCED: "2026-03-01T10:00:00Z", wellknown.FENCED_PODS: pods})
+
+
+@pytest.fixture
+def parent() -> ApiServer:
+    server = ApiServer()
+    server.put(NAMESPACES, "kube-system", metadata={"uid": "parent-uid"})
+    server.put(MEMBER_CLUSTERS, "west", metadata={"uid": "mc", "finalizers": [wellknown.FINALIZER]})
+    server.put(NODES, "west", metadata={"labels": {wellknown.CLUSTER_LABEL: "west"}})
+    return server
+
+
+def bind(parent: ApiServer, name: str, **metadata: Any) -> None:
+    parent.put(PODS, name, "shop", spec={"nodeName": "west"}, metadata=metadata)
+
+
+async def test_the_pods_that_may_still_run_are_counted_and_named_with_the_command_that_finds_them(
+    parent: ApiServer,
+) -> None:
+    bind(parent, "web-1")
+    bind(parent, "web-2")
+    left = await abandon(parent, west())
+    assert left.pods == 2
+    assert "2 pods may still run in the member: shop/web-1, shop/web-2; " in left.message
+    assert "-l vk-provider.io/parent=parent-uid,vk-provider.io/node=west" in left.message
+    assert parent.find(NODES, "west") is None
+    assert parent.find(PODS, "web-1", "shop") is None
+
+
+async def test_pods_that_a_fence_has_removed_from_the_parent_are_named_too(parent: ApiServer) -> None:
+    bind(parent, "web-1")
+    left = await abandon(parent, fenced("shop/db-0", "shop/web-1"))
+    assert (left.pods, left.message[:63]) == (2, "2 pods may still run in the member: shop/db-0, shop/web-1; to f")
+
+
+async def test_of_many_pods_the_first_are_named(parent: ApiServer) -> None:
+    left = await abandon(parent, fenced(*(f"shop/db-{number}" for number in range(7)), total=70))
+    assert left.pods == 70
+    assert "shop/db-4 and 65 more; " in left.message
+
+
+async def test_a_member_without_pods_leaves_none_behind(parent: ApiServer) -> None:
+    left = await abandon(parent, west())
+    assert (left.pods, left.message) == (0, "no pods were on virtual node west")
+
+
+async def test_one_pod_that_must_run_at_most_once_needs_a_fence(parent: ApiServer) -> None:
+    bind(parent, "db-0", **STATEFUL)
+    with pytest.raises(ConfigError, match=r"^1 pod that must run at most once may still run .* shop/db-0"):
+        await abandon(parent, west())
+    assert parent.find(NODES, "west")
