@@ -8,9 +8,10 @@ from typing import Protocol
 
 from aiohttp import web
 
+from vk_provider.config import KubeletSettings
 from vk_provider.kube.objects import Pod, encode
 from vk_provider.kubelet.backend import Backend
-from vk_provider.kubelet.logs import stream_log
+from vk_provider.kubelet.logs import Logs, stream_log
 from vk_provider.kubelet.own_metrics import OwnMetrics
 from vk_provider.kubelet.streams import Sessions, exec_query, port_forward_query, run_query, upgrade
 
@@ -36,15 +37,17 @@ class KubeletApi:
 
     backend: Backend
     sessions: Sessions
+    logs: Logs
     metrics: Metrics
     own_metrics: OwnMetrics
+    settings: KubeletSettings
 
 
 Handler = Callable[[KubeletApi, web.Request], Awaitable[web.StreamResponse]]
 
 
 async def container_log(api: KubeletApi, request: web.Request) -> web.StreamResponse:
-    return await stream_log(request, api.backend)
+    return await stream_log(request, api.backend, api.logs)
 
 
 async def exec_in_container(api: KubeletApi, request: web.Request) -> web.StreamResponse:
