@@ -118,7 +118,7 @@ class TestWhoIsLetIn:
     async def test_a_right_that_was_taken_away_ends_when_the_answer_is_forgotten(
         self, parent: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vk_provider.kubelet.auth._ALLOWED_SECONDS", 0.1)
+        monkeypatch.setattr("vk_provider.kubelet.auth.ALLOWED_SECONDS", 0.1)
         name = f"fired-{uuid.uuid4().hex[:8]}"
         token = account(parent, {"get healthz"}, name)
         async with serving(parent) as served, served.session(token=token) as session:

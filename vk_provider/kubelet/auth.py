@@ -31,9 +31,9 @@ SUBJECT_ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
 )
 
-_TOKEN_SECONDS: Final = 120.0
-_ALLOWED_SECONDS: Final = 300.0
-_DENIED_SECONDS: Final = 30.0
+TOKEN_SECONDS: Final = 120.0
+ALLOWED_SECONDS: Final = 300.0
+DENIED_SECONDS: Final = 30.0
 _TOKEN_BYTES: Final = 16 << 10  # longer ones are refused without a review
 
 
@@ -166,8 +166,8 @@ class Gate:
         except VkError as error:
             raise web.HTTPServiceUnavailable(text="the parent cannot check the token now") from error
         if not status.authenticated:
-            return _Answer(None, _DENIED_SECONDS, good=False)
-        return _Answer(status.user, _TOKEN_SECONDS, good=True)
+            return _Answer(None, DENIED_SECONDS, good=False)
+        return _Answer(status.user, TOKEN_SECONDS, good=True)
 
     async def _allowed(self, user: User, verb: str, subresource: str) -> tuple[bool, str]:
         key = hashlib.sha256(msgspec.json.encode([user, verb, subresource], order="sorted")).digest()
@@ -197,7 +197,7 @@ class Gate:
                 status = (await self._parent.create(SUBJECT_ACCESS_REVIEWS, body, type=_AccessReview)).status
         except VkError as error:
             raise web.HTTPServiceUnavailable(text="the parent cannot authorize the request now") from error
-        seconds = _ALLOWED_SECONDS if status.allowed else _DENIED_SECONDS
+        seconds = ALLOWED_SECONDS if status.allowed else DENIED_SECONDS
         return _Answer((status.allowed, status.reason), seconds, good=status.allowed)
 
 
