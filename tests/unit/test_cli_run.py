@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import trustme
-from vk_provider.kube.credentials import Credentials
 
 from tests.command_line import vk
 from vk_provider import app
 from vk_provider.cli.parent import Parent
 from vk_provider.config import KUBELET_SERVING, CertificateFiles, KubeletSettings, PortRange, Settings
+from vk_provider.kube.auth.credentials import Credentials
 
 ELSEWHERE = "192.0.2.1"  # reserved for documentation
 
