@@ -76,6 +76,11 @@ def test_an_address_of_another_machine_needs_an_address_to_listen_at() -> None:
     )
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+def test_the_address_that_nodes_publish_must_be_one_to_connect_to(address: str) -> None:
+    assert refused("--kubelet-address", address).endswith(f"--kubelet-bind {address}")
+
+
 def test_the_address_to_listen_at_must_be_of_this_machine() -> None:
     assert "is not an address of this machine" in refused("--kubelet-bind", ELSEWHERE)
 

@@ -59,6 +59,11 @@ def _settings(
     kubelet_key_file: Path | None,
 ) -> KubeletSettings:
     """Raises click.UsageError if the options do not fit together, or do not fit this machine."""
+    if kubelet_address and ipaddress.ip_address(kubelet_address).is_unspecified:
+        raise click.UsageError(
+            f"--kubelet-address {kubelet_address} is not an address to connect to; to listen on all addresses of this "
+            f"machine: --kubelet-bind {kubelet_address}"
+        )
     files = None
     if kubelet_cert_file and kubelet_key_file:
         files = CertificateFiles(kubelet_cert_file, kubelet_key_file)

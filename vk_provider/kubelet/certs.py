@@ -134,10 +134,11 @@ class ByRequest:
         """
         key = keys.generate()
         body = _request(key, self._node, self._address, self._signer)
-        name = (await self._parent.create(CSRS, body, type=_Csr)).metadata.name
+        created = (await self._parent.create(CSRS, body, type=_Csr)).metadata
+        name = created.name
         late = asyncio.get_running_loop().call_later(_SIGNED_SOON, self._report_late, name)
         try:
-            await self._approve(name)
+            await self._approve(created)
             certificate = await _signed(self._parent, name)
         finally:
             late.cancel()
@@ -152,7 +153,7 @@ class ByRequest:
             )
         )
 
-    async def _approve(self, name: str) -> None:
+    async def _approve(self, csr: Metadata) -> None:
         condition = {
             "type": "Approved",
             "status": "True",
@@ -162,13 +163,13 @@ class ByRequest:
         body = {
             "apiVersion": CSRS.api_version,
             "kind": CSRS.kind,
-            "metadata": {"name": name},
+            "metadata": {"name": csr.name, "uid": csr.uid},
             "status": {"conditions": [condition]},
         }
         try:
-            await self._parent.patch(CSRS, name, body, type=PartialObject, subresource="approval")
+            await self._parent.patch(CSRS, csr.name, body, type=PartialObject, subresource="approval")
         except ForbiddenError as error:
-            remedy = f"allow the provider to approve it, or run: kubectl certificate approve {name}"
+            remedy = f"allow the provider to approve it, or run: kubectl certificate approve {csr.name}"
             self._waiting(ConfigError(error.message, remedy=remedy))
 
 

@@ -53,7 +53,9 @@ class Bounds:
         """A handshake begins. At the bound, the oldest one ends."""
         self.handshakes[connection] = refused
         if len(self.handshakes) > _HANDSHAKES:
-            end_handshake(next(iter(self.handshakes)))
+            oldest = next(iter(self.handshakes))
+            del self.handshakes[oldest]
+            end_handshake(oldest)
 
     def end(self, connection: socket.socket) -> None:
         """The handshake has ended."""

@@ -104,7 +104,7 @@ class KubeletServer:
                 exc_info = None if isinstance(error, VkError) else error
                 log.log(backoff.level, "kubelet API not served", extra=fields, exc_info=exc_info)
                 self._not_served(NOT_SERVED, text)
-            await asyncio.sleep(pause)
+                await asyncio.sleep(pause)
 
     async def _serve(self, listening: socket.socket) -> None:
         """Serves until cancelled."""

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _CHECK_CA: Final = 300.0  # seconds between two GETs of the parent's client CA
 _RETRY_CAP: Final = 600.0  # seconds; an attempt may leave a CertificateSigningRequest behind
-_SHORTEST: Final = 10.0  # seconds between two renewals, however short the life of a certificate is
+_SHORTEST: Final = 60.0  # seconds between two renewals, however short the life of a certificate is
 
 Report = Callable[[str, str], None]
 NOT_SERVED: Final = "kubelet API not served"
