@@ -31,6 +31,7 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import PartialObject
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES
+from vk_provider.kubelet.connections import Bounds
 from vk_provider.sync.parent.services import ParentServices
 from vk_provider.translate.dependents.services import EndpointSlice
 from vk_provider.translate.state.freeze import Freeze
@@ -64,6 +65,7 @@ class Parent:
     recorder: Recorder
     freeze: Freeze
     starts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_STARTS))
+    kubelet_bounds: Bounds = field(default_factory=Bounds)
 
     async def run(self) -> None:
         """Keeps the shared lists current and writes Events, until cancelled."""
@@ -122,7 +124,7 @@ async def _connect(client: Client, settings: Settings, freeze: Freeze) -> Parent
         uid=system.metadata.uid,
         host=host,
         port=port,
-        kubelet_address=settings.kubelet_address or _own_address(client),
+        kubelet_address=settings.kubelet.address or _own_address(client),
         namespaces=Informer(client, NAMESPACES, PartialObject),
         services=ParentServices(client),
         recorder=Recorder(client),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from vk_provider.api.membercluster import MemberCluster
 from vk_provider.api.wellknown import OUT_OF_SYNC
 from vk_provider.caches import Caches
 from vk_provider.config import Settings
+from vk_provider.kube.objects import Metadata
+from vk_provider.kube.resources import NODES
 from vk_provider.kubelet.backend import Backend
 from vk_provider.kubelet.metrics import MemberMetrics
 from vk_provider.kubelet.server import KubeletServer
@@ -56,6 +58,7 @@ class VirtualNode:
         """`target` is that of this virtual node."""
         name, cluster, state, caches = pods.names.node, shared.cluster, shared.state, shared.caches
         parent, recorder, address = shared.parent.client, shared.parent.recorder, shared.parent.kubelet_address
+        self._name, self._recorder = name, recorder
         member, facts = shared.connection.client, shared.connection.facts
         self._hold = HoldLoop(name, parent, pods.parent, state, recorder)
         self.status = NodeStatusLoop(
@@ -90,8 +93,19 @@ class VirtualNode:
         backend = Backend(pods.names, member, pods.parent, pods.member, state)
         metrics = MemberMetrics(member, pods.names, caches.nodes, pods.member)
         self._kubelet = KubeletServer(
-            parent, backend, metrics, address, member=cluster.value.metadata.name, published=self.status.serve_kubelet
+            parent,
+            backend,
+            metrics,
+            replace(shared.settings.kubelet, address=address),
+            member=cluster.value.metadata.name,
+            bounds=shared.parent.kubelet_bounds,
+            published=self.status.serve_kubelet,
+            report=self._report,
         )
+
+    def _report(self, type: str, reason: str, message: str) -> None:
+        about = Metadata(name=self._name, uid=self.status.uid)
+        self._recorder.event(NODES, about, type, reason, message)
 
     async def register(self) -> None:
         """Creates the Node, or adopts the one that is there. Raises ConfigError (NodeNameTaken)."""

@@ -35,8 +35,8 @@ ROUTES: Final = [
         )
         for method in ("GET", "POST")
     ),
-    Route("POST", f"/run/{POD}/app", ("create proxy",), 400),
-    Route("POST", f"/run/{POD}/p-1/app", ("create proxy",), 400),
+    Route("POST", f"/run/{POD}/app", ("create proxy",), 404),  # the answer of the scripted member
+    Route("POST", f"/run/{POD}/p-1/app", ("create proxy",), 404),
     Route("GET", "/pods", ("get pods", "get proxy")),
     Route("GET", "/runningpods/", ("get pods", "get proxy")),
     Route("GET", "/stats/summary", ("get stats",)),
@@ -46,6 +46,8 @@ ROUTES: Final = [
     Route("GET", "/metrics/cadvisor", ("get metrics",)),
     Route("GET", "/metrics/probes", ("get metrics",)),
     Route("GET", "/healthz", ("get healthz", "get proxy")),
+    Route("GET", "/healthz/ping", ("get healthz", "get proxy")),
+    Route("GET", "/healthz/nothing", ("get healthz", "get proxy"), 404),
     Route("GET", "/configz", ("get configz", "get proxy")),
     Route("POST", f"/checkpoint/{POD}/app", ("create checkpoint",), 501),
     # The existence of a route is only disclosed to authorized clients.

@@ -20,10 +20,12 @@ from tests.integration.connecting import client_through
 from tests.unit.pods import PARENT, pod
 from tests.waiting import eventually_here
 from vk_provider.api import wellknown
+from vk_provider.config import KubeletSettings
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Pod
 from vk_provider.kube.transport import LEAKY_TLS
 from vk_provider.kubelet.backend import Backend
+from vk_provider.kubelet.connections import Bounds
 from vk_provider.kubelet.server import KubeletServer
 from vk_provider.translate.names import Names
 from vk_provider.translate.state.health import Assessment
@@ -145,7 +147,16 @@ async def serving(parent: Cluster, script: Script | None = None, *, raw: Serve |
             Answers(),
         )
         ports: list[int] = []
-        server = KubeletServer(client, backend, Metrics(), ADDRESS, member="west", published=ports.append)
+        server = KubeletServer(
+            client,
+            backend,
+            Metrics(),
+            KubeletSettings(address=ADDRESS),
+            member="west",
+            bounds=Bounds(),
+            published=ports.append,
+            report=lambda type, reason, message: None,
+        )
         served = Served(server, member, parent, client, ports=ports)
         task = asyncio.create_task(server.run())
         try:

@@ -120,7 +120,7 @@ class TestAccess:
     async def test_a_revoked_permission_ends_when_the_cached_review_expires(
         self, parent: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vk_provider.kubelet.auth._ALLOWED_SECONDS", 0.1)
+        monkeypatch.setattr("vk_provider.kubelet.auth.ALLOWED_SECONDS", 0.1)
         name = f"revoked-{uuid.uuid4().hex[:8]}"
         token = account(parent, {"get healthz"}, name)
         async with serving(parent) as served, served.session(token=token) as session:

@@ -11,7 +11,7 @@ import pytest
 from tests.cluster import Cluster
 from tests.integration.serving import ADDRESS, POD, Served, request_bytes, serving
 from tests.waiting import eventually_here
-from vk_provider.kubelet import server as module
+from vk_provider.kubelet import connections as module
 
 GARBAGE: Final = {
     "nothing": b"",

@@ -93,7 +93,7 @@ class TestCertificates:
                 first = presented(writer).serial_number
                 writer.close()
                 served.server.tls.renew_at = now = asyncio.get_running_loop().time()
-                await served.server.tls.refresh()
+                await served.server.tls.renew()
                 assert served.server.tls.renew_at > now
                 _, writer = await served.connect()
                 assert presented(writer).serial_number != first
@@ -114,7 +114,7 @@ class TestCertificates:
         async with serving(parent) as served:
             assert await refused_in_the_handshake(served, new)
             monkeypatch.setattr(tls, "client_ca", published)
-            await served.server.tls.refresh()
+            await served.server.tls.refresh_ca()
             async with served.session(served.tls(new)) as session, session.get("/healthz") as response:
                 assert response.status == 403  # authenticated now, but without permissions
             assert await refused_in_the_handshake(served, served.apiserver)

@@ -87,7 +87,7 @@ def test_the_member_pod_of_an_earlier_pod_with_the_same_name_is_not_used() -> No
 @pytest.mark.parametrize("subresource", ["log", "exec", "attach", "portforward"])
 def test_a_request_to_a_lost_member_fails_at_once(subresource: str) -> None:
     lost = backend(pod(), member_pod(), unreachable="https://member: no answer in time")
-    message = "the member behind node member-a does not answer: https://member: no answer in time"
+    message = "the member behind node member-a is lost: https://member: no answer in time"
     assert refusal(subresource, lost) == (500, message)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vk_provider.kubelet.logs import member_query
-from vk_provider.kubelet.streams import exec_query, port_forward_query, run_query
+from vk_provider.kubelet.streams import command_line, exec_query, port_forward_query, run_query
 
 ARGUMENTS = st.lists(st.binary(max_size=40), max_size=8)
 
@@ -63,7 +63,7 @@ def test_exec_keeps_the_command_at_any_position_of_the_options(
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1))
 def test_a_container_name_cannot_add_options(name: str) -> None:
-    for query in (exec_query("", name), run_query("", name), member_query("", name)):
+    for query in (exec_query("", name), run_query(b"", name), member_query("", name)):
         assert values(query, "container") == [name.encode()]
         assert {part.partition("=")[0] for part in query.split("&")} <= {"container", "command", "stdout", "stderr"}
 
@@ -88,17 +88,18 @@ def test_the_option_port_becomes_ports(received: str, sent: str) -> None:
         ("cmd=ls+-l%20/", [b"ls", b"-l", b"/"]),
         ("cmd=a%26command%3Db", [b"a&command=b"]),
         ("cmd=first&cmd=second", [b"first"]),
+        ("&cmd=query", [b"query"]),
     ],
 )
 def test_run_splits_the_command_line_at_spaces(received: str, command: list[bytes]) -> None:
-    query = run_query(received, "app")
+    query = run_query(command_line(received), "app")
     assert values(query, "command") == command
     assert query.endswith("&stdout=true&stderr=true&container=app")
 
 
 @given(st.binary(min_size=1, max_size=60))
 def test_run_passes_every_byte_of_a_command_line(line: bytes) -> None:
-    assert b" ".join(values(run_query(f"cmd={quote(line)}", "app"), "command")) == line
+    assert b" ".join(values(run_query(command_line(f"cmd={quote(line)}"), "app"), "command")) == line
 
 
 @pytest.mark.parametrize(

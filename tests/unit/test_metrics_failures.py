@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from tests.unit import kubelet_answers as kubelet
-from tests.unit.scraping import HANGS, WEB_1, Api, metrics, ours, value, values
+from tests.unit.scraping import HANGS, WEB_1, Api, later, metrics, ours, value, values
 from vk_provider.errors import ApiError, UnreachableError
 
 pytestmark = pytest.mark.looptime
@@ -64,6 +64,7 @@ async def test_nodes_that_do_not_answer_do_not_prevent_requests_to_the_others() 
     member = metrics(api)
     with pytest.raises(UnreachableError):
         await member.resource()  # the nodes without an answer use all slots
+    await later()
     await member.resource()
     assert member.skipped == 80 + 40
 
@@ -81,6 +82,7 @@ async def test_a_member_without_nodes_has_no_metrics() -> None:
 async def test_a_node_that_starts_to_fail_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     member = metrics(Api({"n1": b"?", "n2": GOOD}))
     await member.resource()
+    await later()
     await member.resource()
     assert [vars(record)["member_node"] for record in caplog.records] == ["n1"]
 
@@ -93,6 +95,7 @@ async def test_the_cpu_counter_of_the_node_never_decreases_nor_jumps(during: byt
     counted = [value(await member.resource(), "node_cpu_usage_seconds_total")]
     for answer in (during, kubelet.resource(cpu=2000.0), kubelet.resource(cpu=2005.0)):
         api.answers["n1"] = answer
+        await later()
         counted.append(value(await member.resource(), "node_cpu_usage_seconds_total"))
     grown = [after - before for before, after in itertools.pairwise(counted)]
     assert counted[0] == 1010.0
@@ -111,6 +114,7 @@ async def test_a_later_scrape_sends_another_request() -> None:
     api = Api({"n1": GOOD})
     member = metrics(api)
     await member.resource()
+    await later()
     await member.resource()
     assert len(api.requests) == 2
 

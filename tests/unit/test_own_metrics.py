@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from vk_provider.errors import UnreachableError
-from vk_provider.kubelet.own_metrics import OwnMetrics
+from vk_provider.kubelet.own_metrics import KubeletNumbers, OwnMetrics
 from vk_provider.translate.state.health import Assessment, State
 
 
@@ -22,7 +22,8 @@ class Scrapes:
 
 
 def text(member: Member) -> str:
-    return OwnMetrics("west", "node-west", member, ["a session", "another"], Scrapes()).text().decode()
+    kubelet = KubeletNumbers(["a session", "another"], ["a handshake"], [], {"bytes": 4})
+    return OwnMetrics("west", "node-west", member, kubelet, Scrapes()).text().decode()
 
 
 async def test_every_metric_is_present_with_its_help_and_type() -> None:
@@ -32,6 +33,20 @@ async def test_every_metric_is_present_with_its_help_and_type() -> None:
         "# HELP vk_provider_kubelet_sessions Streams (exec, attach, portforward) that are open.",
         "# TYPE vk_provider_kubelet_sessions gauge",
         "vk_provider_kubelet_sessions 2.0",
+        "# HELP vk_provider_kubelet_handshakes TLS handshakes under way, in the whole process.",
+        "# TYPE vk_provider_kubelet_handshakes gauge",
+        "vk_provider_kubelet_handshakes 1.0",
+        "# HELP vk_provider_kubelet_unknown_clients Connections of clients that are not authenticated yet, in the whole"
+        " process.",
+        "# TYPE vk_provider_kubelet_unknown_clients gauge",
+        "vk_provider_kubelet_unknown_clients 0.0",
+        "# HELP vk_provider_kubelet_refused_total Clients that were refused before they were authenticated.",
+        "# TYPE vk_provider_kubelet_refused_total counter",
+        'vk_provider_kubelet_refused_total{member="west",node="node-west",reason="handshake"} 0.0',
+        'vk_provider_kubelet_refused_total{member="west",node="node-west",reason="timeout"} 0.0',
+        'vk_provider_kubelet_refused_total{member="west",node="node-west",reason="bytes"} 4.0',
+        'vk_provider_kubelet_refused_total{member="west",node="node-west",reason="connections"} 0.0',
+        'vk_provider_kubelet_refused_total{member="west",node="node-west",reason="token"} 0.0',
         "# HELP vk_provider_tasks Tasks of the whole process.",
         "# TYPE vk_provider_tasks gauge",
         "vk_provider_tasks 1.0",

@@ -77,6 +77,11 @@ ORPHANS_FENCED: Final = "Fenced"
 OUT_OF_SYNC: Final = "PodsOutOfSync"
 TWO_PROVIDERS: Final = "ServedTwice"
 
+# Reasons of Events on virtual nodes.
+KUBELET_API_NOT_SERVED: Final = "KubeletApiNotServed"
+KUBELET_API_SERVED: Final = "KubeletApiServed"
+KUBELET_CERTIFICATE_NOT_RENEWED: Final = "KubeletCertificateNotRenewed"
+
 # Waiting reasons and Event reasons that users meet on pods.
 NAME_CONFLICT: Final = "NameConflict"
 MEMBER_UNSCHEDULABLE: Final = "MemberUnschedulable"

@@ -3,6 +3,9 @@
 Authentication: a client certificate of the parent's client CA (verified in the handshake), or else a bearer token by
 TokenReview. Authorization: SubjectAccessReview on `nodes/<subresource>` (see `routes` for the subresource). Anonymous
 requests are refused, and so is every request if the parent does not answer.
+
+Few reviews are under way at a time, over all virtual nodes of the process: a flood of tokens delays no other request
+to the parent. It cannot displace the answers about clients that are known, either.
 (https://kubernetes.io/docs/reference/access-authn-authz/kubelet-authn-authz/)
 """
 
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -20,15 +24,17 @@ from aiohttp import web
 from vk_provider.errors import VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.resources import Resource
+from vk_provider.kubelet.connections import TOKEN, Bounds, client_certificate
 
 TOKEN_REVIEWS: Final = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
 SUBJECT_ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
 )
 
-_TOKEN_SECONDS: Final = 120.0
-_ALLOWED_SECONDS: Final = 300.0
-_DENIED_SECONDS: Final = 30.0
+TOKEN_SECONDS: Final = 120.0
+ALLOWED_SECONDS: Final = 300.0
+DENIED_SECONDS: Final = 30.0
+_TOKEN_BYTES: Final = 16 << 10  # longer ones are refused without a review
 
 
 class User(msgspec.Struct, frozen=True):
@@ -69,38 +75,56 @@ class Permission:
 V = TypeVar("V")
 
 
+@dataclass(frozen=True)
+class _Answer(Generic[V]):
+    value: V
+    seconds: float  # for which it is valid
+    good: bool  # it lets a client in
+
+
 class _Cache(Generic[V]):
-    """Answers that are valid for a time. Concurrent requests for the same key share one answer."""
+    """Answers that are valid for a time. Concurrent requests for the same key share one answer.
+
+    A full cache drops what has expired, then what is not good, then the oldest: a client that is refused again and
+    again never displaces one that is let in.
+    """
 
     def __init__(self, size: int = 4096) -> None:
         self._size = size
-        self._known: dict[bytes, tuple[float, V]] = {}
+        self._known: dict[bytes, tuple[float, _Answer[V]]] = {}  # with the loop time of its end
         self._asking: dict[bytes, asyncio.Lock] = {}
 
-    async def get(self, key: bytes, ask: Callable[[], Awaitable[tuple[V, float]]]) -> V:
-        """The cached answer, or that of `ask`, which also returns for how many seconds it is valid."""
+    async def get(self, key: bytes, ask: Callable[[], Awaitable[_Answer[V]]]) -> V:
+        """The cached answer, or that of `ask`."""
         async with self._asking.setdefault(key, asyncio.Lock()):
             try:
                 now = asyncio.get_running_loop().time()
                 known = self._known.get(key)
                 if known is not None and known[0] > now:
-                    return known[1]
-                answer, seconds = await ask()
-                if len(self._known) >= self._size:
-                    self._known = {key: entry for key, entry in self._known.items() if entry[0] > now}
-                    if len(self._known) >= self._size:
-                        self._known.clear()
-                self._known[key] = (now + seconds, answer)
-                return answer
+                    return known[1].value
+                answer = await ask()
+                self._make_room(now)
+                self._known[key] = (now + answer.seconds, answer)
+                return answer.value
             finally:
                 self._asking.pop(key, None)
+
+    def _make_room(self, now: float) -> None:
+        if len(self._known) >= self._size:
+            self._known = {key: entry for key, entry in self._known.items() if entry[0] > now}
+        if len(self._known) >= self._size:
+            self._known = {key: entry for key, entry in self._known.items() if entry[1].good}
+        if len(self._known) >= self._size:
+            del self._known[next(iter(self._known))]
 
 
 class Gate:
     """Authenticates and authorizes requests. One per virtual node."""
 
-    def __init__(self, parent: Client, node: str) -> None:
+    def __init__(self, parent: Client, node: str, bounds: Bounds, refused: Counter[str]) -> None:
+        """`refused` counts tokens that are refused without a review."""
         self._parent, self._node = parent, node
+        self._bounds, self._refused = bounds, refused
         self._tokens: _Cache[User | None] = _Cache()
         self._decisions: _Cache[tuple[bool, str]] = _Cache()
 
@@ -122,28 +146,34 @@ class Gate:
 
     async def _user(self, request: web.Request) -> User | None:
         transport = request.transport
-        certificate = transport.get_extra_info("peercert") if transport is not None else None
-        if certificate and transport is not None and not transport.get_extra_info("ssl_object").session_reused:
+        if transport is not None and (certificate := client_certificate(transport)):
             return _certified(certificate)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            return None
+        if len(token) > _TOKEN_BYTES or not token.isascii():
+            self._refused[TOKEN] += 1
             return None
         key = hashlib.sha256(token.encode()).digest()
-        return await self._tokens.get(key, lambda: self._review(token.strip()))
+        return await self._tokens.get(key, lambda: self._review(token))
 
-    async def _review(self, token: str) -> tuple[User | None, float]:
+    async def _review(self, token: str) -> _Answer[User | None]:
         body = {"apiVersion": TOKEN_REVIEWS.api_version, "kind": TOKEN_REVIEWS.kind, "spec": {"token": token}}
         try:
-            status = (await self._parent.create(TOKEN_REVIEWS, body, type=_TokenReview)).status
+            async with self._bounds.token_reviews:
+                status = (await self._parent.create(TOKEN_REVIEWS, body, type=_TokenReview)).status
         except VkError as error:
             raise web.HTTPServiceUnavailable(text="the parent cannot check the token now") from error
-        return (status.user, _TOKEN_SECONDS) if status.authenticated else (None, _DENIED_SECONDS)
+        if not status.authenticated:
+            return _Answer(None, DENIED_SECONDS, good=False)
+        return _Answer(status.user, TOKEN_SECONDS, good=True)
 
     async def _allowed(self, user: User, verb: str, subresource: str) -> tuple[bool, str]:
         key = hashlib.sha256(msgspec.json.encode([user, verb, subresource], order="sorted")).digest()
         return await self._decisions.get(key, lambda: self._decide(user, verb, subresource))
 
-    async def _decide(self, user: User, verb: str, subresource: str) -> tuple[tuple[bool, str], float]:
+    async def _decide(self, user: User, verb: str, subresource: str) -> _Answer[tuple[bool, str]]:
         attributes = {
             "verb": verb,
             "resource": "nodes",
@@ -163,10 +193,12 @@ class Gate:
             },
         }
         try:
-            status = (await self._parent.create(SUBJECT_ACCESS_REVIEWS, body, type=_AccessReview)).status
+            async with self._bounds.access_reviews:
+                status = (await self._parent.create(SUBJECT_ACCESS_REVIEWS, body, type=_AccessReview)).status
         except VkError as error:
             raise web.HTTPServiceUnavailable(text="the parent cannot authorize the request now") from error
-        return (status.allowed, status.reason), (_ALLOWED_SECONDS if status.allowed else _DENIED_SECONDS)
+        seconds = ALLOWED_SECONDS if status.allowed else DENIED_SECONDS
+        return _Answer((status.allowed, status.reason), seconds, good=status.allowed)
 
 
 def _certified(certificate: dict[str, Any]) -> User | None:

@@ -58,7 +58,7 @@ class Backend:
         """URL path of the subresource of the member pod that a request is about. Raises the HTTP error of a kubelet."""
         namespace, name = request.match_info["namespace"], request.match_info["pod"]
         if cause := self.state.lost_reason:
-            text = f"the member behind node {self.names.node} does not answer: {cause}"
+            text = f"the member behind node {self.names.node} is lost: {cause}"
             raise web.HTTPInternalServerError(text=text)
         parent = self.parent_pods.items.get(f"{namespace}/{name}")
         uid = request.match_info.get("uid")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
+from vk_provider.config import KubeletSettings
 from vk_provider.kube.objects import Pod, encode
+from vk_provider.kubelet.auth import ALLOWED_SECONDS, DENIED_SECONDS, TOKEN_SECONDS
 from vk_provider.kubelet.backend import Backend
-from vk_provider.kubelet.logs import stream_log
+from vk_provider.kubelet.logs import Logs, stream_log
 from vk_provider.kubelet.own_metrics import OwnMetrics
-from vk_provider.kubelet.streams import Sessions, exec_query, port_forward_query, run_query, upgrade
+from vk_provider.kubelet.streams import IDLE_SECONDS, Sessions, exec_query, port_forward_query, run, upgrade
 
 
 class Metrics(Protocol):
@@ -36,15 +38,17 @@ class KubeletApi:
 
     backend: Backend
     sessions: Sessions
+    logs: Logs
     metrics: Metrics
     own_metrics: OwnMetrics
+    settings: KubeletSettings
 
 
 Handler = Callable[[KubeletApi, web.Request], Awaitable[web.StreamResponse]]
 
 
 async def container_log(api: KubeletApi, request: web.Request) -> web.StreamResponse:
-    return await stream_log(request, api.backend)
+    return await stream_log(request, api.backend, api.logs)
 
 
 async def exec_in_container(api: KubeletApi, request: web.Request) -> web.StreamResponse:
@@ -63,8 +67,7 @@ async def port_forward(api: KubeletApi, request: web.Request) -> web.StreamRespo
 
 
 async def run_in_container(api: KubeletApi, request: web.Request) -> web.StreamResponse:
-    query = run_query(request.rel_url.raw_query_string, request.match_info["container"])
-    return await upgrade(request, api.backend, api.sessions, "exec", query)
+    return await run(request, api.backend, api.sessions)
 
 
 async def pods(api: KubeletApi, request: web.Request) -> web.StreamResponse:
@@ -109,7 +112,33 @@ async def healthz(api: KubeletApi, request: web.Request) -> web.StreamResponse:
 
 
 async def configz(api: KubeletApi, request: web.Request) -> web.StreamResponse:
-    return web.json_response({"kubeletconfig": {"kind": "KubeletConfiguration"}})
+    """Of a kubelet's configuration, what is true of this server. All else has no meaning here, and is absent."""
+    settings, transport = api.settings, request.transport
+    found: dict[str, Any] = {
+        "kind": "KubeletConfiguration",
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "enableServer": True,
+        "address": settings.bind or settings.address,
+        "port": transport.get_extra_info("sockname")[1] if transport is not None else 0,
+        "tlsMinVersion": "VersionTLS12",
+        "serverTLSBootstrap": settings.files is None,
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True, "cacheTTL": f"{TOKEN_SECONDS:.0f}s"},
+        },
+        "authorization": {
+            "mode": "Webhook",
+            "webhook": {
+                "cacheAuthorizedTTL": f"{ALLOWED_SECONDS:.0f}s",
+                "cacheUnauthorizedTTL": f"{DENIED_SECONDS:.0f}s",
+            },
+        },
+        "streamingConnectionIdleTimeout": f"{IDLE_SECONDS:.0f}s",
+        "enableDebuggingHandlers": True,
+    }
+    if settings.files is not None:
+        found |= {"tlsCertFile": str(settings.files.certificate), "tlsPrivateKeyFile": str(settings.files.key)}
+    return web.json_response({"kubeletconfig": found})
 
 
 async def node_logs(api: KubeletApi, request: web.Request) -> web.StreamResponse:

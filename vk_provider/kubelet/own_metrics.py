@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sized
+from dataclasses import dataclass
 from typing import Protocol
 
 from prometheus_client import Metric, generate_latest
@@ -11,6 +12,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from vk_provider.api import wellknown
 from vk_provider.kubelet.backend import MemberHealth
+from vk_provider.kubelet.connections import REASONS
 from vk_provider.translate.state.health import State
 
 
@@ -21,13 +23,23 @@ class Scrapes(Protocol):
     def skipped(self) -> int: ...
 
 
+@dataclass(frozen=True)
+class KubeletNumbers:
+    """What the server of a virtual node counts. Handshakes and unknown clients are those of the whole process."""
+
+    sessions: Sized
+    handshakes: Sized
+    unknown: Sized
+    refused: Mapping[str, int]  # by reason
+
+
 class OwnMetrics:
     """Reads the current values when it is asked. Used from one event loop."""
 
-    def __init__(self, member: str, node: str, state: MemberHealth, sessions: Sized, scrapes: Scrapes) -> None:
+    def __init__(self, member: str, node: str, state: MemberHealth, kubelet: KubeletNumbers, scrapes: Scrapes) -> None:
         """`member` and `node` are the names of the member and of its virtual node."""
         self._labels = {"member": member, "node": node}
-        self._state, self._sessions, self._scrapes = state, sessions, scrapes
+        self._state, self._kubelet, self._scrapes = state, kubelet, scrapes
 
     def text(self) -> bytes:
         """In the Prometheus text format, version 0.0.4."""
@@ -35,11 +47,7 @@ class OwnMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, for prometheus-client."""
-        yield GaugeMetricFamily(
-            "vk_provider_kubelet_sessions",
-            "Streams (exec, attach, portforward) that are open.",
-            value=len(self._sessions),
-        )
+        yield from self._of_kubelet()
         yield GaugeMetricFamily("vk_provider_tasks", "Tasks of the whole process.", value=len(asyncio.all_tasks()))
         yield CounterMetricFamily(
             "vk_provider_member_nodes_skipped",
@@ -65,6 +73,31 @@ class OwnMetrics:
             "Time since the last sign of life of the member.",
             round(asyncio.get_running_loop().time() - self._state.last_sign_of_life, 1),
         )
+
+    def _of_kubelet(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "vk_provider_kubelet_sessions",
+            "Streams (exec, attach, portforward) that are open.",
+            value=len(self._kubelet.sessions),
+        )
+        yield GaugeMetricFamily(
+            "vk_provider_kubelet_handshakes",
+            "TLS handshakes under way, in the whole process.",
+            value=len(self._kubelet.handshakes),
+        )
+        yield GaugeMetricFamily(
+            "vk_provider_kubelet_unknown_clients",
+            "Connections of clients that are not authenticated yet, in the whole process.",
+            value=len(self._kubelet.unknown),
+        )
+        refused = CounterMetricFamily(
+            "vk_provider_kubelet_refused",
+            "Clients that were refused before they were authenticated.",
+            labels=[*self._labels, "reason"],
+        )
+        for reason in REASONS:
+            refused.add_metric([*self._labels.values(), reason], self._kubelet.refused.get(reason, 0))
+        yield refused
 
     def _of_member(self, name: str, documentation: str, value: float) -> GaugeMetricFamily:
         family = GaugeMetricFamily(name, documentation, labels=list(self._labels))

@@ -54,6 +54,7 @@ ROUTES: Final = (
     Route("GET", "/metrics/cadvisor", handlers.cadvisor_metrics, ("metrics",)),
     Route("GET", "/metrics/probes", handlers.probe_metrics, ("metrics",)),
     Route("GET", "/healthz", handlers.healthz, ("healthz", "proxy")),
+    Route("GET", "/healthz/{check:ping|log|syncloop}", handlers.healthz, ("healthz", "proxy")),
     Route("GET", "/configz", handlers.configz, ("configz", "proxy")),
     Route("GET", "/logs/{tail:.*}", handlers.node_logs, ("log",)),
     Route("POST", "/checkpoint/{tail:.*}", handlers.checkpoint, ("checkpoint",)),

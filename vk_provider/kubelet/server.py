@@ -1,41 +1,47 @@
 """The HTTPS server of one virtual node: one port, every route of the kubelet API, nothing without authentication.
 
-    certificate by CSR (tls) -> listening -> request -> Gate (auth) -> route -> logs, streams, metrics, pods
-                                                                                  |
-                                                                                  +--> the member's API server
+    certificate (tls) -> port -> connection -> request -> Gate (auth) -> route -> logs, streams, metrics, pods
+                                                                                    |
+                                                                                    +--> the member's API server
 
-Owns the port, its connections and the sessions. Without a certificate it serves nothing, and retries: a node without
-logs and exec is still a node.
+Owns the port, its connections and the sessions. Without a certificate or a port it serves nothing, reports why, and
+retries: a node without logs and exec is still a node. So `run` never raises.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from vk_provider.api import wellknown
+from vk_provider.config import KubeletSettings
 from vk_provider.errors import VkError
+from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client
 from vk_provider.kubelet.auth import Gate
 from vk_provider.kubelet.backend import Backend
+from vk_provider.kubelet.certs import ByRequest, FromFiles, IdentitySource
+from vk_provider.kubelet.connections import FIELD_BYTES, LINE_BYTES, Bounds, Connection, Listener
 from vk_provider.kubelet.handlers import KubeletApi, Metrics
-from vk_provider.kubelet.own_metrics import OwnMetrics
+from vk_provider.kubelet.logs import Logs
+from vk_provider.kubelet.own_metrics import KubeletNumbers, OwnMetrics
+from vk_provider.kubelet.ports import Port
 from vk_provider.kubelet.routes import ROUTES, permission
 from vk_provider.kubelet.streams import Sessions
-from vk_provider.kubelet.tls import ServingTls
+from vk_provider.kubelet.tls import NOT_SERVED, ServingTls
 
 log = logging.getLogger(__name__)
 
 _SESSIONS: Final = 1000  # spliced connections per node
-_CONNECTIONS: Final = 4000  # open connections per node
-_HANDSHAKE: Final = 10.0  # seconds for TLS
-_FIRST_REQUEST: Final = 15.0  # seconds from the connection to its first request that the gate admits
-_HEADER_BYTES: Final = 1 << 20  # the command line of an exec is part of the request line
+_RETRY_CAP: Final = 60.0  # seconds between attempts to listen
 _GRACE: Final = 5.0  # seconds for sessions to end by themselves at shutdown
 
 
@@ -48,6 +54,12 @@ _http_log = logging.getLogger(f"{__name__}.http")
 _http_log.addFilter(_is_worth_logging)
 
 
+class Report(Protocol):
+    """Interface: reports an Event on the Node."""
+
+    def __call__(self, type: str, reason: str, message: str) -> None: ...
+
+
 class KubeletServer:
     """See the module's text."""
 
@@ -56,63 +68,89 @@ class KubeletServer:
         parent: Client,
         backend: Backend,
         metrics: Metrics,
-        address: str,
+        settings: KubeletSettings,
         *,
         member: str,
+        bounds: Bounds,
         published: Callable[[int], None],
+        report: Report,
     ) -> None:
-        """`member` is the name of the member. `published` is called with the port once it is served."""
-        self._node = backend.names.node
-        self._address, self._published = address, published
-        self._gate = Gate(parent, self._node)
-        self._sessions = Sessions(_SESSIONS)
-        own_metrics = OwnMetrics(member, self._node, backend.state, self._sessions, metrics)
-        self._api = KubeletApi(backend, self._sessions, metrics, own_metrics)
-        self._unproven: set[asyncio.Protocol] = set()  # connections on which the gate has not admitted a request yet
-        self.tls = ServingTls(parent, self._node, address)
+        """`member` is the name of the member. `settings.address` is set. `bounds` are those of the process.
+        `published` is called with the port once it is served."""
+        self._node = node = backend.names.node
+        self._settings, self._bounds, self._published, self._report = settings, bounds, published, report
+        self._refused: Counter[str] = Counter()
+        self._gate = Gate(parent, node, bounds, self._refused)
+        self._sessions, self._logs = Sessions(_SESSIONS), Logs()
+        numbers = KubeletNumbers(self._sessions, bounds.handshakes, bounds.unknown, self._refused)
+        own_metrics = OwnMetrics(member, node, backend.state, numbers, metrics)
+        self._api = KubeletApi(backend, self._sessions, self._logs, metrics, own_metrics, settings)
+        self._port = Port(parent, node, settings)
+        self._complained = False
+        self.tls = ServingTls(parent, node, self._source(parent), self._not_served)
 
     async def run(self) -> None:
         """Serves until cancelled; then gives sessions a grace period to end."""
+        backoff = Backoff(base=1.0, cap=_RETRY_CAP)
+        await self._port.recall()
         await self.tls.obtain()
-        runner = web.AppRunner(
-            self._application(),
-            access_log=None,
-            logger=_http_log,
-            handler_cancellation=True,
-            max_line_size=_HEADER_BYTES,
-            max_field_size=_HEADER_BYTES,
-            keepalive_timeout=120,
-            shutdown_timeout=1,
-        )
+        while True:
+            try:
+                await self._serve(self._port.bind())
+            except Exception as error:
+                pause = backoff.failed()
+                text = str(error) if isinstance(error, VkError) else f"{type(error).__name__}: {error}"
+                fields = {"node": self._node, "attempt": backoff.failures, "error": text}
+                exc_info = None if isinstance(error, VkError) else error
+                log.log(backoff.level, "kubelet API not served", extra=fields, exc_info=exc_info)
+                self._not_served(NOT_SERVED, text)
+                await asyncio.sleep(pause)
+
+    async def _serve(self, listening: socket.socket) -> None:
+        """Serves until cancelled."""
+        address, port = listening.getsockname()[:2]
+        options: dict[str, Any] = {
+            "access_log": None,
+            "logger": _http_log,
+            "max_line_size": LINE_BYTES,
+            "max_field_size": FIELD_BYTES,
+            "keepalive_timeout": 120,
+        }
+        runner = web.AppRunner(self._application(), handler_cancellation=True, shutdown_timeout=1, **options)
         await runner.setup()
-        server = await asyncio.get_running_loop().create_server(
-            lambda: self._accept(runner), self._address, 0, ssl=self.tls.front(), ssl_handshake_timeout=_HANDSHAKE
+        server = runner.server
+        assert server is not None
+        listener = Listener(
+            self._node,
+            self._bounds,
+            self._refused,
+            self.tls.front(),
+            lambda: Connection(server, self._bounds, self._refused, **options),
         )
-        port = server.sockets[0].getsockname()[1]
-        log.info("kubelet API served", extra={"node": self._node, "address": self._address, "port": port})
+        log.info("kubelet API served", extra={"node": self._node, "address": address, "port": port})
+        if self._complained:
+            self._complained = False
+            self._report("Normal", wellknown.KUBELET_API_SERVED, f"the kubelet API is served on port {port}")
         self._published(port)
         try:
-            await self.tls.keep_current()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(listener.run(listening))
+                group.create_task(self.tls.keep_current())
         finally:
-            server.close()
+            self._logs.cut("the provider stops")
             await self._sessions.drain(_GRACE)
             await runner.cleanup()
 
-    def _accept(self, runner: web.AppRunner) -> asyncio.Protocol:
-        """The protocol of a new connection, which has a short time to send a request that the gate admits."""
-        if runner.server is None or len(runner.server.connections) >= _CONNECTIONS:
-            return _Refused()
-        protocol = runner.server()
-        self._unproven.add(protocol)
+    def _source(self, parent: Client) -> IdentitySource:
+        if self._settings.files is not None:
+            return FromFiles(self._settings.files)
+        signer = self._settings.signer
+        return ByRequest(parent, self._node, self._settings.address, signer, waiting=lambda e: self.tls.waiting(e))
 
-        def check() -> None:
-            if protocol in self._unproven:
-                self._unproven.discard(protocol)
-                if protocol.transport is not None:
-                    protocol.transport.abort()
-
-        asyncio.get_running_loop().call_later(_FIRST_REQUEST, check)
-        return protocol
+    def _not_served(self, what: str, cause: str) -> None:
+        self._complained = True
+        reason = wellknown.KUBELET_API_NOT_SERVED if what == NOT_SERVED else wellknown.KUBELET_CERTIFICATE_NOT_RENEWED
+        self._report("Warning", reason, cause)
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._guard], client_max_size=1 << 20)
@@ -127,15 +165,9 @@ class KubeletServer:
     ) -> web.StreamResponse:
         """Every request has to pass the gate, including those for paths that do not exist."""
         await self._gate.check(request, permission(request.method, request.path))
-        self._unproven.discard(request.protocol)
+        if isinstance(request.protocol, Connection):
+            request.protocol.admit()
         try:
             return await handler(request)
         except VkError as error:
             return web.Response(status=500, text=str(error))  # the text of a 503 would not reach the user
-
-
-class _Refused(asyncio.Protocol):
-    """Too many connections: this one is closed at once."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()

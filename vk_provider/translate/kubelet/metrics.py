@@ -63,6 +63,11 @@ class _Bound(msgspec.Struct, rename="camel", gc=False):
     node_name: str = ""
 
 
+def node_of(pod: Pod, names: Names) -> str:
+    """The member node that a pod of ours is bound to; empty if it is not bound yet, or not ours."""
+    return msgspec.json.decode(pod.spec, type=_Bound).node_name if names.owns(pod.metadata.labels) else ""
+
+
 def find_ours(pods: Mapping[str, Pod], names: Names, node: str) -> Find:
     """Looks up member pods by `namespace/name`. The pod must be bound to the node, so that a pod that was recreated on
     another node is not reported twice while its first node still has metrics of it.
@@ -76,9 +81,7 @@ def find_ours(pods: Mapping[str, Pod], names: Names, node: str) -> Find:
         return known[key]
 
     def look(pod: Pod | None) -> Ours | None:
-        if pod is None or not names.owns(pod.metadata.labels):
-            return None
-        if msgspec.json.decode(pod.spec, type=_Bound).node_name != node:
+        if pod is None or node_of(pod, names) != node:
             return None
         namespace, _, name = names.parent_key(pod.metadata).partition("/")
         return Ours(namespace, name, pod.metadata.annotations.get(wellknown.PARENT_UID, ""), pod.metadata.uid)
