@@ -167,6 +167,7 @@ async def served(above: Server, below: Server) -> AsyncIterator[None]:
             brake=OrphanBrake(cluster, above, pods, state, Quiet()),
             recorder=parent.recorder,
             workers=1,
+            unschedulable_seconds=lambda: 300.0,
         )
         tasks.create_task(loop.run())
         yield
