@@ -81,7 +81,8 @@ class VirtualNode:
             brake=self._brake,
             recorder=recorder,
             workers=shared.settings.workers,
-            unschedulable_seconds=lambda: cluster.value.spec.unschedulable_seconds,
+            cluster=cluster,
+            nodes=caches.nodes,
         )
         self._return_check = ReturnCheck(
             parent, member, pods, self._brake, self._pods.queue.failures, self.status.report_out_of_sync
