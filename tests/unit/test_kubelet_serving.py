@@ -114,7 +114,7 @@ class TestRequests:
             await eventually_here(lambda: served.ports, "it is served")
             assert parent.requests == ["csr-0"]
 
-    async def test_a_request_that_may_not_be_approved_waits_for_somebody_else(self) -> None:
+    async def test_a_request_that_may_not_be_approved_waits_for_another_approver(self) -> None:
         parent = Parent()
         parent.failing["patch certificatesigningrequests/approval"] = ForbiddenError(403, "Forbidden", "no")
         async with running(Server(parent)) as served:

@@ -53,7 +53,7 @@ async def test_only_nodes_with_pods_of_ours_are_asked() -> None:
     assert set(values(text, "pod_cpu_usage_seconds_total")) == {("shop", "web-1")}
 
 
-async def test_a_pod_on_a_node_that_is_gone_asks_nobody() -> None:
+async def test_a_pod_on_a_node_that_is_gone_causes_no_request() -> None:
     api = Api({"n1": GOOD, "n2": GOOD})
     member = MemberMetrics(api, NAMES, Nodes(api.answers), Pods(ours("web-1", "n2"), ours("web-2", "gone")))
     await member.resource()

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Set
+from dataclasses import replace
 from typing import Any, Final
 
 from vk_provider.api import wellknown
+from vk_provider.api.membercluster import MemberCluster
 from vk_provider.errors import (
     ApiError,
-    ConflictError,
     ForbiddenError,
     InvalidError,
     NameTakenError,
@@ -20,28 +22,36 @@ from vk_provider.errors import (
     NotMountedError,
     VkError,
 )
-from vk_provider.kube.client import Client, PatchType
+from vk_provider.kube.client import Client
+from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod, fields
 from vk_provider.kube.resources import PODS
+from vk_provider.observable import Observable
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.protocols import Dependents, Event, KnownResources, PodMemory
 from vk_provider.sync.pods.status import StatusWriter
-from vk_provider.translate.pods.change import changes
-from vk_provider.translate.pods.container_statuses import restarts
+from vk_provider.sync.pods.updates import Updates
+from vk_provider.translate.nodes.offer import MemberNode
+from vk_provider.translate.pods.constraints import PLATFORM, ZONE, Scheduling
+from vk_provider.translate.pods.container_statuses import deadline_left, restarts
 from vk_provider.translate.pods.differences import differences
 from vk_provider.translate.pods.pod import Target, may_lose_fields, member_pod
 from vk_provider.translate.pods.status import has_no_status
 
 log = logging.getLogger(__name__)
 
-_QUIET: Final = 2.0  # seconds that a new member pod has to get a status before its empty one is reflected
+# Seconds that a new member pod has to get a status before its empty one is reflected, which also records that it was
+# created. That record keeps a pod that must not restart from running twice (decision 0004): it must not be late.
+_QUIET, _QUIET_IF_NEVER = 10.0, 2.0
 _CONFLICT_RETRY: Final = 15.0  # seconds until a taken name is tried again
-_ACCOUNT_RETRY: Final = 0.2  # seconds; a new namespace gets its default service account a moment later
+_ACCOUNT_BASE, _ACCOUNT_CAP = 0.2, 30.0  # seconds; a new namespace gets its default service account a moment later
+_ACCOUNT_TRIES: Final = 6  # that fail until it is reported that the account is missing: about 6 s
+_EXISTS: Final = "AlreadyExists"  # reason of a 409, which an admission webhook may choose, too
 _CRASH_BASE, _CRASH_CAP, _CRASH_RESET = 10.0, 300.0, 600.0  # seconds: the kubelet's back-off of crashing containers
 
 
 class MemberPods:
-    """Creates and updates the member pods of one virtual node. Owns no state: `PodMemory` is the loop's."""
+    """Creates and updates the member pods of one virtual node. Memory about a pod is the loop's: `PodMemory`."""
 
     def __init__(
         self,
@@ -52,10 +62,19 @@ class MemberPods:
         dependents: Dependents,
         statuses: StatusWriter,
         event: Event,
+        *,
+        cluster: Observable[MemberCluster],
+        nodes: Informer[MemberNode],
     ) -> None:
+        """`nodes`: those of the member."""
         self._target, self._names = target, target.names
         self._member, self._pods, self._resources = member, pods, resources
         self._dependents, self._statuses, self._event = dependents, statuses, event
+        self._updates = Updates(target, member, pods.member, event)
+        self._cluster, self._nodes = cluster, nodes
+        self._platform: Set[str] = PLATFORM
+        self._follow_cluster()
+        cluster.subscribe(self._follow_cluster)
 
     async def create(self, parent: Pod, memory: PodMemory, *, recreate: bool) -> float | None:
         """Prepares what the pod needs, then creates the member pod. `recreate`: an earlier one was lost.
@@ -70,20 +89,16 @@ class MemberPods:
             created, manifest = await self._prepare_and_send(parent, memory, recreate=recreate)
         except NameTakenError as error:
             return await self.report_name_taken(parent, error.message)
-        except ConflictError:
-            return await self.resolve_conflict(parent, memory)
         except NotMountedError as error:
             self._event(parent, "Warning", error.reason, error.message)
             await self._statuses.wait(parent, "ContainerCreating", error.message)
             raise
-        except (ForbiddenError, InvalidError) as error:
-            if "serviceaccount" in error.message and "not found" in error.message:
-                return _ACCOUNT_RETRY
-            self._event(parent, "Warning", wellknown.MEMBER_REFUSED, error.message)
-            await self._statuses.wait(parent, wellknown.MEMBER_REFUSED, error.message)
-            raise
+        except ApiError as error:
+            if error.reason == _EXISTS and await self.resolve_conflict(parent, memory):
+                return 0.0
+            return await self._report_refusal(parent, memory, error)
         now = asyncio.get_running_loop().time()
-        memory.created_uid = parent.metadata.uid
+        memory.created_uid, memory.refusals = parent.metadata.uid, 0
         if recreate:
             memory.recreated, memory.recreated_at = memory.recreated + 1, now
             self._event(parent, "Normal", "MemberPodRecreated", "the member pod was lost; a new one was created")
@@ -92,14 +107,18 @@ class MemberPods:
         log.debug("member pod created", extra={"pod": parent.metadata.key, "node": self._names.node})
         memory.applied = applied_signature(parent, created)
         self._pods.member.observe(created, notify=False)
-        memory.empty_status_until = now + _QUIET
-        return _QUIET
+        quiet = _QUIET_IF_NEVER if manifest["spec"].get("restartPolicy") == "Never" else _QUIET
+        memory.empty_status_until = now + quiet
+        return quiet
 
     async def reflect(self, parent: Pod, member: Pod, memory: PodMemory) -> float | None:
         """Returns the seconds until the pod needs another look. Raises the errors of the API servers."""
         if memory.applied != applied_signature(parent, member):
             try:
-                member = await self._apply(parent, member, memory)
+                memory.uid = parent.metadata.uid
+                await self._dependents.ensure(parent)
+                member = await self._updates.apply(parent, member)
+                memory.applied = applied_signature(parent, member)
             except VkError:
                 await self._statuses.reflect(parent, member)  # a change that cannot be applied hides no status
                 raise
@@ -111,36 +130,33 @@ class MemberPods:
         await self._statuses.reflect(parent, member)
         return None
 
-    async def _apply(self, parent: Pod, member: Pod, memory: PodMemory) -> Pod:
-        """Brings the dependents up to date and patches the member pod. Returns it as it is then."""
-        memory.uid = parent.metadata.uid
-        await self._dependents.ensure(parent)
-        for change in changes(parent, member, self._target):
-            try:
-                member = await self._member.patch(
-                    PODS,
-                    member.metadata.name,
-                    change.patch,
-                    member.metadata.namespace,
-                    type=Pod,
-                    patch_type=PatchType.STRATEGIC,
-                    subresource=change.subresource,
-                )
-            except (ForbiddenError, InvalidError) as error:
-                where = f"pods/{change.subresource}" if change.subresource else "pods"
-                self._event(parent, "Warning", wellknown.MEMBER_REFUSED, f"update of {where}: {error.message}")
-            else:
-                self._pods.member.observe(member, notify=False)
-        memory.applied = applied_signature(parent, member)
-        return member
-
     async def _prepare_and_send(self, parent: Pod, memory: PodMemory, *, recreate: bool) -> tuple[Pod, dict[str, Any]]:
         """The member pod, and the manifest that it was created from."""
         owner = await self._dependents.prepare(parent)
         counts = restarts(parent) if recreate else {}
         known = self._resources.known_resources
-        manifest = member_pod(parent, self._target, restarts=counts, owner=owner, known=known)
+        target = self._target_of(parent)
+        manifest = member_pod(parent, target, restarts=counts, owner=owner, known=known)
+        if recreate and (left := deadline_left(parent, self._member.server_time())) is not None:
+            manifest["spec"]["activeDeadlineSeconds"] = left
         return await self._send(manifest, owner.namespace, memory), manifest
+
+    def _follow_cluster(self) -> None:
+        """What an administrator declares for the member's scheduler."""
+        declared = self._cluster.value.spec
+        self._platform = PLATFORM - declared.labels.keys()
+        scheduling = Scheduling(self._platform, priority_class=declared.priority_class_name)
+        self._target = replace(self._target, scheduling=scheduling)
+
+    def _target_of(self, parent: Pod) -> Target:
+        """The target of a new member pod. Only a pod with constraints depends on the nodes of the member."""
+        spec, target = bytes(parent.spec), self._target
+        if not (b'"nodeSelector"' in spec or b'"nodeAffinity"' in spec or b'"topologySpreadConstraints"' in spec):
+            return target
+        nodes = [node.metadata.labels for node in self._nodes.items.values()]
+        known = {key for key in self._platform if not nodes or any(key in labels for labels in nodes)}
+        zones = {labels[ZONE] for labels in nodes if ZONE in labels}
+        return replace(target, scheduling=replace(target.scheduling, platform=known, zones=len(zones) > 1))
 
     async def _send(self, manifest: dict[str, Any], namespace: str, memory: PodMemory) -> Pod:
         """The create itself. Its outcome is unknown until the answer arrives, and after a failure of the server.
@@ -152,7 +168,7 @@ class MemberPods:
         try:
             created = await self._member.create(PODS, manifest, namespace, type=Pod)
         except ApiError as error:
-            memory.create_unknown = unknown or error.status >= 500 or isinstance(error, ConflictError)
+            memory.create_unknown = unknown or error.status >= 500 or error.reason == _EXISTS
             raise
         memory.create_unknown = False
         return created
@@ -167,19 +183,39 @@ class MemberPods:
             return 0.0
         return max(0.0, min(_CRASH_CAP, _CRASH_BASE * 2.0 ** (memory.recreated - 1)) - since)
 
-    async def resolve_conflict(self, parent: Pod, memory: PodMemory) -> float:
-        """A create met a name that is taken: by a pod of ours, unknown until now, or by one that is not ours."""
+    async def resolve_conflict(self, parent: Pod, memory: PodMemory) -> bool:
+        """A create met a name that is taken: by a pod of ours, unknown until now, or by one that is not ours. False: no
+        pod has that name.
+        """
         namespace = self._names.namespace(parent.metadata.namespace)
         try:
             found = await self._member.get(PODS, parent.metadata.name, namespace, type=Pod)
         except NotFoundError:
-            return 0.0
+            return False
         if self._names.owns(found.metadata.labels):
             self._pods.member.observe(found)
         else:
             memory.foreign = found
         memory.create_unknown = False
-        return 0.0
+        return True
+
+    async def _report_refusal(self, parent: Pod, memory: PodMemory, error: ApiError) -> float:
+        """Reports an answer of the member that is not the pod, whatever its status is: admission webhooks choose it.
+
+        Refusals for good are reported at once, others, which may pass, when they are repeated. Returns the seconds
+        until the next attempt, or raises the error, which the queue answers with a growing pause.
+        """
+        if not memory.refusals:
+            memory.refused_since = memory.refused_look = asyncio.get_running_loop().time()
+        memory.refusals, memory.refusal = memory.refusals + 1, error.message
+        account = "serviceaccount" in error.message and "not found" in error.message
+        for_good = isinstance(error, ForbiddenError | InvalidError)
+        if memory.refusals >= (_ACCOUNT_TRIES if account else 1 if for_good else 2):
+            self._event(parent, "Warning", wellknown.MEMBER_REFUSED, error.message)
+            await self._statuses.wait(parent, wellknown.MEMBER_REFUSED, error.message)
+        if not account:
+            raise error
+        return min(_ACCOUNT_CAP, _ACCOUNT_BASE * 2.0 ** min(memory.refusals - 1, 10))
 
     async def report_name_taken(self, parent: Pod, message: str) -> float:
         """Reports that the name is taken. Returns the seconds until it is tried again."""

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from vk_provider.api.membercluster import ApiAccess
 from vk_provider.translate.pods.constraints import HOSTNAME
-from vk_provider.translate.pods.pod import DROPPED, Target
+from vk_provider.translate.pods.pod import API_VARIABLES, DROPPED, Target
 from vk_provider.translate.references import STARTED_LISTS, claims
 from vk_provider.translate.selectors import PREFERRED, REQUIRED
 
@@ -68,6 +68,7 @@ class _Rule:
 
 
 _SOFTENED: Final = f"over {HOSTNAME} only preferred within the member; over anything else honoured in the parent"
+_PLATFORM: Final = "refers to nodes of the parent, and has been honoured there; os and arch hold in the member, too"
 _HONOURED: Final = "refers to pods of the parent, and has been honoured there"
 _ROOT_CA: Final = "the CA of the parent; the member has another one with that name"
 _PARENTS_VALUE: Final = "shows the value in the parent"
@@ -88,8 +89,10 @@ RULES: Final[Mapping[str, _Rule]] = {
         _has_no_identity,
         "in the member the pod is `default` of its namespace (apiAccess Member)",
     ),
+    "spec.nodeSelector": _Rule(_PLATFORM),
+    "spec.hostAliases": _Rule(_ADDRESS),
     "spec.affinity": _Rule("refers to nodes and pods of the parent, and has been honoured there"),
-    "spec.affinity.nodeAffinity": _Rule("refers to nodes of the parent, and has been honoured there"),
+    "spec.affinity.nodeAffinity": _Rule(_PLATFORM),
     "spec.affinity.podAffinity": _Rule(_HONOURED),
     "spec.affinity.podAntiAffinity": _Rule(_HONOURED),
     f"spec.affinity.podAffinity.{REQUIRED}": _Rule(_SOFTENED, _keeps_hosts_apart),
@@ -103,8 +106,7 @@ RULES: Final[Mapping[str, _Rule]] = {
         for kind in STARTED_LISTS
         for field, rule in {
             "env": _Rule(_ADDRESS),
-            "env[KUBERNETES_SERVICE_HOST]": _Rule(_ADDRESS),
-            "env[KUBERNETES_SERVICE_PORT]": _Rule(_ADDRESS),
+            **{f"env[{name}]": _Rule(_ADDRESS) for name in API_VARIABLES},
             "env[].valueFrom.fieldRef.fieldPath": _Rule(_PARENTS_VALUE),
             "env[].valueFrom.configMapKeyRef.name": _Rule(_ROOT_CA),
             "envFrom[].configMapRef.name": _Rule(_ROOT_CA),
