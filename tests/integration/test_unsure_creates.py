@@ -37,6 +37,9 @@ class Quiet:
 
     known_resources: frozenset[str] = frozenset()
 
+    def tolerations(self, pod: Pod) -> list[dict[str, str]]:
+        return []
+
     def adopt(self, pod: Pod) -> None: ...
 
     async def prepare(self, pod: Pod) -> Owner:

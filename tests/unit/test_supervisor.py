@@ -19,7 +19,7 @@ from vk_provider.config import Settings
 from vk_provider.errors import UnreachableError, api_error
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Object, PartialObject
+from vk_provider.kube.objects import Node, Object, PartialObject
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import LEASES, NAMESPACES, NODES, PODS, SECRETS
 from vk_provider.member import Member
@@ -119,6 +119,7 @@ class World:
             port="6443",
             kubelet_address="192.0.2.2",
             namespaces=namespaces,
+            virtual_nodes=Informer(client, NODES, Node),
             services=ParentServices(client),
             recorder=Recorder(client),
             freeze=self.freeze,

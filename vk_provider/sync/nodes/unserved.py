@@ -25,11 +25,13 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Condition, Metadata, Node, PartialObject, Pod
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES, PODS
+from vk_provider.observable import Observable
 from vk_provider.sync.node_edit import NodeEdit, Taint, edit_node
 from vk_provider.sync.nodes.hold import HoldLoop
-from vk_provider.sync.nodes.labels_and_taints import NodeRecord
 from vk_provider.sync.nodes.lease import LeaseLoop
 from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.nodes.readiness import NodesReady
+from vk_provider.translate.nodes.record import NodeRecord, stands_for
 from vk_provider.translate.state.freeze import Freeze
 from vk_provider.translate.state.health import State
 
@@ -49,9 +51,9 @@ async def find_nodes(parent: Client, names: list[str], member: str) -> dict[str,
     found = {}
     for name in names:
         with contextlib.suppress(NotFoundError):
-            metadata = (await parent.get(NODES, name, type=PartialObject)).metadata
-            if metadata.labels.get(wellknown.CLUSTER_LABEL) == member:
-                found[name] = metadata.uid
+            node = await parent.get(NODES, name, type=Node)
+            if stands_for(node, member):
+                found[name] = node.metadata.uid
     return found
 
 
@@ -64,7 +66,7 @@ class UnservedNode:
         self._name, self.uid, self._parent, self._state, self._recorder = name, uid, parent, state, recorder
         self._lease = LeaseLoop(name, parent, freeze, self)
         self._pods: Informer[Pod] = Informer(parent, PODS, Pod, fields=f"spec.nodeName={name}")
-        self._hold = HoldLoop(name, parent, self._pods, state, recorder)
+        self._hold = HoldLoop(name, parent, self._pods, state, Observable(NodesReady()), recorder)
         self._changed = asyncio.Event()
 
     def changed(self) -> None:

@@ -138,8 +138,8 @@ class MemberPods:
         """The member pod, and the manifest that it was created from."""
         owner = await self._dependents.prepare(parent)
         counts = restarts(parent) if recreate else {}
-        known = self._resources.known_resources
-        manifest = member_pod(parent, self._target, restarts=counts, owner=owner, known=known)
+        known, tolerations = self._resources.known_resources, self._resources.tolerations(parent)
+        manifest = member_pod(parent, self._target, restarts=counts, owner=owner, known=known, tolerations=tolerations)
         return await self._send(manifest, owner.namespace, memory), manifest
 
     async def _send(self, manifest: dict[str, Any], namespace: str, memory: PodMemory) -> Pod:
