@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from vk_provider.api import wellknown
-from vk_provider.kube.objects import Condition, Node
+from vk_provider.kube.objects import Condition, Node, fields
 from vk_provider.translate.nodes.offer import Offer
 from vk_provider.translate.nodes.wanted import Known
 
@@ -54,3 +56,15 @@ def known(node: Node) -> Known:
         taints=frozenset(record.taints),
         ready_reason=next((condition.reason for condition in conditions if condition.type == "Ready"), ""),
     )
+
+
+def as_created(node: Node) -> dict[str, Any]:
+    """The body that creates a Node again as it was."""
+    metadata, spec = node.metadata, fields(node.spec)
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": metadata.name, "labels": metadata.labels, "annotations": metadata.annotations},
+        "spec": {name: spec[name] for name in ("taints", "unschedulable", "providerID") if name in spec},
+        "status": fields(node.status),
+    }
