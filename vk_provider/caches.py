@@ -20,7 +20,8 @@ from vk_provider.kube.resources import LEASES, NODES, PODS
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.translate.names import Names
-from vk_provider.translate.nodes.offer import MemberNode, Usage, member_node, usage
+from vk_provider.translate.nodes.member_nodes import MemberNode, member_node
+from vk_provider.translate.nodes.requests import Usage, usage
 from vk_provider.translate.state.rights import ALL_RIGHTS, Feature, Rights
 
 _FIRST_LISTS: Final = 120.0  # seconds for all lists to be complete
@@ -33,6 +34,7 @@ class Caches:
     server: str  # of the member
     virtual_nodes: Sequence[PodCaches]
     others: Informer[Usage]
+    earlier: Informer[Usage]  # pods of this parent that were made for virtual nodes which the member no longer has
     nodes: Informer[MemberNode]
     # Of the member's nodes: a sign of life every few seconds; their contents are not read. None: not permitted.
     leases: Informer[PartialObject] | None
@@ -55,10 +57,12 @@ class Caches:
         running = "status.phase!=Succeeded,status.phase!=Failed"
         others: Informer[Usage] = Informer(member, PODS, Pod, labels=not_ours, fields=running, keep=usage)
         leases: Informer[PartialObject] = Informer(member, LEASES, PartialObject, namespace="kube-node-lease")
+        former = f"{wellknown.PARENT_LABEL}={names.parent},{wellknown.NODE_LABEL} notin ({','.join(node_names)})"
         return cls(
             server=member.server,
             virtual_nodes=virtual_nodes,
             others=others,
+            earlier=Informer(member, PODS, Pod, labels=former, fields=running, keep=usage),
             nodes=Informer(member, NODES, Node, keep=member_node),
             leases=leases if rights.has(Feature.LEASES) else None,
             dependents=DependentCaches.of(member, names, virtual_nodes, others, rights),
@@ -67,7 +71,7 @@ class Caches:
     def essential(self) -> list[Informer[Any]]:
         """The lists that everything needs."""
         pods = [informer for node in self.virtual_nodes for informer in (node.parent, node.member)]
-        return [*pods, self.others, self.nodes, *self.dependents.essential()]
+        return [*pods, self.others, self.earlier, self.nodes, *self.dependents.essential()]
 
     def optional(self) -> list[Informer[Any]]:
         """The lists that one feature needs each."""

@@ -71,7 +71,7 @@ class Member:
         probe, timestamp, lists = connection.probe, parent.client.timestamp, caches.essential()
         health_loop = HealthLoop(cluster, member, health, state, parent.freeze, nodes, probe, timestamp, lists)
         events = EventLoop(caches.virtual_nodes, member_events(member), parent.recorder, connection.rights)
-        conditions = ConditionLoop(cluster, state, [node.status for node in nodes], self.report)
+        conditions = ConditionLoop(cluster, state, [node.status for node in nodes], self.report, connection.version)
         member_wide = (dependents.run(), health_loop.run(), events.run(), conditions.run())
         for loop in (*(node.run() for node in nodes), *member_wide):
             tasks.create_task(loop)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
+from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS
 from vk_provider.config import Settings
 from vk_provider.errors import (
@@ -28,9 +29,9 @@ from vk_provider.kube.auth.kubeconfig import IN_CLUSTER
 from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import PartialObject
+from vk_provider.kube.objects import Node, PartialObject
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES
+from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES, NODES
 from vk_provider.kubelet.connections import Bounds
 from vk_provider.sync.parent.services import ParentServices
 from vk_provider.translate.dependents.services import EndpointSlice
@@ -61,6 +62,7 @@ class Parent:
     port: str
     kubelet_address: str
     namespaces: Informer[PartialObject]
+    virtual_nodes: Informer[Node]
     services: ParentServices
     recorder: Recorder
     freeze: Freeze
@@ -70,12 +72,13 @@ class Parent:
     async def run(self) -> None:
         """Keeps the shared lists current and writes Events, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for part in (self.namespaces, self.services, self.recorder):
+            for part in (self.namespaces, self.virtual_nodes, self.services, self.recorder):
                 group.create_task(part.run())
 
     async def synced(self) -> None:
         """Returns when the shared lists are complete."""
         await self.namespaces.synced.wait()
+        await self.virtual_nodes.synced.wait()
         await self.services.synced()
 
 
@@ -126,6 +129,7 @@ async def _connect(client: Client, settings: Settings, freeze: Freeze) -> Parent
         port=port,
         kubelet_address=settings.kubelet.address or _own_address(client),
         namespaces=Informer(client, NAMESPACES, PartialObject),
+        virtual_nodes=Informer(client, NODES, Node, labels=wellknown.CLUSTER_LABEL),
         services=ParentServices(client),
         recorder=Recorder(client),
         freeze=freeze,

@@ -69,7 +69,8 @@ class Unserved:
         names = await self._nodes()
         parent, state, changed = self._parent, self.state, asyncio.Event()
         nodes = [
-            UnservedNode(name, uid, parent.client, parent.freeze, state, parent.recorder) for name, uid in names.items()
+            UnservedNode(name, uid, parent.client, parent.virtual_nodes, parent.freeze, state, parent.recorder)
+            for name, uid in names.items()
         ]
         loop = HealthLoop(
             self._cluster,

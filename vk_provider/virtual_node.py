@@ -28,6 +28,7 @@ from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.pods.returning import ReturnCheck
 from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.nodes.readiness import NodesReady
 from vk_provider.translate.pods.pod import Target
 from vk_provider.translate.state.rights import Rights
 
@@ -59,17 +60,19 @@ class VirtualNode:
         name, cluster, state, caches = pods.names.node, shared.cluster, shared.state, shared.caches
         parent, recorder, address = shared.parent.client, shared.parent.recorder, shared.parent.kubelet_address
         self._name, self._recorder = name, recorder
-        member, facts = shared.connection.client, shared.connection.facts
-        self._hold = HoldLoop(name, parent, pods.parent, state, recorder)
+        member, nodes_ready = shared.connection.client, Observable(NodesReady())
+        self._hold = HoldLoop(name, parent, pods.parent, state, nodes_ready, recorder)
         self.status = NodeStatusLoop(
-            name,
             address,
-            facts.version,
+            shared.connection.version,
             cluster,
             parent,
+            shared.parent.virtual_nodes,
             caches.nodes,
-            caches.others,
+            (caches.others, caches.earlier),
+            pods,
             state=state,
+            nodes_ready=nodes_ready,
             hold=self._hold,
             recorder=recorder,
         )
@@ -110,7 +113,7 @@ class VirtualNode:
         self._recorder.event(NODES, about, type, reason, message)
 
     async def register(self) -> None:
-        """Creates the Node, or adopts the one that is there. Raises ConfigError (NodeNameTaken)."""
+        """Adopts the Node that is there; `run` creates one that is not. Raises ConfigError (NodeNameTaken)."""
         await self.status.register()
 
     def renew_lease(self) -> None:

@@ -15,7 +15,7 @@ from vk_provider.kube.resources import NAMESPACES, PODS
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.namespaces import NamespaceLoop
 from vk_provider.translate.names import Names
-from vk_provider.translate.nodes.offer import Usage, usage
+from vk_provider.translate.nodes.requests import Usage, usage
 
 
 async def test_a_loop_that_has_ended_receives_no_events_of_the_shared_cache_of_namespaces() -> None:

@@ -22,7 +22,7 @@ from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.names import Names
-from vk_provider.translate.nodes.offer import member_node
+from vk_provider.translate.nodes.member_nodes import member_node
 from vk_provider.translate.pods.pod import Owner, Target
 from vk_provider.translate.state.health import State
 
@@ -37,6 +37,9 @@ class Quiet:
     """The other parts that a PodLoop calls. They do nothing."""
 
     known_resources: frozenset[str] = frozenset()
+
+    def tolerations(self, pod: Pod) -> list[dict[str, str]]:
+        return []
 
     def adopt(self, pod: Pod) -> None: ...
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.unit.pods import Manifest, as_node, pod
-from vk_provider.translate.nodes.offer import MemberNode, Usage, member_node, usage
+from vk_provider.translate.nodes.member_nodes import MemberNode, member_node
+from vk_provider.translate.nodes.requests import Usage, usage
 
 READY = {"type": "Ready", "status": "True"}
 

@@ -8,8 +8,9 @@ from tests.unit.member_nodes import READY, node
 from tests.unit.pods import as_node
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
 from vk_provider.kube.objects import Metadata
-from vk_provider.translate.nodes.offer import MemberNode, member_node
-from vk_provider.translate.nodes.status import conditions, declared_features, labels, node_info
+from vk_provider.translate.nodes.labels import labels
+from vk_provider.translate.nodes.member_nodes import MemberNode, member_node, open_to_pods
+from vk_provider.translate.nodes.status import conditions, declared_features, node_info
 
 
 def cluster(name: str = "member-a", node_name: str = "", **labels: str) -> MemberCluster:
@@ -19,25 +20,19 @@ def cluster(name: str = "member-a", node_name: str = "", **labels: str) -> Membe
 
 
 class TestLabels:
-    def test_labels_that_all_nodes_share_are_copied(self) -> None:
-        nodes = [node("n1", labels={"disk": "ssd", "gpu": "a100"}), node("n2", labels={"disk": "ssd"})]
-        found = labels(cluster(), "member-a", nodes)
-        assert ("disk" in found, "gpu" in found) == (True, False)
-
     def test_labels_in_the_spec_override_labels_of_the_nodes(self) -> None:
-        assert labels(cluster(disk="fast"), "member-a", [node(labels={"disk": "ssd"})])["disk"] == "fast"
+        assert labels(cluster(disk="fast"), "member-a", {"disk": "ssd"})["disk"] == "fast"
 
-    def test_the_zone_is_the_name_of_the_member_if_its_nodes_have_different_zones(self) -> None:
-        nodes = [node(n, labels={"topology.kubernetes.io/zone": n}) for n in ("a", "b")]
-        assert labels(cluster(), "member-a", nodes)["topology.kubernetes.io/zone"] == "member-a"
+    def test_the_zone_is_the_name_of_the_member_if_its_nodes_do_not_agree(self) -> None:
+        assert labels(cluster(), "member-a", {})["topology.kubernetes.io/zone"] == "member-a"
 
-    def test_the_zone_is_the_one_of_the_nodes_if_all_have_the_same(self) -> None:
-        nodes = [node(n, labels={"topology.kubernetes.io/zone": "eu-1"}) for n in ("a", "b")]
-        assert labels(cluster(), "member-a", nodes)["topology.kubernetes.io/zone"] == "eu-1"
+    def test_the_zone_is_the_one_that_the_nodes_agree_on(self) -> None:
+        zone = {"topology.kubernetes.io/zone": "eu-1"}
+        assert labels(cluster(), "member-a", zone)["topology.kubernetes.io/zone"] == "eu-1"
 
     def test_labels_of_the_provider_override_all_others(self) -> None:
         forged = {"kubernetes.io/hostname": "n1", "type": "x", "vk-provider.io/cluster": "x"}
-        found = labels(cluster(node_name="vk-a", type="y"), "vk-a", [node(labels=forged)])
+        found = labels(cluster(node_name="vk-a", type="y"), "vk-a", forged)
         assert {key: found[key] for key in forged} == {
             "kubernetes.io/hostname": "vk-a",
             "type": "virtual-kubelet",
@@ -45,14 +40,10 @@ class TestLabels:
         }
 
     def test_load_balancers_exclude_the_node(self) -> None:
-        assert "node.kubernetes.io/exclude-from-external-load-balancers" in labels(cluster(), "member-a", [])
-
-    def test_roles_of_member_nodes_are_not_copied(self) -> None:
-        found = labels(cluster(), "member-a", [node(labels={"node-role.kubernetes.io/control-plane": ""})])
-        assert not any(key.startswith("node-role.kubernetes.io/") for key in found)
+        assert "node.kubernetes.io/exclude-from-external-load-balancers" in labels(cluster(), "member-a", {})
 
     def test_the_operating_system_without_nodes_is_linux(self) -> None:
-        assert labels(cluster(), "member-a", [])["kubernetes.io/os"] == "linux"
+        assert labels(cluster(), "member-a", {})["kubernetes.io/os"] == "linux"
 
 
 class TestConditions:
@@ -68,9 +59,6 @@ class TestConditions:
     def test_pressure_on_some_nodes_is_no_pressure(self) -> None:
         assert self.memory([self.PRESSED("n1"), node("n2")]) == "False"
 
-    def test_unusable_nodes_without_pressure_do_not_count(self) -> None:
-        assert self.memory([self.PRESSED("n1"), node("n2", spec={"unschedulable": True})]) == "True"
-
     def test_without_nodes_there_is_no_pressure(self) -> None:
         assert self.memory([]) == "False"
 
@@ -81,14 +69,23 @@ class TestConditions:
 
 class TestMemberNode:
     @pytest.mark.parametrize("status", ["False", "Unknown"])
-    def test_a_node_that_is_not_ready_is_not_usable(self, status: str) -> None:
-        assert not node(conditions=[{"type": "Ready", "status": status}]).usable
+    def test_a_node_that_is_not_ready_is_not_open_to_pods(self, status: str) -> None:
+        assert open_to_pods([node(conditions=[{"type": "Ready", "status": status}])], [], []) == []
 
-    def test_a_node_without_a_status_is_not_usable(self) -> None:
-        assert not member_node(as_node({"metadata": {"name": "n1"}})).usable
+    def test_a_node_without_a_status_is_not_open_to_pods(self) -> None:
+        assert open_to_pods([member_node(as_node({"metadata": {"name": "n1"}}))], [], []) == []
 
-    def test_a_ready_node_is_usable(self) -> None:
-        assert node().usable
+    def test_a_ready_node_is_open_to_pods_unless_it_is_cordoned(self) -> None:
+        ready = node()
+        assert open_to_pods([ready, node(spec={"unschedulable": True})], [], []) == [ready]
+
+    def test_a_heartbeat_is_no_difference(self) -> None:
+        before, after = node(), node()
+        after.metadata.resource_version = "2"
+        after.metadata.annotations = {"seen": "now"}
+        assert after.same(before)
+        assert not node(labels={"zone": "b"}).same(before)
+        assert not node(spec={"unschedulable": True}).same(before)
 
 
 class TestNodeInfo:
@@ -121,11 +118,10 @@ class TestNodeInfo:
 
 
 class TestDeclaredFeatures:
-    def test_are_the_sorted_features_of_all_usable_nodes(self) -> None:
+    def test_are_the_sorted_features_of_all_nodes(self) -> None:
         nodes = [
             node("n1", features=["Z", "B"]),
             node("n2", features=["A", "B"]),
-            node("n3", conditions=[], features=["C"]),
         ]
         assert declared_features(nodes, "", served=True) == ["A", "B", "Z"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,8 +12,24 @@ from hypothesis import strategies as st
 
 from tests.unit.member_nodes import foreign, node
 from tests.unit.pods import Manifest, pod
-from vk_provider.translate.nodes.offer import offer, usage
+from vk_provider.api.membercluster import CapacityPolicy, Toleration
+from vk_provider.translate.nodes.member_nodes import MemberNode, has_room, open_to_pods
+from vk_provider.translate.nodes.offer import Offer
+from vk_provider.translate.nodes.offer import offer as offer_of
+from vk_provider.translate.nodes.requests import Usage, parsed, total, usage
 from vk_provider.translate.quantity import parse
+
+
+def offer(
+    nodes: list[MemberNode],
+    others: list[Usage],
+    caps: dict[str, Any],
+    policy: CapacityPolicy = CapacityPolicy.LIMIT,
+    tolerations: tuple[Toleration, ...] = (),
+) -> Offer:
+    usable = [n for n in open_to_pods(nodes, [], tolerations) if has_room(n, tolerations)]
+    use = {name: total(o.requests for o in others if o.node == name) for name in {o.node for o in others}}
+    return offer_of(nodes, usable, use, parsed(caps), policy)
 
 
 class TestOffer:
@@ -43,8 +60,19 @@ class TestOffer:
     def test_a_cap_does_not_add_a_resource(self) -> None:
         assert "nvidia.com/gpu" not in offer([node()], [], {"nvidia.com/gpu": "8"}).allocatable
 
-    def test_a_member_without_nodes_offers_its_caps(self) -> None:
-        assert offer([], [], {"cpu": "8", "memory": "32Gi"}).allocatable == {"cpu": "8", "memory": "32Gi"}
+    def test_a_limit_is_no_offer_of_a_member_without_nodes(self) -> None:
+        assert offer([], [], {"cpu": "8"}) == Offer()
+
+    def test_a_promise_is_the_offer_of_a_member_without_nodes(self) -> None:
+        found = offer([], [], {"cpu": "8", "memory": "32Gi"}, CapacityPolicy.PROMISE)
+        assert found.allocatable == found.capacity == {"cpu": "8", "memory": "32Gi"}
+
+    def test_a_promise_is_what_the_member_will_grow_to_less_what_others_use(self) -> None:
+        found = offer([node()], [foreign(requests={"cpu": "1"})], {"cpu": "64"}, CapacityPolicy.PROMISE)
+        assert (found.capacity["cpu"], found.allocatable["cpu"]) == ("64", "63")
+
+    def test_a_promise_is_no_limit(self) -> None:
+        assert offer([node()], [], {"cpu": "2"}, CapacityPolicy.PROMISE).allocatable["cpu"] == "4"
 
     def test_a_member_with_all_nodes_down_offers_nothing(self) -> None:
         down = node(conditions=[{"type": "Ready", "status": "Unknown"}])
@@ -61,14 +89,29 @@ class TestOffer:
         assert offer([node("n1"), node("n2", spec=spec)], [], {}).allocatable["cpu"] == "4"
 
     @pytest.mark.parametrize(
-        "taint",
+        ("taint", "cpu"),
         [
-            {"key": "nvidia.com/gpu", "effect": "NoSchedule"},
-            {"key": "node-role.kubernetes.io/control-plane", "effect": "PreferNoSchedule"},
+            ({"key": "nvidia.com/gpu", "effect": "NoSchedule"}, "0"),
+            ({"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}, "0"),
+            ({"key": "spot", "value": "true", "effect": "NoExecute"}, "0"),
+            ({"key": "node.kubernetes.io/disk-pressure", "effect": "NoSchedule"}, "0"),
+            ({"key": "node.kubernetes.io/memory-pressure", "effect": "NoSchedule"}, "4"),
+            ({"key": "spot", "effect": "PreferNoSchedule"}, "4"),
+            ({"key": "node-role.kubernetes.io/control-plane", "effect": "PreferNoSchedule"}, "4"),
         ],
     )
-    def test_nodes_that_accept_pods_with_a_toleration_count(self, taint: Manifest) -> None:
-        assert offer([node(spec={"taints": [taint]})], [], {}).allocatable["cpu"] == "4"
+    def test_nodes_with_a_taint_that_keeps_pods_away_do_not_count(self, taint: Manifest, cpu: str) -> None:
+        assert offer([node(spec={"taints": [taint]})], [], {}).allocatable["cpu"] == cpu
+
+    def test_nodes_with_a_taint_that_the_spec_tolerates_count(self) -> None:
+        pool = [node(spec={"taints": [{"key": "gpu", "value": "a", "effect": "NoSchedule"}]})]
+        for toleration, cpu in (
+            (Toleration(key="gpu", operator="Exists"), "4"),
+            (Toleration(key="gpu", value="a"), "4"),
+            (Toleration(key="gpu", value="b"), "0"),
+            (Toleration(key="gpu", operator="Exists", effect="NoExecute"), "0"),
+        ):
+            assert offer(pool, [], {}, tolerations=(toleration,)).allocatable["cpu"] == cpu, toleration
 
     def test_counts_are_written_without_binary_suffixes(self) -> None:
         found = offer([node(allocatable={"cpu": "1024", "memory": "1024", "pods": "2048"})], [], {})

@@ -18,24 +18,49 @@ from vk_provider.kube.resources import NODES, PODS
 from vk_provider.observable import Observable
 from vk_provider.sync.nodes.hold import HoldLoop
 from vk_provider.sync.nodes.status import NodeStatusLoop
+from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.state.state import MemberState
-from vk_provider.translate.nodes.offer import MemberNode, Usage, member_node, usage
+from vk_provider.translate.names import Names
+from vk_provider.translate.nodes.member_nodes import MemberNode, member_node
+from vk_provider.translate.nodes.readiness import NodesReady
 from vk_provider.translate.state.health import State
 
 pytestmark = pytest.mark.looptime
 
 
-def node_loop(parent: MemoryCluster) -> NodeStatusLoop:
-    client = parent.client()
-    cluster = Observable(MemberCluster(Metadata(name="west"), MemberClusterSpec(SecretRef("s", "n"))))
-    state = MemberState(State.HEALTHY, cluster)
-    pods: Informer[Pod] = Informer(client, PODS, Pod)
-    nodes: Informer[MemberNode] = Informer(client, NODES, Node, keep=member_node)
-    others: Informer[Usage] = Informer(client, PODS, Pod, keep=usage)
-    recorder = Recorder(client)
-    hold = HoldLoop("west", client, pods, state, recorder)
-    arguments: dict[str, Any] = {"state": state, "hold": hold, "recorder": recorder}
-    return NodeStatusLoop("west", "192.0.2.2", "v1.37.2", cluster, client, nodes, others, **arguments)
+class Registered:
+    """The loop of a virtual node, and the list of virtual nodes that it reads."""
+
+    def __init__(self, parent: MemoryCluster) -> None:
+        client = parent.client()
+        cluster = Observable(MemberCluster(Metadata(name="west"), MemberClusterSpec(SecretRef("s", "n"))))
+        state = MemberState(State.HEALTHY, cluster)
+        lists: Any = (Informer(client, PODS, Pod), Informer(client, PODS, Pod))
+        pods = PodCaches(Names("west", "parent-uid"), *lists)
+        self.virtual_nodes: Informer[Node] = Informer(client, NODES, Node)
+        nodes: Informer[MemberNode] = Informer(client, NODES, Node, keep=member_node)
+        recorder, ready = Recorder(client), Observable(NodesReady())
+        hold = HoldLoop("west", client, pods.parent, state, ready, recorder)
+        self.loop = NodeStatusLoop(
+            "192.0.2.2",
+            Observable("v1.37.2"),
+            cluster,
+            client,
+            self.virtual_nodes,
+            nodes,
+            [],
+            pods,
+            state=state,
+            nodes_ready=ready,
+            hold=hold,
+            recorder=recorder,
+        )
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.virtual_nodes.run())
+            await self.virtual_nodes.synced.wait()
+            group.create_task(self.loop.run())
 
 
 @pytest.mark.parametrize(
@@ -44,12 +69,16 @@ def node_loop(parent: MemoryCluster) -> NodeStatusLoop:
 async def test_a_parent_that_does_not_answer_is_waited_for(problem: VkError | None) -> None:
     parent = MemoryCluster("parent", "parent-uid")
     parent.silent, parent.refusal = problem is None, problem
-    registered = asyncio.create_task(node_loop(parent).register())
+    west = Registered(parent)
+    registered = asyncio.create_task(west.loop.register())
     await asyncio.sleep(300.0)
     assert not registered.done()
     parent.silent, parent.refusal = False, None
     async with asyncio.timeout(60.0):
         await registered
+    running = asyncio.create_task(west.run())
+    await asyncio.sleep(10.0)
+    running.cancel()
     assert parent.find(NODES, "west")["metadata"]["labels"][wellknown.CLUSTER_LABEL] == "west"
 
 
@@ -57,21 +86,21 @@ async def test_a_name_that_is_taken_is_an_error() -> None:
     parent = MemoryCluster("parent", "parent-uid")
     parent.put(NODES, "west", spec={}, status={})
     with pytest.raises(ConfigError, match="does not stand for member west"):
-        await node_loop(parent).register()
+        await Registered(parent).loop.register()
 
 
 async def test_a_parent_that_does_not_accept_the_node_is_an_error() -> None:
     parent = MemoryCluster("parent", "parent-uid")
     parent.refusal = api_error(403, "Forbidden", "no")
     with pytest.raises(ForbiddenError):
-        await node_loop(parent).register()
+        await Registered(parent).loop.register()
 
 
 async def test_a_node_that_is_deleted_while_the_parent_does_not_answer_ends_nothing() -> None:
     parent = MemoryCluster("parent", "parent-uid")
-    loop = node_loop(parent)
-    await loop.register()
-    running = asyncio.create_task(loop.run())
+    west = Registered(parent)
+    await west.loop.register()
+    running = asyncio.create_task(west.run())
     await asyncio.sleep(30.0)
     before = parent.find(NODES, "west")["metadata"]["uid"]
     parent.remove(NODES, "west")
@@ -79,7 +108,7 @@ async def test_a_node_that_is_deleted_while_the_parent_does_not_answer_ends_noth
 
     def fail_after_the_patch(asked: tuple[str, str]) -> None:
         request(asked)
-        parent.silent = parent.silent or asked[0] == "GET"
+        parent.silent = parent.silent or asked[0] == "POST"
 
     parent.requests = Asked(fail_after_the_patch)  # type: ignore[assignment]  # only append is used
     await asyncio.sleep(120.0)

@@ -21,7 +21,7 @@ from vk_provider.kube.objects import Metadata, fields
 from vk_provider.observable import Observable
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.member_pods import MemberPods
-from vk_provider.translate.nodes.offer import MemberNode, member_node
+from vk_provider.translate.nodes.member_nodes import MemberNode, member_node
 from vk_provider.translate.pods.constraints import Scheduling
 from vk_provider.translate.pods.container_statuses import deadline_left
 from vk_provider.translate.pods.pod import member_pod

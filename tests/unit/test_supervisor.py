@@ -19,7 +19,7 @@ from vk_provider.config import Settings
 from vk_provider.errors import UnreachableError, api_error
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Object, PartialObject
+from vk_provider.kube.objects import Node, Object, PartialObject
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import LEASES, NAMESPACES, NODES, PODS, SECRETS
 from vk_provider.member import Member
@@ -112,6 +112,9 @@ class World:
         """Runs a supervisor while the block runs."""
         client: Client = self.parent.client()
         namespaces: Informer[PartialObject] = Informer(client, NAMESPACES, PartialObject)
+        virtual_nodes: Informer[Node] = Informer(client, NODES, Node)
+        listing = asyncio.create_task(virtual_nodes.run())
+        await virtual_nodes.synced.wait()
         parent = Parent(
             client=client,
             uid="parent-uid",
@@ -119,6 +122,7 @@ class World:
             port="6443",
             kubelet_address="192.0.2.2",
             namespaces=namespaces,
+            virtual_nodes=virtual_nodes,
             services=ParentServices(client),
             recorder=Recorder(client),
             freeze=self.freeze,
@@ -130,8 +134,9 @@ class World:
             yield
         finally:
             supervisor.stop()
-            task.cancel()
-            await asyncio.wait([task])
+            for each in (task, listing):
+                each.cancel()
+            await asyncio.wait([task, listing])
 
 
 def condition(item: Json, type: str) -> Json:
@@ -256,6 +261,25 @@ async def test_a_member_without_a_usable_kubeconfig_at_a_start_keeps_its_node(
         world.set_kubeconfig(kubeconfig(world.member.server))
         await asyncio.sleep(1.0)
         assert world.serving, "a kubeconfig is used as soon as it is there"
+
+
+async def test_a_node_that_is_deleted_while_its_member_is_lost_is_back_within_two_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A cloud controller deletes Nodes that are not Ready; then pods that may still run are removed by force."""
+    world = World(monkeypatch)
+    world.parent.find(NODES, "west")["spec"]["unschedulable"] = True
+    world.member.silent = True
+    async with world.supervised():
+        await asyncio.sleep(30.0)
+        for _ in range(5):
+            world.parent.remove(NODES, "west")
+            await asyncio.sleep(2.0)
+            found = world.parent.find(NODES, "west")
+            assert found["metadata"]["labels"] == {wellknown.CLUSTER_LABEL: "west"}
+            assert found["spec"]["unschedulable"] is True
+            assert world.taints == [wellknown.SUSPECT_TAINT]
+            assert (world.node()["status"], world.node()["reason"]) == ("False", "MemberUnreachable")
 
 
 async def test_a_node_that_is_not_of_this_member_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,8 @@ from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.names import Names
-from vk_provider.translate.nodes.offer import Usage, member_node, usage
+from vk_provider.translate.nodes.member_nodes import member_node
+from vk_provider.translate.nodes.requests import Usage, usage
 from vk_provider.translate.pods.pod import Target
 from vk_provider.translate.state.health import State
 
@@ -118,6 +119,9 @@ class NoResources:
     """A virtual node without extended resources."""
 
     known_resources: frozenset[str] = frozenset()
+
+    def tolerations(self, pod: Pod) -> list[dict[str, str]]:
+        return []
 
 
 class Quiet:

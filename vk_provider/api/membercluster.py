@@ -27,6 +27,20 @@ class ApiAccess(StrEnum):
     NONE = "None"
 
 
+class CapacityPolicy(StrEnum):
+    """What `spec.capacity` is: an upper limit, or what a member that scales itself will grow to."""
+
+    LIMIT = "Limit"
+    PROMISE = "Promise"
+
+
+class AddTo(StrEnum):
+    """The member pods that get a toleration: those that request an extended resource of such nodes only, or all."""
+
+    EXTENDED_RESOURCES = "ExtendedResources"
+    ALL = "All"
+
+
 class SecretRef(msgspec.Struct, frozen=True):
     """A key of a Secret of the parent."""
 
@@ -41,6 +55,22 @@ class Taint(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str
     effect: str
     value: str = ""
+
+
+class Toleration(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
+    """Nodes of the member with a taint that it tolerates count. As in a pod's spec, and the pods that get it."""
+
+    key: str = ""
+    operator: str = ""
+    value: str = ""
+    effect: str = ""
+    add_to: AddTo = AddTo.EXTENDED_RESOURCES
+
+    @property
+    def of_pod(self) -> dict[str, str]:
+        """The entry in a pod's spec."""
+        found = {"key": self.key, "operator": self.operator, "value": self.value, "effect": self.effect}
+        return {name: value for name, value in found.items() if value}
 
 
 class NamespaceMapping(msgspec.Struct, frozen=True):
@@ -70,9 +100,13 @@ class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
 
     kubeconfig_secret_ref: SecretRef
     node_name: str = ""
+    provider_id: str = msgspec.field(name="providerID", default="")
     labels: dict[str, str] = {}
+    label_keys: list[str] = []  # of labels of the member's nodes; `domain/*` is every label of that domain
     taints: list[Taint] = []
+    tolerations: list[Toleration] = []
     capacity: dict[str, str | int] = {}
+    capacity_policy: CapacityPolicy = CapacityPolicy.LIMIT
     namespace_mapping: NamespaceMapping = NamespaceMapping()
     api_access: ApiAccess = ApiAccess.PARENT
     network: Network = Network()

@@ -15,6 +15,9 @@ OUT_OF_SERVICE_TAINT: Final = (
 )
 MEMBER_REACHABLE: Final = f"{DOMAIN}/MemberReachable"  # condition
 PROCESS: Final = f"{DOMAIN}/process"  # annotation of their Leases: host and process ID of the provider that renews it
+MEMBER_NODES_NOT_READY: Final = "MemberNodesNotReady"  # reason of Ready: the member's nodes were Ready, and none is
+MEMBER_HAS_NO_READY_NODES: Final = "MemberHasNoReadyNodes"  # reason of Ready: no node of the member ever was
+MEMBER_SCALES_UP: Final = "MemberScalesUp"  # reason of Ready: the same, and the capacity is promised
 
 # On every object that the provider makes in a member.
 PARENT_LABEL: Final = f"{DOMAIN}/parent"  # UID of the parent's kube-system namespace
@@ -60,6 +63,7 @@ READY: Final = "Ready"
 REACHABLE: Final = "Reachable"
 ORPHANS_HELD: Final = "OrphansHeld"
 PERMISSIONS: Final = "Permissions"
+NODE_CONFIGURED: Final = "NodeConfigured"  # whether everything of the virtual nodes could be written
 FENCED: Final = f"{DOMAIN}/fenced"  # annotation, RFC 3339: when an administrator declared that the member is down
 FENCED_PODS: Final = f"{DOMAIN}/fenced-pods"  # annotation, JSON: which pods were on its node then, see FencedPods
 CONFIRM: Final = f"{DOMAIN}/confirm"  # annotation: what an administrator confirms, see below
@@ -78,6 +82,8 @@ ORPHANS_RELEASED: Final = "Released"
 ORPHANS_FENCED: Final = "Fenced"
 OUT_OF_SYNC: Final = "PodsOutOfSync"
 TWO_PROVIDERS: Final = "ServedTwice"
+CONFIGURED: Final = "Configured"
+PARTS_NOT_WRITTEN: Final = "PartsNotWritten"
 
 # Reasons of Events on virtual nodes.
 KUBELET_API_NOT_SERVED: Final = "KubeletApiNotServed"

@@ -25,6 +25,7 @@ from vk_provider.api.wellknown import (
     TOO_MANY_ORPHANS,
 )
 from vk_provider.cli import options, terminal
+from vk_provider.cli.clouds import provider_id_warning
 from vk_provider.cli.members import HOW_TO_JOIN, is_fresh, list_members, renew_times, unknown
 from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.terminal import age, listed, note, say
@@ -111,7 +112,11 @@ def status(parent: Parent, name: str | None, output: str, watch: bool) -> None:
 async def _once(parent: Parent, name: str | None, output: str) -> None:
     async with parent.connect() as client:
         rows = await look(client, name)
+        explained = name is not None and output != "json"
+        warning = await provider_id_warning(client, rows[0].name, rows[0].node) if explained else ""
     _show(rows, output, explained=name is not None)
+    if warning:
+        note(warning)
 
 
 async def _watch(parent: Parent, name: str | None, output: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from vk_provider.errors import ConflictError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Node, PartialObject, fields
+from vk_provider.kube.objects import Node, fields
 from vk_provider.kube.resources import NODES
 
 Taint = dict[str, Any]
@@ -29,13 +29,18 @@ class NodeEdit:
     spec: dict[str, Any] = field(default_factory=dict)
 
 
-async def edit_node(client: Client, name: str, edit: Callable[[Node, list[Taint]], NodeEdit | None]) -> Node:
+async def edit_node(
+    client: Client, name: str, edit: Callable[[Node, list[Taint]], NodeEdit | None], *, uid: str = ""
+) -> Node:
     """Applies `edit` to a Node; it gets the Node and its taints, and returns None to leave the Node as it is.
 
-    Returns the Node as it was read last. Raises NotFoundError, and ConflictError if others write the Node all the time.
+    Returns the Node as it is then. Raises NotFoundError, and ConflictError if others write the Node all the time, or if
+    it does not have the `uid`.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         node = await client.get(NODES, name, type=Node)
+        if uid and node.metadata.uid != uid:
+            raise ConflictError(409, "Conflict", f"node {name} is another one: UID {node.metadata.uid}, not {uid}")
         taints: list[Taint] = fields(node.spec).get("taints") or []
         if (wanted := edit(node, taints)) is None:
             return node
@@ -45,8 +50,7 @@ async def edit_node(client: Client, name: str, edit: Callable[[Node, list[Taint]
             spec["taints"] = wanted.taints
         body = {"metadata": metadata, "spec": spec} if spec else {"metadata": metadata}
         try:
-            await client.patch(NODES, name, body, type=PartialObject)
-            return node
+            return await client.patch(NODES, name, body, type=Node)
         except ConflictError:
             if attempt == _ATTEMPTS:
                 raise

@@ -11,12 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any
 
-from vk_provider.translate.references import container_quantities
+from vk_provider.kube.objects import Pod, fields
+from vk_provider.translate.references import container_quantities, mentions_extended_resources
 
 
 def is_extended(name: str) -> bool:
     """Whether it is no resource of Kubernetes itself (helper.IsExtendedResourceName)."""
     return "/" in name and "kubernetes.io/" not in name and not name.startswith("requests.")
+
+
+def requested(pod: Pod) -> set[str]:
+    """The extended resources that the containers of a pod request."""
+    if not mentions_extended_resources(pod):
+        return set()
+    return {name for quantities in container_quantities(fields(pod.spec)) for name in quantities if is_extended(name)}
 
 
 def drop_unknown(spec: Mapping[str, Any], known: Set[str]) -> None:

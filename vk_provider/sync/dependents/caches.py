@@ -14,7 +14,7 @@ from vk_provider.sync.dependents.copies import Copies
 from vk_provider.sync.dependents.reflections import Reflections
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.translate.names import Names
-from vk_provider.translate.nodes.offer import Usage
+from vk_provider.translate.nodes.requests import Usage
 from vk_provider.translate.state.rights import ALL_RIGHTS, Feature, Rights
 
 

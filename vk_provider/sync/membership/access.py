@@ -116,6 +116,12 @@ def another_cluster(server: str, found: str, expected: str, member: str) -> Conf
     )
 
 
+async def read_version(client: Client) -> str:
+    """The version of the API server. Raises the errors of the API server, and DecodeError."""
+    body = await client.request("GET", "/version", deadline=10)
+    return msgspec.json.decode(body, type=_Version).git_version
+
+
 async def examine(client: Client, places: asyncio.Semaphore | None = None) -> Facts:
     """What the member is. `places` bounds how many are examined at a time; one that does not answer takes none.
 
@@ -123,7 +129,7 @@ async def examine(client: Client, places: asyncio.Semaphore | None = None) -> Fa
     is, CertificateExpired), or ConfigError (NotKubernetes).
     """
     try:
-        version = msgspec.json.decode(await client.request("GET", "/version", deadline=10), type=_Version)
+        version = await read_version(client)
         async with places or contextlib.nullcontext():
             rights = await review(client)
         if rights.missing_essential:
@@ -141,7 +147,7 @@ async def examine(client: Client, places: asyncio.Semaphore | None = None) -> Fa
         raise refusal(client, error) or error from error
     except msgspec.DecodeError as error:
         raise ConfigError(f"{client.server} is not a Kubernetes API server", reason="NotKubernetes") from error
-    return Facts(version.git_version, system.metadata.uid, rights)
+    return Facts(version, system.metadata.uid, rights)
 
 
 async def review(client: Client) -> Rights:

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final
 
+import msgspec
+
 from vk_provider.api.membercluster import SecretRef
 from vk_provider.errors import ConfigError, ForbiddenError, RefusedError, VkError
 from vk_provider.kube.auth.credentials import Credentials
@@ -28,12 +30,14 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Payload
 from vk_provider.kube.resources import SECRETS
-from vk_provider.sync.membership.access import Facts, examine, identify, review
+from vk_provider.observable import Observable
+from vk_provider.sync.membership.access import Facts, examine, identify, read_version, review
 from vk_provider.translate.state.rights import Rights
 
 log = logging.getLogger(__name__)
 
 _LOOK_FOR_RIGHTS: Final = 60.0  # seconds between looks whether a missing permission is granted
+_LOOK_AT_VERSION: Final = 60.0  # seconds between looks at the version of the member
 _LOOK_AGAIN: Final = 10.0  # seconds until a new credential that could not be used is tried again
 _FIRST_PROBE: Final = 10.0  # seconds: deadline of the probe with a new credential
 
@@ -61,6 +65,7 @@ class Connection:
         self._retry = False  # the Secret has a credential that could not be tried yet
         self.problem: RefusedError | None = None  # why the Secret has no usable credential now
         self.optional: Sequence[Informer[Any]] = ()  # lists that the permissions are looked at for when one is refused
+        self.version = Observable("")  # of the member's API server, once it is connected
         self.changed = asyncio.Event()  # there is another credential, or none: an attempt may have another result now
 
     async def __aenter__(self) -> Connection:
@@ -107,6 +112,7 @@ class Connection:
             self._refusal = error if isinstance(error, RefusedError) else None
             raise
         self._cluster_uid, self._connected, self._refusal = self.facts.cluster_uid, True, None
+        self.version.set(self.facts.version)
         return self.facts
 
     async def probe(self, *, deadline: float) -> None:
@@ -126,6 +132,7 @@ class Connection:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._secret.run())
             group.create_task(self._follow_rights())
+            group.create_task(self._follow_version())
             await self._secret.synced.wait()
             while True:
                 look.clear()
@@ -191,6 +198,20 @@ class Connection:
                     raise ReconnectError
         await self._client.use(credentials)
         log.info("credential replaced", extra={"member": self._member})
+
+    async def _follow_version(self) -> None:
+        """Keeps the version current: a member may be upgraded while it is served."""
+        while True:
+            await asyncio.sleep(_LOOK_AT_VERSION)
+            if self._client is None or not self._connected:
+                continue
+            try:
+                found = await read_version(self._client)
+            except (VkError, msgspec.DecodeError):
+                continue  # the probes of its health report that it does not answer
+            if found != self.version.value:
+                log.info("the member has another version", extra={"member": self._member, "version": found})
+                self.version.set(found)
 
     async def _follow_rights(self) -> None:
         """Raises ReconnectError when a missing permission is granted, or one that only a feature needs is withdrawn."""

@@ -29,7 +29,9 @@ from vk_provider.translate.state.rights import Rights
 log = logging.getLogger(__name__)
 
 # Reasons that need no attention: all is well, or a user asked for it.
-_EXPECTED: Final = frozenset({"Serving", "Leaving", "Left", "Healthy", "Returning", "Released", "RightsGranted"})
+_EXPECTED: Final = frozenset(
+    {"Serving", "Leaving", "Left", "Healthy", "Returning", "Released", "RightsGranted", wellknown.CONFIGURED}
+)
 
 _RETRY_CAP: Final = 10.0  # seconds between attempts while the parent accepts no writes
 
@@ -73,6 +75,15 @@ class Report:
         self.cluster_uid = cluster_uid
         self._facts = {"nodeName": node_name, "version": version, "clusterUid": cluster_uid}
         await self._write(self._facts)
+
+    async def set_version(self, version: str) -> None:
+        """Writes the version of a member that was upgraded."""
+        self._facts["version"] = version
+        await self._write(self._facts)
+
+    def has(self, type: str) -> bool:
+        """Whether the condition was ever set."""
+        return type in self._conditions
 
     async def set_ready(self, ready: bool, reason: str, message: str) -> None:
         """Sets the Ready condition."""

@@ -1,5 +1,7 @@
 """Holds pods on a lost member if they ask for it and no other node fits them, and releases them again.
 
+A member that answers, and none of whose nodes is Ready any more, counts as lost here.
+
     lost:    asks to be held, and no other Ready node fits --> tolerates the not-ready taints without limit; Event
              is held, and another node fits now            --> released
     healthy: is held, and the node has no not-ready taint  --> released
@@ -23,6 +25,7 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Node, Pod
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES, PODS
+from vk_provider.observable import Observable
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.nodes.hold import (
     asks,
@@ -31,6 +34,7 @@ from vk_provider.translate.nodes.hold import (
     release_patch,
     takes_pods,
 )
+from vk_provider.translate.nodes.readiness import NodesReady
 from vk_provider.translate.selectors import node_affinity_matches
 from vk_provider.translate.state.health import State
 from vk_provider.translate.tolerations import DEAD_NODE_TAINTS
@@ -52,10 +56,19 @@ class _Spec(msgspec.Struct):
 class HoldLoop:
     """Holds and releases the pods of one virtual node until it is cancelled."""
 
-    def __init__(self, node: str, parent: Client, pods: Informer[Pod], state: MemberState, recorder: Recorder) -> None:
-        """`node` is the name of the virtual node, `pods` are its parent pods."""
+    def __init__(
+        self,
+        node: str,
+        parent: Client,
+        pods: Informer[Pod],
+        state: MemberState,
+        nodes_ready: Observable[NodesReady],
+        recorder: Recorder,
+    ) -> None:
+        """`node` is the name of the virtual node, `pods` are its parent pods. `nodes_ready`: whether the nodes of the
+        member are Ready."""
         self._node, self._parent, self._pods, self._recorder = node, parent, pods, recorder
-        self._state = state
+        self._state, self._nodes_ready = state, nodes_ready
         self._changed = asyncio.Event()
 
     async def before_not_ready(self) -> None:
@@ -69,17 +82,22 @@ class HoldLoop:
     async def run(self) -> None:
         """Works until cancelled."""
         self._state.on_change(self._changed.set)
+        self._nodes_ready.subscribe(self._changed.set)
         while True:
             self._changed.clear()
             await self._look()
-            idle = not self._state.lost_reason and not any(map(is_held, self._pods.items.values()))
+            idle = not self._lost and not any(map(is_held, self._pods.items.values()))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if idle else _LOOK):
                     await self._changed.wait()
 
+    @property
+    def _lost(self) -> bool:
+        return bool(self._state.lost_reason) or not self._nodes_ready.value.ready
+
     async def _look(self) -> None:
         try:
-            if self._state.lost_reason:
+            if self._lost:
                 await self._hold()
             elif self._state.health.state is State.HEALTHY:
                 await self._release()

@@ -1,15 +1,17 @@
-"""Registers the Node of a virtual node, and keeps its labels and taints as they should be.
+"""Creates the Node of a virtual node, and keeps its labels, taints and provider ID as they should be.
 
 Owns our labels and taints. Those of others, and a cordon, stay. An annotation of the Node records what is ours, so that
-it can be removed later. The Node of a member that leaves (see membership/leave) is cordoned and tainted NoExecute as
-long as it exists, also if another client deletes it meanwhile. Lifts a fence when the member answers: first the taint,
-then the annotation of the MemberCluster.
+it can be removed later, and restored if another client removes it. The Node of a member that leaves (see
+membership/leave) is cordoned and tainted NoExecute as long as it exists, also if another client deletes it meanwhile.
+Lifts a fence when the member answers: first the taint, then the annotation of the MemberCluster. A part that the parent
+refuses costs only that part.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from functools import partial
 from typing import Any, Final
 
@@ -20,45 +22,26 @@ from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.errors import ConfigError, ConflictError, NotFoundError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Node, PartialObject
+from vk_provider.kube.objects import Node, PartialObject, Pod, fields
 from vk_provider.kube.resources import NODES
 from vk_provider.observable import Observable
 from vk_provider.sync.node_edit import NodeEdit, Taint, edit_node
+from vk_provider.sync.nodes.refusals import REFUSED, Refusals
 from vk_provider.sync.state.state import MemberState
-from vk_provider.translate.nodes.offer import MemberNode, Offer
-from vk_provider.translate.nodes.status import labels
+from vk_provider.translate.extended import requested
+from vk_provider.translate.nodes.labels import labels
+from vk_provider.translate.nodes.member_nodes import MemberNode, NodeTaint
+from vk_provider.translate.nodes.record import NodeRecord, offer_of, stands_for
+from vk_provider.translate.nodes.taints import added_tolerations
+from vk_provider.translate.nodes.wanted import Wanted, health_taints
 from vk_provider.translate.state.health import State
 
 log = logging.getLogger(__name__)
 
-_ATTEMPTS: Final = 10  # at a Node that another client deletes while it is being registered
-
-
-class NodeRecord(msgspec.Struct):
-    """What of the Node is ours, as its annotation records. `resources` is None if nothing was recorded yet."""
-
-    labels: list[str] = []
-    taints: list[tuple[str, str]] = []
-    resources: list[str] | None = None
-
-    @classmethod
-    def of(cls, node: Node) -> NodeRecord:
-        """The record of a Node; an empty one if it is damaged, in which case it is written again."""
-        try:
-            return msgspec.json.decode(node.metadata.annotations.get(wellknown.METADATA_KEYS, "{}"), type=cls)
-        except msgspec.DecodeError:
-            return cls()
-
-
-class _Resources(msgspec.Struct):
-    allocatable: dict[str, str] = {}
-    capacity: dict[str, str] = {}
-
-
-def offer_of(node: Node) -> Offer:
-    """The resources in a Node's status that are ours; others belong to another client."""
-    status = msgspec.json.decode(node.status, type=_Resources)
-    return Offer(status.capacity, status.allocatable).only(NodeRecord.of(node).resources)
+_ATTEMPTS: Final = 10  # at a Node that another client deletes and creates while it is being created
+_LABELS, _TAINTS, _PROVIDER_ID = "labels", "taints", "providerID"
+_HEALTH: Final = "taints of the member's health"  # the part of the taints that does not depend on users
+_HEALTH_KEYS: Final = (wellknown.SUSPECT_TAINT, wellknown.LEAVING_TAINT)
 
 
 class LabelsAndTaints:
@@ -69,15 +52,16 @@ class LabelsAndTaints:
         name: str,
         cluster: Observable[MemberCluster],
         parent: Client,
+        virtual_nodes: Informer[Node],
         member_nodes: Informer[MemberNode],
         state: MemberState,
     ) -> None:
-        """`name` is that of the virtual node."""
+        """`name` is that of the virtual node; `virtual_nodes` are the Nodes of all members in the parent."""
         self._name, self._cluster, self._parent = name, cluster, parent
-        self._member_nodes, self._state = member_nodes, state
+        self._virtual_nodes, self._member_nodes, self._state = virtual_nodes, member_nodes, state
         self._known: set[str] = set()  # resources that the member's nodes have or had
-        self._written: Any = None  # what was written last: labels, taints, whether a fence is lifted, resources
-        self.uid = ""  # of the Node, once it is registered
+        self._refusals = Refusals()
+        self.uid = ""  # of the Node, once it exists
         member_nodes.on_change(lambda _before, after: self._add_resources(after))
 
     @property
@@ -85,34 +69,30 @@ class LabelsAndTaints:
         """Resources that nodes of the member have or had, and those of `spec.capacity`; others are not ours."""
         return self._known | self._cluster.value.spec.capacity.keys()
 
-    async def register(self) -> Node:
-        """Creates the Node, or adopts the one that is there; returns it as it was then.
+    def tolerations(self, pod: Pod) -> list[dict[str, str]]:
+        """What the member pod of this parent pod tolerates in addition (`spec.tolerations`)."""
+        tolerations = self._cluster.value.spec.tolerations
+        if not tolerations:
+            return []
+        return added_tolerations(requested(pod), tolerations, self._member_nodes.items.values())
+
+    @property
+    def exists(self) -> bool:
+        """Whether the Node was there when it was observed last."""
+        node = self._virtual_nodes.items.get(self._name)
+        return node is not None and bool(self.uid) and node.metadata.uid == self.uid
+
+    async def adopt(self) -> Node | None:
+        """The Node as it is in the parent; None: there is none.
 
         Raises ConfigError (NodeNameTaken) if a Node of that name stands for something else.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return await self._register()
-            except (NotFoundError, ConflictError):
-                if attempt == _ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
-
-    async def refresh(self) -> None:
-        """Writes labels and taints if they are no longer what they should be, and which resources are ours.
-
-        The record of the resources is written before the status first has them.
-        """
-        if self._written != self._wanted():
-            await self._write()
-
-    async def _register(self) -> Node:
-        member = self._cluster.value.metadata.name
         try:
             node = await self._parent.get(NODES, self._name, type=Node)
         except NotFoundError:
-            node = await self._create()
-        if node.metadata.labels.get(wellknown.CLUSTER_LABEL) != member:
+            return None
+        member = self._cluster.value.metadata.name
+        if node.metadata.uid != self.uid and not stands_for(node, member):
             raise ConfigError(
                 f"the parent has a node {self._name} that does not stand for member {member}",
                 reason="NodeNameTaken",
@@ -120,67 +100,145 @@ class LabelsAndTaints:
             )
         self.uid = node.metadata.uid
         self._known |= offer_of(node).capacity.keys() | set(NodeRecord.of(node).resources or ())
-        await self._write()
+        self._virtual_nodes.observe(node)
         return node
 
-    async def _create(self) -> Node:
-        wanted = self._labels()
-        body = {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {
-                "name": self._name,
-                "labels": wanted,
-                "annotations": {wellknown.METADATA_KEYS: self._record(wanted)},
-            },
-            "spec": {"taints": self._taints(), **self._cordon()},
+    async def create(self, wanted: Wanted, status: dict[str, Any]) -> Node:
+        """Creates the Node complete with its status, as a kubelet does: it is never there without a Ready condition.
+
+        Returns the one that is there if another client has created it meanwhile. Raises as `adopt`.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                node = await self._post(wanted, status)
+            except ConflictError:
+                if found := await self.adopt():
+                    return found
+                continue
+            self.uid = node.metadata.uid
+            self._virtual_nodes.observe(node)
+            log.info("virtual node registered", extra={"node": self._name})
+            return node
+        raise ConflictError(409, "Conflict", f"node {self._name} is created and deleted by another client")
+
+    async def write(self, wanted: Wanted) -> list[str]:
+        """Writes what is not as it should be, and returns what the parent refuses. Raises the other errors of the
+        parent: NotFoundError and ConflictError if the Node is gone or another one.
+
+        The record of the resources is written before the status first has them.
+        """
+        now, lifts_fence = asyncio.get_running_loop().time(), self._lifts_fence()
+        contents: dict[str, Any] = {
+            _LABELS: wanted.labels,
+            _TAINTS: (wanted.taints, self._health_taints(), lifts_fence),
+            _PROVIDER_ID: self._cluster.value.spec.provider_id,
         }
-        node = await self._parent.create(NODES, body, type=Node)
-        log.info("virtual node registered", extra={"node": self._name})
-        return node
-
-    async def _write(self) -> None:
-        wanted = self._wanted()
-        lifts_fence = self._lifts_fence()
-        await edit_node(self._parent, self._name, partial(self._edit, lifts_fence))
+        parts = {part for part, content in contents.items() if not self._refusals.holds(part, content, now)}
+        try:
+            await self._apply(wanted, parts)
+        except REFUSED as error:
+            log.debug("labels and taints not written", extra={"node": self._name, "error": str(error)})
+            for part in sorted(parts):
+                try:
+                    await self._apply(wanted, {part})
+                    self._refusals.accepted(part)
+                except REFUSED as refusal:
+                    self._refusals.note(part, contents[part], now, refusal)
+        else:
+            for part in parts:
+                self._refusals.accepted(part)
+        try:
+            if self._refusals.holds(_TAINTS, contents[_TAINTS], now):
+                await self._apply(wanted, {_HEALTH})
+        except REFUSED:
+            return self._refusals.messages
         if lifts_fence:
             await self._remove_fence()
-        self._written = wanted
+        return self._refusals.messages
 
-    def _edit(self, lifts_fence: bool, node: Node, taints: list[Taint]) -> NodeEdit:
-        record, wanted, wanted_taints = NodeRecord.of(node), self._labels(), self._taints()
-        ours = {(taint["key"], taint["effect"]) for taint in wanted_taints}
-        replaced = ours | set(record.taints)
-        if lifts_fence:
-            replaced.add((wellknown.OUT_OF_SERVICE_TAINT, "NoExecute"))
-        kept = [taint for taint in taints if (taint["key"], taint["effect"]) not in replaced]
-        metadata = {
-            "labels": {**wanted, **{key: None for key in record.labels if key not in wanted}},
-            "annotations": {wellknown.METADATA_KEYS: self._record(wanted, sorted(ours))},
-        }
-        return NodeEdit(kept + wanted_taints, metadata, self._cordon())
-
-    def _wanted(self) -> Any:
-        return self._labels(), self._taints(), self._lifts_fence(), set(self.known_resources)
-
-    def _labels(self) -> dict[str, str]:
-        return labels(self._cluster.value, self._name, self._member_nodes.items.values())
-
-    def _taints(self) -> list[Taint]:
-        wanted: list[Taint] = [msgspec.to_builtins(taint) for taint in self._cluster.value.spec.taints]
-        if self._state.health.suspended:
-            wanted.append({"key": wellknown.SUSPECT_TAINT, "effect": "NoSchedule"})
+    async def _post(self, wanted: Wanted, status: dict[str, Any]) -> Node:
+        health = self._health_taints()
+        spec: dict[str, Any] = {"taints": _in_spec([*wanted.taints, *health])}
+        if provider_id := self._cluster.value.spec.provider_id:
+            spec["providerID"] = provider_id
         if self._state.leaving:
-            wanted.append({"key": wellknown.LEAVING_TAINT, "effect": "NoExecute"})
-        return wanted
+            spec["unschedulable"] = True
+        try:
+            return await self._parent.create(NODES, self._body(wanted.labels, spec, status), type=Node)
+        except REFUSED:  # the parts follow one by one
+            bare = {"conditions": status["conditions"], "addresses": status["addresses"]}
+            spec = {"taints": _in_spec(health), "unschedulable": self._state.leaving}
+            return await self._parent.create(NODES, self._body(self._own_labels(), spec, bare), type=Node)
 
-    def _cordon(self) -> dict[str, bool]:
-        """Only a member that leaves is cordoned from here; it never returns."""
-        return {"unschedulable": True} if self._state.leaving else {}
+    def _body(self, own: dict[str, str], spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+        record = self._record(NodeRecord(sorted(own), _keys(spec["taints"])))
+        metadata = {"name": self._name, "labels": own, "annotations": {wellknown.METADATA_KEYS: record}}
+        return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec, "status": status}
 
-    def _record(self, wanted: dict[str, str], taints: Sequence[tuple[str, str]] = ()) -> str:
-        record = NodeRecord(sorted(wanted), list(taints), sorted(self.known_resources))
-        return msgspec.json.encode(record).decode()
+    def _own_labels(self) -> dict[str, str]:
+        cluster = self._cluster.value
+        bare = msgspec.structs.replace(cluster, spec=msgspec.structs.replace(cluster.spec, labels={}))
+        return labels(bare, self._name, {})
+
+    async def _apply(self, wanted: Wanted, parts: Set[str]) -> None:
+        """Writes these parts if they differ."""
+        edit = partial(self._edit, wanted, parts)
+        node = self._virtual_nodes.items.get(self._name)
+        if node is not None and node.metadata.uid == self.uid and edit(node, _taints(node)) is None:
+            return
+        self._virtual_nodes.observe(await edit_node(self._parent, self._name, edit, uid=self.uid))
+
+    def _edit(self, wanted: Wanted, parts: Set[str], node: Node, taints: list[Taint]) -> NodeEdit | None:
+        """The changes that bring these parts of the Node up to date; None: they are."""
+        record, metadata, spec = NodeRecord.of(node), dict[str, Any](), dict[str, Any]()
+        found = NodeRecord(record.labels, record.taints)
+        if _LABELS in parts:
+            there = node.metadata.labels
+            changed: dict[str, str | None] = {k: v for k, v in wanted.labels.items() if there.get(k) != v}
+            changed |= {key: None for key in record.labels if key not in wanted.labels and key in there}
+            found.labels = sorted(wanted.labels)
+            if changed:
+                metadata["labels"] = changed
+        if parts & {_TAINTS, _HEALTH}:
+            ours = [*(wanted.taints if _TAINTS in parts else ()), *self._health_taints()]
+            taints, found.taints = self._merged(taints, ours, record, complete=_TAINTS in parts)
+            if self._state.leaving and not fields(node.spec).get("unschedulable"):
+                spec["unschedulable"] = True  # a member that leaves never returns
+        provider_id = self._cluster.value.spec.provider_id
+        if _PROVIDER_ID in parts and provider_id and fields(node.spec).get("providerID", "") != provider_id:
+            spec["providerID"] = provider_id
+        if node.metadata.annotations.get(wellknown.METADATA_KEYS) != (text := self._record(found)):
+            metadata["annotations"] = {wellknown.METADATA_KEYS: text}
+        return NodeEdit(taints, metadata, spec) if metadata or spec or taints != _taints(node) else None
+
+    def _merged(
+        self, there: list[Taint], ours: list[NodeTaint], record: NodeRecord, *, complete: bool
+    ) -> tuple[list[Taint], list[tuple[str, str]]]:
+        """The taints of the Node with ours in it, and which of them to record. Those that are right stay as they are:
+        the server adds a time to some. `complete`: `ours` are all of ours; else only those of the health."""
+        recorded = [key for key in record.taints if complete or key[0] in _HEALTH_KEYS]
+        replaced = {*recorded, *((taint.key, taint.effect) for taint in ours)}
+        if self._lifts_fence():
+            replaced.add((wellknown.OUT_OF_SERVICE_TAINT, "NoExecute"))
+        wanted = {(taint.key, taint.effect): taint for taint in ours}
+        kept, right = [], set()
+        for taint in there:
+            key = taint["key"], taint["effect"]
+            if key in wanted and taint.get("value", "") == wanted[key].value:
+                right.add(key)
+            elif key in replaced:
+                continue
+            kept.append(taint)
+        missing = [taint for key, taint in wanted.items() if key not in right]
+        others = [key for key in record.taints if key not in recorded]
+        return kept + _in_spec(missing), sorted({*others, *wanted})
+
+    def _health_taints(self) -> list[NodeTaint]:
+        return health_taints(suspended=self._state.health.suspended, leaving=self._state.leaving)
+
+    def _record(self, found: NodeRecord) -> str:
+        found.resources, found.cluster = sorted(self.known_resources), self._cluster.value.metadata.name
+        return msgspec.json.encode(found).decode()
 
     def _lifts_fence(self) -> bool:
         """Whether the member is fenced, and answers."""
@@ -195,3 +253,15 @@ class LabelsAndTaints:
     def _add_resources(self, node: MemberNode | None) -> None:
         if node is not None:
             self._known |= node.capacity.keys() | node.allocatable.keys()
+
+
+def _taints(node: Node) -> list[Taint]:
+    return fields(node.spec).get("taints") or []
+
+
+def _in_spec(taints: list[NodeTaint]) -> list[Taint]:
+    return [msgspec.to_builtins(taint) for taint in taints]
+
+
+def _keys(taints: list[Taint]) -> list[tuple[str, str]]:
+    return [(taint["key"], taint["effect"]) for taint in taints]

@@ -105,6 +105,8 @@ class LeaseLoop:
                 written = await _write(self._parent, self._name, process=self._process)
         except NotFoundError:
             self._node.changed()  # gone with its Node, perhaps: a status write notices, and registers it again
+            if not self._node.uid:
+                return  # the Node comes first: it owns the Lease
             owner = {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": self._node.uid}
             body = {
                 "apiVersion": LEASES.api_version,

@@ -1,10 +1,12 @@
-"""The status of a virtual node, as a kubelet writes it: on each change, and every minute.
+"""The Node of a virtual node: created complete, as a kubelet does, and written when something changes.
 
-    member nodes, others' pods --(gathered for a second)--> labels and taints --> status
+    member nodes, others' pods --(gathered for a second)--> what it should be --> labels and taints, then status
     health of the member ------(at once; a loss waits for the holds)----^
+    the Node in the parent ----(deleted: created again at once)---------^
 
-Owns the Node's status. The Node is never deleted at shutdown: that would make the parent delete its pods.
-(https://kubernetes.io/docs/reference/node/node-status/#heartbeats)
+Only what differs is written, and the status every minute. Owns the Node's status, and whether the member's nodes are
+Ready. A part that the parent refuses costs only that part, and is reported. The Node is never deleted at shutdown: that
+would make the parent delete its pods. (https://kubernetes.io/docs/reference/node/node-status/#heartbeats)
 """
 
 from __future__ import annotations
@@ -12,111 +14,127 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Final
-
-import msgspec
+from collections.abc import Sequence
+from typing import Any, Final
 
 from vk_provider import __version__
-from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster
 from vk_provider.errors import ApiError, ConflictError, NotFoundError, UnreachableError, VkError
 from vk_provider.kube.backoff import Backoff
-from vk_provider.kube.client import Client, PatchType
+from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Condition, Metadata, PartialObject
+from vk_provider.kube.objects import Metadata, Node
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES
 from vk_provider.observable import Observable
 from vk_provider.sync.nodes.hold import HoldLoop
-from vk_provider.sync.nodes.labels_and_taints import LabelsAndTaints, offer_of
+from vk_provider.sync.nodes.labels_and_taints import LabelsAndTaints
+from vk_provider.sync.nodes.status_writer import Address, StatusWriter
+from vk_provider.sync.nodes.usage import UsedByOthers
+from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.state.state import MemberState
-from vk_provider.translate.nodes import status as translate
-from vk_provider.translate.nodes.offer import MemberNode, Offer, Usage, offer
+from vk_provider.translate.nodes.member_nodes import MemberNode
+from vk_provider.translate.nodes.readiness import NodesReady
+from vk_provider.translate.nodes.record import known
+from vk_provider.translate.nodes.requests import Usage
+from vk_provider.translate.nodes.wanted import Known, NodeView, Wanted
 from vk_provider.translate.state.health import State
 
 log = logging.getLogger(__name__)
 
-_HEARTBEAT: Final = 60.0  # seconds between status writes when nothing changes
 _SETTLE: Final = 1.0  # seconds in which changes of the member's nodes and pods are gathered into one write
+_LONGEST: Final = 3600.0  # seconds between looks
+_AGAIN: Final = 0.2  # seconds until a Node that another client has deleted is created again
 _RETRY_CAP: Final = 10.0  # seconds between attempts while the parent accepts no writes
 _PASSING: Final = (404, 409, 429)  # another client changes the Node, or the parent is busy
 _SERVED_WITHIN: Final = 5.0  # seconds that the first status waits for the kubelet API
 
 
-class _Conditions(msgspec.Struct):
-    conditions: list[Condition] = []
-
-
 class NodeStatusLoop:
-    """Writes the Node's status, and its labels and taints before it, until it is cancelled."""
+    """Keeps the Node of one virtual node until it is cancelled."""
 
     def __init__(
         self,
-        name: str,
         address: str,
-        version: str,
+        version: Observable[str],
         cluster: Observable[MemberCluster],
         parent: Client,
+        virtual_nodes: Informer[Node],
         member_nodes: Informer[MemberNode],
-        others: Informer[Usage],
+        others: Sequence[Informer[Usage]],
+        pods: PodCaches,
         *,
         state: MemberState,
+        nodes_ready: Observable[NodesReady],
         hold: HoldLoop,
         recorder: Recorder,
     ) -> None:
-        """`others`: pods of the member that are not ours. `address`: of this process, for the parent's API server.
-        `version`: that of the member."""
-        self._name, self._address, self._version = name, address, version
-        self._cluster, self._parent = cluster, parent
-        self._member_nodes, self._others = member_nodes, others
+        """`others`: pods of the member that are not ours; `pods`: ours. `address`: of this process, for the parent's
+        API server. `version`: that of the member. `virtual_nodes`: the Nodes of all members in the parent.
+        `nodes_ready`: whether the member's nodes are Ready, of which this loop is the writer."""
+        self._name = pods.names.node
+        self._version, self._cluster = version, cluster
+        self._virtual_nodes, self._member_nodes = virtual_nodes, member_nodes
         self._state, self._hold, self._recorder = state, hold, recorder
-        self.labels_and_taints = LabelsAndTaints(name, cluster, parent, member_nodes, state)
-        self._port = 0
-        self._served = asyncio.Event()  # the kubelet API listens on `_port`
+        self._used = UsedByOthers(others, pods, self._look_again)
+        self.nodes_ready = nodes_ready
+        self.problem = Observable("")  # what of the Node could not be written
+        self.labels_and_taints = LabelsAndTaints(self._name, cluster, parent, virtual_nodes, member_nodes, state)
+        self._status = StatusWriter(parent, Address(self._name, address), __version__)
+        self._view = NodeView(self._name, Known(), cluster.value, 0.0)  # replaced when the Node is registered
+        self._served = asyncio.Event()  # the kubelet API has a port
         self._dirty, self._urgent = asyncio.Event(), asyncio.Event()
         self._reported = ""  # reason of the last Event
-        self._since: dict[str, tuple[str, str]] = {}  # condition -> its status, and when it became that
-        self._sent = Offer()
-        self.written = asyncio.Event()  # this loop has written the status at least once
 
     @property
     def uid(self) -> str:
-        """UID of the Node, once it is registered."""
+        """UID of the Node; empty until it exists."""
         return self.labels_and_taints.uid
 
-    async def register(self) -> None:
-        """Creates the Node, or adopts the one that is there. A parent that does not answer is waited for.
+    @property
+    def written(self) -> asyncio.Event:
+        """This loop has written the status at least once."""
+        return self._status.written
 
-        Raises ConfigError (NodeNameTaken), and the errors of a parent that does not accept the Node.
+    async def register(self) -> None:
+        """Adopts the Node that is there; `run` creates one that is not. A parent that does not answer is waited for.
+
+        Raises ConfigError (NodeNameTaken), and the errors of a parent that does not let the Node be read.
         """
         backoff = Backoff(base=_SETTLE, cap=_RETRY_CAP)
         while True:
             try:
-                node = await self.labels_and_taints.register()
-                break
+                return await self._adopt()
             except (ApiError, UnreachableError) as error:
                 if isinstance(error, ApiError) and error.status < 500 and error.status not in _PASSING:
                     raise
                 pause = backoff.failed()
                 log.log(backoff.level, "node not registered", extra={"node": self._name, "error": str(error)})
                 await asyncio.sleep(pause)
-        status = msgspec.json.decode(node.status, type=_Conditions)
-        self._since = {c.type: (c.status, c.last_transition_time or "") for c in status.conditions}
-        self._sent = offer_of(node)
+
+    async def _adopt(self) -> None:
+        node = await self.labels_and_taints.adopt()
+        if node is not None:
+            self._status.adopt(node)
+        before = known(node) if node is not None else Known()
+        self._view = NodeView(self._name, before, self._cluster.value, asyncio.get_running_loop().time())
+        if node is not None:  # its taints do not wait for the kubelet API, as its status does
+            await self.labels_and_taints.write(self._wanted())
 
     def serve_kubelet(self, port: int) -> None:
         """The kubelet API listens on this port: publish it."""
-        self._port = port
+        self._status.port = port
         self._served.set()
-        self.changed()
+        self._look_again()
 
     def changed(self) -> None:
-        """Something that the status is made of has changed: write it soon."""
-        self._dirty.set()
+        """The Node may be gone, or may not be as it was written: write the status soon."""
+        self._status.rewrite()
+        self._look_again()
 
     def warn(self, reason: str, message: str) -> None:
         """Tells users in an Event about the Node."""
-        self._recorder.event(NODES, Metadata(name=self._name, uid=self.uid), "Warning", reason, message)
+        self._event("Warning", reason, message)
 
     async def run(self) -> None:
         """Works until cancelled. The informers must be synced and the Node registered.
@@ -124,98 +142,107 @@ class NodeStatusLoop:
         The first status waits for the kubelet API, so that a user who waits for the node can exec at once; but not for
         long: a node without logs and exec is still a node.
         """
-        self._member_nodes.on_change(lambda _before, _after: self.changed())
-        self._others.on_change(lambda _before, _after: self.changed())
-        self._cluster.subscribe(self.changed)
+        self._member_nodes.on_change(self._member_node_changed)
+        self._cluster.subscribe(self._look_again)
+        self._version.subscribe(self._look_again)
         self._state.on_change(self._health_changed)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SERVED_WITHIN):
-                await self._served.wait()
-        await self._keep_status()
+        with self._virtual_nodes.subscribed(self._node_changed):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SERVED_WITHIN):
+                    await self._served.wait()
+            await self._keep()
+
+    def _look_again(self) -> None:
+        self._dirty.set()
+
+    def _member_node_changed(self, before: MemberNode | None, after: MemberNode | None) -> None:
+        if before is None or after is None or not after.same(before):
+            self._look_again()
+
+    def _node_changed(self, before: Node | None, after: Node | None) -> None:
+        """Another client may have deleted the Node, or changed its labels and taints."""
+        node = after or before
+        if node is None or node.metadata.name != self._name:
+            return
+        if after is None or after.metadata.uid != self.uid:
+            self._urgent.set()
+            self._look_again()
+        elif before is None or _written_by_us(before) != _written_by_us(after):
+            self._look_again()
 
     def _health_changed(self) -> None:
         """Writes it at once, and tells users in an Event."""
         self._urgent.set()
-        self.changed()
+        self._look_again()
         _, reason, message = self._state.health.reachable
         if reason != self._reported:
             self._reported = reason
             kind = "Normal" if reason in (State.HEALTHY, State.RETURNING) else "Warning"
-            about = Metadata(name=self._name, uid=self.uid)
-            self._recorder.event(NODES, about, kind, f"Member{reason}", message)
+            self._event(kind, f"Member{reason}", message)
 
-    async def _keep_status(self) -> None:
-        backoff = Backoff(base=_SETTLE, cap=_RETRY_CAP)
+    def _event(self, kind: str, reason: str, message: str) -> None:
+        self._recorder.event(NODES, Metadata(name=self._name, uid=self.uid), kind, reason, message)
+
+    async def _keep(self) -> None:
+        loop, backoff = asyncio.get_running_loop(), Backoff(base=_SETTLE, cap=_RETRY_CAP)
         while True:
             self._dirty.clear()
             self._urgent.clear()
             try:
-                if self._state.lost_reason and self._since.get("Ready", ("", ""))[0] != "False":
-                    await self._hold.before_not_ready()
-                await self.labels_and_taints.refresh()
-                await self._write_status()
+                due = await self._look()
                 backoff.succeeded()
-            except (NotFoundError, ConflictError):
-                await self.register()  # another client deleted the Node; a kubelet registers again as well
+            except (NotFoundError, ConflictError):  # the Node is gone, or another one
+                self.labels_and_taints.uid = ""
+                await asyncio.sleep(_AGAIN)
                 continue
             except VkError as error:
                 pause = backoff.failed()
-                log.log(backoff.level, "node status not written", extra={"node": self._name, "error": str(error)})
+                log.log(backoff.level, "node not written", extra={"node": self._name, "error": str(error)})
                 await asyncio.sleep(pause)
                 continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_HEARTBEAT):
+            try:
+                async with asyncio.timeout_at(min(max(due, loop.time() + _SETTLE), loop.time() + _LONGEST)):
                     await self._dirty.wait()
+            except TimeoutError:
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SETTLE):
                     await self._urgent.wait()
 
-    async def _write_status(self) -> None:
-        nodes = list(self._member_nodes.items.values())
-        wanted = offer(nodes, self._others.items.values(), self._cluster.value.spec.capacity)
-        status = {
-            "capacity": _replacing(self._sent.capacity, wanted.capacity),
-            "allocatable": _replacing(self._sent.allocatable, wanted.allocatable),
-            "conditions": self._conditions(nodes),
-            "nodeInfo": translate.node_info(nodes, self._version, __version__),
-            "addresses": [
-                {"type": "InternalIP", "address": self._address},
-                {"type": "Hostname", "address": self._name},
-            ],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": self._port}} if self._port else None,
-            "declaredFeatures": translate.declared_features(nodes, self._version, served=bool(self._port)),
-        }
-        await self._parent.patch(
-            NODES,
-            self._name,
-            {"metadata": {"uid": self.uid}, "status": status},
-            type=PartialObject,
-            patch_type=PatchType.STRATEGIC,
-            subresource="status",
-        )
-        self._sent = wanted
-        self.written.set()
+    async def _look(self) -> float:
+        """Writes what differs. Returns the loop time of the next look, if nothing changes before."""
+        wanted = self._wanted()
+        conditions = self._status.conditions(wanted, self._state.health)
+        if self._status.stops_being_ready(conditions):
+            await self._hold.before_not_ready()
+        if not self.labels_and_taints.exists:
+            await self._create(wanted, conditions)
+        problems = [*wanted.problems, *await self.labels_and_taints.write(wanted)]
+        problems += await self._status.write(self.uid, self._status.body(wanted, conditions, self._version.value))
+        self._report("; ".join(problems))
+        return min(self._view.due, self._status.due)
 
-    def _conditions(self, nodes: list[MemberNode]) -> list[dict[str, str]]:
-        now, health = self._parent.timestamp(), self._state.health
-        ready, *why_ready = health.node_ready
-        reachable, *why_reachable = health.reachable
-        found = translate.conditions(nodes)
-        found.append(_condition("Ready", "True" if ready else "False", *why_ready))
-        found.append(_condition(wellknown.MEMBER_REACHABLE, reachable, *why_reachable))
-        for condition in found:
-            status, since = self._since.get(condition["type"], ("", ""))
-            if status != condition["status"] or not since:
-                since = now
-            self._since[condition["type"]] = (condition["status"], since)
-            condition["lastHeartbeatTime"], condition["lastTransitionTime"] = now, since
-        return found
+    async def _create(self, wanted: Wanted, conditions: list[dict[str, Any]]) -> None:
+        """Creates the Node with its status, so that no controller meets one that is not Ready yet."""
+        status = self._status.body(wanted, conditions, self._version.value)
+        node = await self.labels_and_taints.create(wanted, self._status.complete(status))
+        self._status.adopt(node)
+
+    def _wanted(self) -> Wanted:
+        now, cluster = asyncio.get_running_loop().time(), self._cluster.value
+        wanted = self._view.look(now, cluster, list(self._member_nodes.items.values()), self._used.by_node())
+        if wanted.ready != self.nodes_ready.value:
+            self.nodes_ready.set(wanted.ready)
+            if wanted.ready.reason:
+                self._event("Normal" if wanted.ready.ready else "Warning", wanted.ready.reason, wanted.ready.message)
+        return wanted
+
+    def _report(self, problem: str) -> None:
+        if problem != self.problem.value:
+            if problem:
+                log.warning("part of the node not written", extra={"node": self._name, "error": problem})
+            self.problem.set(problem)
 
 
-def _condition(type: str, status: str, reason: str, message: str) -> dict[str, str]:
-    return {"type": type, "status": status, "reason": reason, "message": message}
-
-
-def _replacing(sent: dict[str, str], wanted: dict[str, str]) -> dict[str, str | None]:
-    """The merge patch of a map: what was sent before and is no longer wanted is removed."""
-    return {**wanted, **{name: None for name in sent if name not in wanted}}
+def _written_by_us(node: Node) -> tuple[Any, ...]:
+    return node.metadata.labels, node.metadata.annotations, bytes(node.spec)

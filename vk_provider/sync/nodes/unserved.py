@@ -5,7 +5,8 @@
     lost              the pods that ask for it are held, then Ready=False: as for a member that is served
 
 Owns the Node's taint `suspect` and its conditions Ready and MemberReachable until the loops of the served member run.
-Registers nothing: a Node that does not exist, or is not ours, is left alone.
+Registers nothing: a Node that does not exist, or is not ours, is left alone. One that another client deletes meanwhile
+is created again as it was: without it, Kubernetes would remove its pods by force, and they may run.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Condition, Metadata, Node, PartialObject, Pod
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES, PODS
+from vk_provider.observable import Observable
 from vk_provider.sync.node_edit import NodeEdit, Taint, edit_node
 from vk_provider.sync.nodes.hold import HoldLoop
-from vk_provider.sync.nodes.labels_and_taints import NodeRecord
 from vk_provider.sync.nodes.lease import LeaseLoop
 from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.nodes.readiness import NodesReady
+from vk_provider.translate.nodes.record import NodeRecord, as_created, stands_for
 from vk_provider.translate.state.freeze import Freeze
 from vk_provider.translate.state.health import State
 
@@ -49,9 +52,9 @@ async def find_nodes(parent: Client, names: list[str], member: str) -> dict[str,
     found = {}
     for name in names:
         with contextlib.suppress(NotFoundError):
-            metadata = (await parent.get(NODES, name, type=PartialObject)).metadata
-            if metadata.labels.get(wellknown.CLUSTER_LABEL) == member:
-                found[name] = metadata.uid
+            node = await parent.get(NODES, name, type=Node)
+            if stands_for(node, member):
+                found[name] = node.metadata.uid
     return found
 
 
@@ -59,13 +62,23 @@ class UnservedNode:
     """See the module's text. One Node."""
 
     def __init__(
-        self, name: str, uid: str, parent: Client, freeze: Freeze, state: MemberState, recorder: Recorder
+        self,
+        name: str,
+        uid: str,
+        parent: Client,
+        virtual_nodes: Informer[Node],
+        freeze: Freeze,
+        state: MemberState,
+        recorder: Recorder,
     ) -> None:
+        """`virtual_nodes`: the Nodes of all members in the parent."""
         self._name, self.uid, self._parent, self._state, self._recorder = name, uid, parent, state, recorder
         self._lease = LeaseLoop(name, parent, freeze, self)
         self._pods: Informer[Pod] = Informer(parent, PODS, Pod, fields=f"spec.nodeName={name}")
-        self._hold = HoldLoop(name, parent, self._pods, state, recorder)
+        self._hold = HoldLoop(name, parent, self._pods, state, Observable(NodesReady()), recorder)
         self._changed = asyncio.Event()
+        self._virtual_nodes = virtual_nodes
+        self._deleted: asyncio.Queue[Node] = asyncio.Queue()  # as it was
 
     def changed(self) -> None:
         """The Node may be gone: the loops of the served member register it again."""
@@ -89,9 +102,37 @@ class UnservedNode:
     async def run(self) -> None:
         """Works until cancelled."""
         self._state.on_change(self._health_changed)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._lease.run())
-            await self._keep(group)
+        with self._virtual_nodes.subscribed(self._node_changed):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._lease.run())
+                group.create_task(self._restore())
+                await self._keep(group)
+
+    def _node_changed(self, before: Node | None, after: Node | None) -> None:
+        deleted = after is None and before is not None and before.metadata.uid == self.uid
+        if deleted and before is not None and not self._state.leaving:
+            self._deleted.put_nowait(before)
+
+    async def _restore(self) -> None:
+        """Creates the Node again each time that it is deleted."""
+        backoff = Backoff(base=1.0, cap=_RETRY_CAP)
+        while True:
+            node = await self._deleted.get()
+            try:
+                created = await self._parent.create(NODES, as_created(node), type=Node)
+            except ConflictError:
+                continue  # it is there: created by another client, or without its label
+            except VkError as error:
+                self._deleted.put_nowait(node)
+                pause = backoff.failed()
+                log.log(backoff.level, "node not created", extra={"node": self._name, "error": str(error)})
+                await asyncio.sleep(pause)
+                continue
+            backoff.succeeded()
+            self.uid = created.metadata.uid
+            self._virtual_nodes.observe(created)
+            log.info("virtual node created again", extra={"node": self._name})
+            self._changed.set()
 
     def _health_changed(self) -> None:
         _, reason, message = self._state.health.reachable

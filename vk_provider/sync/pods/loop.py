@@ -30,7 +30,7 @@ from vk_provider.sync.pods.removal import Removals
 from vk_provider.sync.pods.status import StatusWriter
 from vk_provider.sync.pods.unschedulable import Unschedulable
 from vk_provider.sync.state.state import MemberState
-from vk_provider.translate.nodes.offer import MemberNode
+from vk_provider.translate.nodes.member_nodes import MemberNode
 from vk_provider.translate.pods import admission
 from vk_provider.translate.pods.decide import (
     Action,

@@ -31,7 +31,7 @@ from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.protocols import Dependents, Event, KnownResources, PodMemory
 from vk_provider.sync.pods.status import StatusWriter
 from vk_provider.sync.pods.updates import Updates
-from vk_provider.translate.nodes.offer import MemberNode
+from vk_provider.translate.nodes.member_nodes import MemberNode
 from vk_provider.translate.pods.constraints import PLATFORM, ZONE, Scheduling
 from vk_provider.translate.pods.container_statuses import deadline_left, restarts
 from vk_provider.translate.pods.differences import differences
@@ -134,9 +134,9 @@ class MemberPods:
         """The member pod, and the manifest that it was created from."""
         owner = await self._dependents.prepare(parent)
         counts = restarts(parent) if recreate else {}
-        known = self._resources.known_resources
+        known, tolerations = self._resources.known_resources, self._resources.tolerations(parent)
         target = self._target_of(parent)
-        manifest = member_pod(parent, target, restarts=counts, owner=owner, known=known)
+        manifest = member_pod(parent, target, restarts=counts, owner=owner, known=known, tolerations=tolerations)
         if recreate and (left := deadline_left(parent, self._member.server_time())) is not None:
             manifest["spec"]["activeDeadlineSeconds"] = left
         return await self._send(manifest, owner.namespace, memory), manifest

@@ -37,10 +37,12 @@ class Brake(Protocol):
 
 
 class KnownResources(Protocol):
-    """Interface: the resources that nodes of the member have or had."""
+    """Interface: the resources that nodes of the member have or had, and what a member pod tolerates in addition."""
 
     @property
     def known_resources(self) -> Set[str]: ...
+
+    def tolerations(self, pod: Pod) -> list[dict[str, str]]: ...
 
 
 @dataclass(slots=True)

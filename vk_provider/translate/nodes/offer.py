@@ -1,167 +1,26 @@
 """The resources that a virtual node offers, computed from the nodes and pods of its member.
 
-    allocatable = sum over the usable nodes - requests of pods that are not ours, at least 0, at most spec.capacity
+    Limit:   allocatable = sum over the usable nodes - use, at most spec.capacity
+    Promise: allocatable = max(sum, spec.capacity) - use
 
-The sum is computed from scratch every time. Adding and subtracting changes would drift, and one error would persist.
+Use: the requests of pods that are not ours, and what the member has added to ours. Never below 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
-import msgspec
-
-from vk_provider.kube.objects import Condition, Metadata, Node, Pod, pod_phase
+from vk_provider.api.membercluster import CapacityPolicy
 from vk_provider.translate.extended import is_extended
+from vk_provider.translate.nodes.member_nodes import MemberNode
+from vk_provider.translate.nodes.requests import Resources, largest, parsed, total
 from vk_provider.translate.quantity import parse, render
 
-Resources = Mapping[str, Fraction]
-
-PRESSURES: Final = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
-NODE_ROLE: Final = "node-role.kubernetes.io/"  # prefix of labels and taints that concern the member only
 # Resources that are counted in bytes.
 _BYTES: Final = ("memory", "ephemeral-storage", "hugepages-")
-
-
-class _Taint(msgspec.Struct):
-    key: str
-    effect: str = ""
-
-
-class _NodeSpec(msgspec.Struct):
-    unschedulable: bool = False
-    taints: list[_Taint] = []
-
-    @property
-    def schedulable(self) -> bool:
-        """Whether it accepts ordinary pods: not cordoned, and not reserved for the control plane."""
-        return not self.unschedulable and not any(
-            taint.key.startswith(NODE_ROLE) and taint.effect != "PreferNoSchedule" for taint in self.taints
-        )
-
-
-class NodeInfo(msgspec.Struct, rename="camel"):
-    """The part of `status.nodeInfo` that a virtual node shows if all nodes agree on it."""
-
-    architecture: str = ""
-    operating_system: str = ""
-    kernel_version: str = ""
-    container_runtime_version: str = ""
-
-
-class _NodeStatus(msgspec.Struct, rename="camel"):
-    allocatable: dict[str, str] = {}
-    capacity: dict[str, str] = {}
-    conditions: list[Condition] = []
-    declared_features: list[str] = []
-    node_info: NodeInfo = msgspec.field(default_factory=NodeInfo)
-
-
-class _Requests(msgspec.Struct):
-    requests: dict[str, str | int | float] = {}
-
-
-class _Container(msgspec.Struct, rename="camel"):
-    resources: _Requests = msgspec.field(default_factory=_Requests)
-    restart_policy: str = ""
-
-
-class _PodSpec(msgspec.Struct, rename="camel"):
-    node_name: str = ""
-    containers: list[_Container] = []
-    init_containers: list[_Container] = []
-    overhead: dict[str, str | int | float] = {}
-    resources: _Requests = msgspec.field(default_factory=_Requests)
-
-
-_node_spec = msgspec.json.Decoder(_NodeSpec)
-_node_status = msgspec.json.Decoder(_NodeStatus)
-_pod_spec = msgspec.json.Decoder(_PodSpec)
-
-
-class MemberNode(msgspec.Struct, gc=False):
-    """The cached part of a node of the member. `usable`: Ready, not cordoned, not reserved for the control plane."""
-
-    metadata: Metadata
-    usable: bool
-    allocatable: dict[str, str]
-    capacity: dict[str, str]
-    pressures: frozenset[str]
-    info: NodeInfo
-    features: list[str]
-
-
-class Usage(msgspec.Struct, gc=False):
-    """The cached part of a pod of the member that is not ours: its node and its requests."""
-
-    metadata: Metadata
-    node: str
-    requests: dict[str, Fraction]
-
-
-def member_node(node: Node) -> MemberNode:
-    """Reduces a node of the member to the parts that the virtual node depends on."""
-    status = _node_status.decode(node.status)
-    true = {condition.type for condition in status.conditions if condition.status == "True"}
-    return MemberNode(
-        metadata=node.metadata,
-        usable="Ready" in true and _node_spec.decode(node.spec).schedulable,
-        allocatable=status.allocatable,
-        capacity=status.capacity,
-        pressures=frozenset(true & set(PRESSURES)),
-        info=status.node_info,
-        features=status.declared_features,
-    )
-
-
-def usage(pod: Pod) -> Usage:
-    """Reduces a pod to its node and its requests. A pod that has ended requests nothing."""
-    spec = _pod_spec.decode(pod.spec)
-    bare = Metadata(
-        name=pod.metadata.name, namespace=pod.metadata.namespace, resource_version=pod.metadata.resource_version
-    )
-    return Usage(bare, spec.node_name, {} if pod_phase(pod).ended else pod_requests(spec))
-
-
-def pod_requests(spec: _PodSpec) -> dict[str, Fraction]:
-    """Effective requests of a pod, as the scheduler computes them.
-
-    The larger of two sums: containers and sidecars; or one init container and the sidecars that start before it.
-    Pod-level requests override this. Overhead is added, and one pod.
-    (https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers)
-    """
-    running = total(_parsed(container.resources.requests) for container in spec.containers)
-    sidecars: dict[str, Fraction] = {}
-    peak: dict[str, Fraction] = {}
-    for container in spec.init_containers:
-        requests = _parsed(container.resources.requests)
-        if container.restart_policy == "Always":
-            sidecars = total((sidecars, requests))
-            peak = _largest(peak, sidecars)
-        else:
-            peak = _largest(peak, total((sidecars, requests)))
-    found = _largest(total((running, sidecars)), peak) | _parsed(spec.resources.requests)
-    return total((found, _parsed(spec.overhead), {"pods": Fraction(1)}))
-
-
-def total(parts: Iterable[Resources]) -> dict[str, Fraction]:
-    """The sum for each resource."""
-    found: dict[str, Fraction] = {}
-    for part in parts:
-        for name, value in part.items():
-            found[name] = found.get(name, Fraction(0)) + value
-    return found
-
-
-def _largest(one: Resources, other: Resources) -> dict[str, Fraction]:
-    return {name: max(one.get(name, Fraction(0)), other.get(name, Fraction(0))) for name in one.keys() | other.keys()}
-
-
-def _parsed(quantities: Mapping[str, str | int | float]) -> dict[str, Fraction]:
-    return {name: parse(value) for name, value in quantities.items()}
 
 
 @dataclass(frozen=True)
@@ -180,28 +39,74 @@ class Offer:
         return Offer(part(self.capacity), part(self.allocatable))
 
 
-def offer(nodes: Iterable[MemberNode], others: Iterable[Usage], caps: Mapping[str, str | int]) -> Offer:
-    """Capacity and allocatable of the virtual node. `others` are the pods of the member that are not ours."""
-    every = list(nodes)
-    usable = {node.metadata.name: node for node in every if node.usable}
-    limits = _parsed(caps)
-    capacity = total(_parsed(node.capacity) for node in usable.values())
-    free = total(_parsed(node.allocatable) for node in usable.values())
-    for name, used in total(pod.requests for pod in others if pod.node in usable).items():
+def offer(
+    every: Iterable[MemberNode],
+    usable: Sequence[MemberNode],
+    use: Mapping[str, Resources],
+    limits: Resources,
+    policy: CapacityPolicy = CapacityPolicy.LIMIT,
+) -> Offer:
+    """Capacity and allocatable of the virtual node. `use`: what is used of each node of the member, by its name."""
+    capacity = total(parsed(node.capacity) for node in usable)
+    free = total(parsed(node.allocatable) for node in usable)
+    if policy is CapacityPolicy.PROMISE:
+        capacity, free = largest(capacity, limits), largest(free, limits)
+    for name, used in total(use.get(node.metadata.name, {}) for node in usable).items():
         if name in free:
             free[name] -= used
-    # A member without nodes (one that scales from zero) offers spec.capacity.
-    if not every:
-        capacity, free = dict(limits), dict(limits)
     # A resource that only unusable nodes have is 0 for now, not unknown.
     nothing = {name: Fraction(0) for node in every for name in node.allocatable}
     capacity, free = nothing | capacity, nothing | free
+    caps = limits if policy is CapacityPolicy.LIMIT else {}
 
     def rendered(values: Resources) -> dict[str, str]:
-        capped = {name: min(value, limits.get(name, value)) for name, value in values.items()}
+        capped = {name: min(value, caps.get(name, value)) for name, value in values.items()}
         return {
             name: render(max(Fraction(0), value), binary=name.startswith(_BYTES))
             for name, value in sorted(capped.items())
         }
 
     return Offer(rendered(capacity), rendered(free))
+
+
+class SmallestOffer:
+    """The smallest value of each resource in the last 30 s: a smaller offer counts at once, a larger one once it lasts.
+
+    Pods of others that are replaced all the time would otherwise change the Node each time. A resource that is new
+    counts at once. Owns the offers of that time. Times are seconds of one steady clock.
+    """
+
+    SECONDS: Final = 30.0
+
+    def __init__(self) -> None:
+        # (kind, resource) -> offers that are smaller than all later ones: until when each counts, and its value. The
+        # last one is current, and counts until there is another one.
+        self._kept: dict[tuple[str, str], list[tuple[float, Fraction, str]]] = {}
+
+    def add(self, now: float, offer: Offer) -> Offer:
+        """The offer to show, when that one is computed."""
+        shown = Offer()
+        for kind in ("capacity", "allocatable"):
+            values: dict[str, str] = getattr(offer, kind)
+            for name, text in values.items():
+                getattr(shown, kind)[name] = self._smallest(now, (kind, name), text)
+        offered = {(kind, name) for kind in ("capacity", "allocatable") for name in getattr(offer, kind)}
+        for gone in self._kept.keys() - offered:
+            del self._kept[gone]
+        return shown
+
+    @property
+    def due(self) -> float:
+        """When the smallest offer of a resource stops counting; infinity if none does by itself."""
+        return min((kept[0][0] for kept in self._kept.values() if len(kept) > 1), default=float("inf"))
+
+    def _smallest(self, now: float, key: tuple[str, str], text: str) -> str:
+        value, kept = parse(text), self._kept.setdefault(key, [])
+        if kept and kept[-1][1] != value:  # the one before was current until now
+            kept[-1] = (now + self.SECONDS, *kept[-1][1:])
+        while kept and kept[-1][1] >= value:
+            kept.pop()
+        kept.append((float("inf"), value, text))
+        while kept[0][0] <= now:
+            kept.pop(0)
+        return kept[0][2]

@@ -101,6 +101,7 @@ RULES: Final[Mapping[str, _Rule]] = {
     f"spec.affinity.podAntiAffinity.{PREFERRED}": _Rule(_SOFTENED),
     "spec.topologySpreadConstraints": _Rule(_SOFTENED, _spreads_over_hosts),
     "spec.automountServiceAccountToken": _Rule("the member's own token is not for this pod"),
+    "spec.tolerations": _Rule("spec.tolerations of the MemberCluster: taints of the member's nodes"),
     **{
         f"spec.{kind}[].{field}": rule
         for kind in STARTED_LISTS

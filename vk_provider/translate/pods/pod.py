@@ -6,7 +6,7 @@ Kubernetes versions included.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -104,16 +104,20 @@ def member_pod(
     restarts: Mapping[str, int] | None = None,
     owner: Owner | None = None,
     known: Set[str] | None = None,
+    tolerations: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
     """The manifest to create in the member. `restarts`: container name -> restarts in earlier member pods.
 
-    `known`: the resources that the member has or had. None: that is unknown, and all requests stay.
+    `known`: the resources that the member has or had. None: that is unknown, and all requests stay. `tolerations`: in
+    addition to those of the parent pod, for taints of the member's nodes.
     """
     spec = fields(parent.spec)
     account = spec.get("serviceAccountName", "default")
     shown = _translate(spec, parent, target)
     if known is not None and mentions_extended_resources(parent):
         drop_unknown(spec, known)
+    if tolerations:
+        spec["tolerations"] = [*spec.get("tolerations", ()), *tolerations]
     metadata = _metadata(parent, target.names, shown)
     metadata["annotations"] |= {
         wellknown.PARENT_SERVICE_ACCOUNT: account,
