@@ -66,14 +66,14 @@ class VirtualNode:
             address,
             facts.version,
             cluster,
-            parent,
+            parent.urgent,
             caches.nodes,
             caches.others,
             state=state,
             hold=self._hold,
             recorder=recorder,
         )
-        self._lease = LeaseLoop(name, parent, shared.parent.freeze, self.status)
+        self._lease = LeaseLoop(name, parent.urgent, shared.parent.freeze, self.status)
         self._brake = OrphanBrake(cluster, parent, pods, state, shared.report)
         self._pods = PodLoop(
             target,

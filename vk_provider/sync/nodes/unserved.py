@@ -61,8 +61,8 @@ class UnservedNode:
     def __init__(
         self, name: str, uid: str, parent: Client, freeze: Freeze, state: MemberState, recorder: Recorder
     ) -> None:
-        self._name, self.uid, self._parent, self._state, self._recorder = name, uid, parent, state, recorder
-        self._lease = LeaseLoop(name, parent, freeze, self)
+        self._name, self.uid, self._parent, self._state, self._recorder = name, uid, parent.urgent, state, recorder
+        self._lease = LeaseLoop(name, parent.urgent, freeze, self)
         self._pods: Informer[Pod] = Informer(parent, PODS, Pod, fields=f"spec.nodeName={name}")
         self._hold = HoldLoop(name, parent, self._pods, state, recorder)
         self._changed = asyncio.Event()
