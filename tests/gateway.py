@@ -21,7 +21,7 @@ from aiohttp import web
 
 from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
-from vk_provider.kube.transport import LEAKY_TLS
+from vk_provider.kube.http.transport import LEAKY_TLS
 
 Script = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
@@ -116,7 +116,7 @@ class Gateway:
             return answer
 
 
-def client_of(server: str, authority: bytes = b"") -> Client:
+def client_of(server: str, authority: bytes = b"", *, connections: int = 100) -> Client:
     """A client of the server at a URL, whose certificate this authority (PEM) has issued. The caller closes it."""
     trusted = {"certificate-authority-data": base64.b64encode(authority).decode()} if authority else {}
     document = {
@@ -125,7 +125,7 @@ def client_of(server: str, authority: bytes = b"") -> Client:
         "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
         "current-context": "it",
     }
-    return Client(Kubeconfig.from_secret(json.dumps(document).encode(), "test").credentials())
+    return Client(Kubeconfig.from_secret(json.dumps(document).encode(), "test").credentials(), connections=connections)
 
 
 def failure(status: int, reason: str, message: str = "", **headers: str) -> web.Response:

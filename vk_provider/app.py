@@ -106,7 +106,7 @@ class App:
             if name in self._supervised:
                 await self._supervised[name].supervisor.update(raw)
             else:
-                supervisor = Supervisor(raw, parent, self._settings, claims)
+                supervisor = Supervisor(raw, parent.share(), self._settings, claims)
                 task = group.create_task(supervisor.run(), name=f"member {name}")
                 self._supervised[name] = _Supervised(supervisor, task)
 

@@ -6,6 +6,7 @@ Per member: its nodes, the pods of others there, and what belongs to dependents.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from vk_provider.translate.nodes.member_nodes import MemberNode, member_node
 from vk_provider.translate.nodes.requests import Usage, usage
 from vk_provider.translate.state.rights import ALL_RIGHTS, Feature, Rights
 
-_FIRST_LISTS: Final = 120.0  # seconds for all lists to be complete
+_FIRST_LISTS: Final = 120.0  # seconds in which no list makes progress
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,18 @@ class Caches:
         return [*self.essential(), *self.optional()]
 
     async def synced(self) -> None:
-        """Returns when all lists are complete. Raises UnreachableError if that takes too long."""
-        try:
-            async with asyncio.timeout(_FIRST_LISTS):
-                for informer in self.all():
-                    await informer.synced.wait()
-        except TimeoutError as error:
-            missing = ", ".join(repr(informer) for informer in self.all() if not informer.synced.is_set())
-            raise UnreachableError(f"{self.server}: not listed in {_FIRST_LISTS:.0f} s: {missing}") from error
+        """Returns when all lists are complete. Raises UnreachableError if they no longer make progress."""
+        loop = asyncio.get_running_loop()
+        started, lists = loop.time(), self.all()
+        for informer in lists:
+            while not informer.synced.is_set():
+                deadline = max(started, *(each.progress for each in lists)) + _FIRST_LISTS
+                if loop.time() >= deadline:
+                    missing = ", ".join(repr(each) for each in lists if not each.synced.is_set())
+                    raise UnreachableError(f"{self.server}: no progress in {_FIRST_LISTS:.0f} s: {missing}")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(deadline):
+                        await informer.synced.wait()
         # What is cached now lives long, and the collector need not look at it again and again. What an earlier attempt
         # at a member left behind must not stay, so everything is collected first.
         gc.unfreeze()

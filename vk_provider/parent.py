@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -69,6 +69,10 @@ class Parent:
     starts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_STARTS))
     kubelet_bounds: Bounds = field(default_factory=Bounds)
 
+    def share(self) -> Parent:
+        """The parent for one member: requests and Events of others do not delay or displace those of this view."""
+        return replace(self, client=self.client.share(), recorder=self.recorder.share())
+
     async def run(self) -> None:
         """Keeps the shared lists current and writes Events, until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -127,7 +131,7 @@ async def _connect(client: Client, settings: Settings, freeze: Freeze) -> Parent
         uid=system.metadata.uid,
         host=host,
         port=port,
-        kubelet_address=settings.kubelet.address or _own_address(client),
+        kubelet_address=settings.kubelet.address or await _own_address(client),
         namespaces=Informer(client, NAMESPACES, PartialObject),
         virtual_nodes=Informer(client, NODES, Node, labels=wellknown.CLUSTER_LABEL),
         services=ParentServices(client),
@@ -139,13 +143,15 @@ async def _connect(client: Client, settings: Settings, freeze: Freeze) -> Parent
 async def _address(client: Client) -> tuple[str, str]:
     """Host and port of the parent's API server for pods in members.
 
-    Those that the provider itself uses, unless they mean something only here (loopback, or a Service address inside the
-    parent): then the address that the API server advertises. One that runs on the loopback advertises none.
+    Those that the provider itself uses, unless pods cannot use them: loopback, a Service address inside the parent, or
+    a gateway that serves the API below a path, which the environment of a pod cannot express. Then the address that the
+    API server advertises. One that runs on the loopback advertises none.
     """
     url, loop = urlsplit(client.server), asyncio.get_running_loop()
     host, port = url.hostname or "", str(url.port or 443)
     in_cluster = client.credentials.name == IN_CLUSTER
-    if not in_cluster and host not in ("localhost", "::1") and not host.startswith("127."):
+    local = host in ("localhost", "::1") or host.startswith("127.")
+    if not in_cluster and not local and not url.path.strip("/"):
         return host, port
     deadline = loop.time() + _ADVERTISES
     while not (found := await _advertised(client)):
@@ -169,9 +175,27 @@ async def _advertised(client: Client) -> tuple[str, str] | None:
     return (addresses[0], ports[0]) if addresses and ports else None
 
 
-def _own_address(client: Client) -> str:
-    """The address of this machine from which packets go to the parent; asking the kernel sends none."""
-    url = urlsplit(client.server)
-    with socket.socket(socket.AF_INET6 if ":" in (url.hostname or "") else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((url.hostname, url.port or 443))
-        return str(probe.getsockname()[0])
+async def _own_address(client: Client) -> str:
+    """The address of this machine from which packets go to the parent, or to the proxy that leads there.
+
+    Asking the kernel sends none. Raises UnreachableError if their names cannot be resolved, or there is no route.
+    """
+    loop, problem = asyncio.get_running_loop(), ""
+    for target in filter(None, (client.credentials.proxy, client.server)):
+        url = urlsplit(target)
+        try:
+            found = await loop.getaddrinfo(url.hostname, url.port or 443, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            problem = f"{url.hostname}: {error.strerror}"
+            continue
+        for family, kind, protocol, _, address in found:
+            try:
+                with socket.socket(family, kind, protocol) as probe:
+                    probe.connect(address)
+                    return str(probe.getsockname()[0])
+            except OSError as error:
+                problem = f"{url.hostname}: {error.strerror}"
+    raise UnreachableError(
+        f"{client.server}: the address of this machine on the way there is not known: {problem}",
+        remedy="pass --kubelet-address: the address at which the parent's API server reaches this machine",
+    )

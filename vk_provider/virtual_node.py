@@ -66,7 +66,7 @@ class VirtualNode:
             address,
             shared.connection.version,
             cluster,
-            parent,
+            parent.urgent,
             shared.parent.virtual_nodes,
             caches.nodes,
             (caches.others, caches.earlier),
@@ -76,7 +76,7 @@ class VirtualNode:
             hold=self._hold,
             recorder=recorder,
         )
-        self._lease = LeaseLoop(name, parent, shared.parent.freeze, self.status)
+        self._lease = LeaseLoop(name, parent.urgent, shared.parent.freeze, self.status)
         self._brake = OrphanBrake(cluster, parent, pods, state, shared.report)
         self._pods = PodLoop(
             target,

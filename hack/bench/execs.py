@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import aiohttp
 
 from vk_provider.kube.auth.kubeconfig import Kubeconfig
-from vk_provider.kube.transport import LEAKY_TLS
+from vk_provider.kube.http.transport import LEAKY_TLS
 
 STDIN, STDOUT, STATUS, CLOSE = 0, 1, 3, 255  # channels
 _PROTOCOL: Final = "v5.channel.k8s.io"

@@ -14,7 +14,7 @@ import aiohttp
 
 from tests.chaos.history import History, seen
 from tests.cluster import Cluster
-from vk_provider.kube.transport import LEAKY_TLS
+from vk_provider.kube.http.transport import LEAKY_TLS
 
 Json = dict[str, Any]
 Handler = Callable[[str, Json], None]

@@ -22,8 +22,8 @@ from tests.waiting import eventually_here
 from vk_provider.api import wellknown
 from vk_provider.config import KubeletSettings
 from vk_provider.kube.client import Client
+from vk_provider.kube.http.transport import LEAKY_TLS
 from vk_provider.kube.objects import Pod
-from vk_provider.kube.transport import LEAKY_TLS
 from vk_provider.kubelet.backend import Backend
 from vk_provider.kubelet.connections import Bounds
 from vk_provider.kubelet.server import KubeletServer

@@ -10,7 +10,9 @@ from aiohttp import web
 from tests.gateway import Gateway, bookmark, event, failure, gone_event, item, stream
 from tests.integration.watching import Longest, watching
 from tests.waiting import eventually_here
-from vk_provider.sync.pods.events import member_events
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.resources import EVENTS
+from vk_provider.sync.pods.events import MemberEvent
 
 
 async def test_a_bookmark_moves_the_version_from_which_the_watch_resumes() -> None:
@@ -60,7 +62,7 @@ async def test_an_error_event_is_decoded_by_informers_of_every_type() -> None:
         return await stream(request, gone_event(), stay=False)
 
     async with Gateway(script) as gateway, gateway.client() as client:
-        informer = member_events(client)
+        informer: Informer[MemberEvent] = Informer(client, EVENTS, MemberEvent)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(informer.run())
             await eventually_here(lambda: sum(asked.lists for asked in gateway.asked) == 2, "the informer lists again")
@@ -191,7 +193,7 @@ async def test_an_expired_continue_token_restarts_the_list() -> None:
 
 async def test_a_server_that_ignores_the_request_for_a_streaming_list_is_listed_in_pages() -> None:
     """Servers before 1.27 start a plain watch, with bookmarks and new objects, but without an end of the list."""
-    for line in (bookmark(7), event("ADDED", item("b", 7))):
+    for line in (bookmark(7), event("ADDED", item("b", 7)) + event("MODIFIED", item("b", 8))):
 
         async def script(request: web.Request, line: bytes = line) -> web.StreamResponse:
             if "sendInitialEvents" in request.query:

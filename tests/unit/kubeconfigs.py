@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,3 +80,10 @@ def error_message(act: Callable[[], object]) -> str:
     message = str(caught.value)
     assert SECRET not in message
     return message
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[float]:
+    """Lets this time pass for credentials. The list holds their time, in monotonic seconds; the test may set it."""
+    now = [time.monotonic() + seconds]
+    monkeypatch.setattr("vk_provider.kube.auth.credentials.time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now

@@ -97,6 +97,13 @@ class MemoryClient(Client):
         self.last_sign_of_life, self.restores, self.closed, self.streams = 0.0, 0, False, 0
         self._ended = asyncio.Event()
 
+    @property
+    def urgent(self) -> MemoryClient:
+        return self
+
+    def share(self) -> MemoryClient:
+        return self
+
     def server_time(self) -> datetime:
         return datetime(2026, 3, 1, 10, tzinfo=UTC)
 

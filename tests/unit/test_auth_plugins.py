@@ -16,6 +16,7 @@ from tests.unit.kubeconfigs import (
     exec_user,
     from_secret,
     kubeconfig,
+    pass_time,
     plugin,
     write,
 )
@@ -52,21 +53,27 @@ class TestExecPlugins:
             await credentials.authorization()
         assert runs.read_text() == "x\n"
 
-    async def test_the_plugin_runs_again_when_its_token_expires(self, tmp_path: Path) -> None:
+    async def test_the_plugin_runs_again_when_its_token_expires(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         runs = tmp_path / "runs"
         expiry = (datetime.now(UTC) + timedelta(seconds=5)).isoformat()
         command = plugin(tmp_path / "login", f"echo x >> {runs}; echo '{answer(expirationTimestamp=expiry)}'")
         credentials = Kubeconfig.from_files(write(tmp_path / "config", kubeconfig(exec_user(command)))).credentials()
-        for _ in range(2):
-            await credentials.authorization()
+        await credentials.authorization()
+        pass_time(monkeypatch, 10.0)
+        await credentials.authorization()
         assert runs.read_text() == "x\nx\n"
 
-    async def test_the_plugin_runs_again_after_its_token_was_rejected(self, tmp_path: Path) -> None:
+    async def test_the_plugin_runs_again_after_its_token_was_rejected(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         runs = tmp_path / "runs"
         command = plugin(tmp_path / "login", f"echo x >> {runs}; echo '{answer()}'")
         credentials = Kubeconfig.from_files(write(tmp_path / "config", kubeconfig(exec_user(command)))).credentials()
         await credentials.authorization()
-        assert credentials.renew()
+        pass_time(monkeypatch, 10.0)
+        assert credentials.renew(credentials.serial)
         await credentials.authorization()
         assert runs.read_text() == "x\nx\n"
 
@@ -111,7 +118,7 @@ class TestTokenFiles:
         credentials = Kubeconfig.from_files(path).credentials()
         before = await credentials.authorization()
         (tmp_path / "token").write_text("new\n")
-        assert credentials.renew()
+        assert credentials.renew(credentials.serial)
         assert (before, await credentials.authorization()) == ("Bearer old", "Bearer new")
 
     async def test_the_token_is_not_read_for_every_request(self, tmp_path: Path) -> None:
@@ -131,4 +138,4 @@ class TestTokenFiles:
             await credentials.authorization()
 
     async def test_a_fixed_token_cannot_be_renewed(self) -> None:
-        assert not from_secret(kubeconfig()).credentials().renew()
+        assert not from_secret(kubeconfig()).credentials().renew(0)

@@ -21,7 +21,7 @@ WALL_CLOCKS: Final = {
 # Place -> why it may read the wall clock of this machine.
 ALLOWED: Final = {
     "kube/timestamps.py ServerClock.now": "used until the server has sent its time",
-    "kube/auth/credentials.py ExecPlugin.authorization": "the plugin computes the expiry with the same clock",
+    "kube/auth/credentials.py ExecPlugin._due": "the plugin computes the expiry with the same clock",
     "cli/status.py _show": "ages for a person to read; no decision depends on them",
     "cli/status.py table": "ages for a person to read; no decision depends on them",
 }

@@ -28,18 +28,29 @@ def test_a_key_of_every_type_can_be_written_and_signs_its_request(key_type: str)
 
 def test_loading_a_certificate_and_its_key_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # a system without /dev/shm
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # a system without files in memory
     pair = trustme.CA().issue_cert("a.example")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     keys.load_cert_chain(context, pair.cert_chain_pems[0].bytes(), pair.private_key_pem.bytes())
     assert not list(tmp_path.iterdir())
 
 
-def test_the_file_is_readable_only_by_its_user_and_is_removed_after_the_block() -> None:
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_the_file_is_readable_only_by_its_user_and_is_removed_after_the_block(
+    in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not in_memory:
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
     with keys.as_file(b"content") as path:
         assert Path(path).read_bytes() == b"content"
         assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
     assert not Path(path).exists()
+
+
+def test_a_process_that_is_killed_leaves_no_file_with_a_key() -> None:
+    with keys.as_file(b"content") as path:
+        file = Path(path).readlink()
+        assert file.name.endswith("(deleted)"), "it has no name that could outlive the process"
 
 
 def test_a_key_of_another_certificate_is_rejected() -> None:

@@ -223,13 +223,25 @@ def test_pauses_grow_while_the_server_answers_410_to_every_watch() -> None:
     assert pauses == [0.2, 0.4, 0.8]
 
 
-def test_a_pause_is_never_shorter_than_retry_after() -> None:
+def test_a_pause_is_retry_after_and_the_back_off() -> None:
     policy = listed()
     policy.start(0)
-    assert policy.failed(ApiError(429, "TooManyRequests", "later", retry_after=7.0)).seconds == 7.0
+    assert policy.failed(ApiError(429, "TooManyRequests", "later", retry_after=7.0)).seconds == 7.2
     for _ in range(8):
         pause = policy.failed(ApiError(429, "TooManyRequests", "later", retry_after=7.0))
-    assert pause.seconds == 15.0
+    assert pause.seconds == 22.0
+
+
+def test_a_streaming_list_that_broke_off_is_listed_in_pages_once() -> None:
+    policy = ResumePolicy(0)
+    for start in (Start.STREAM, Start.PAGES):
+        assert policy.start(0) is start
+        if start is Start.STREAM:
+            policy.streams()
+        policy.failed(UnreachableError("cut"))
+    policy.listed(policy.asked(0), "5", 0)
+    policy.failed(GoneError(410, "Expired", "too old"))
+    assert policy.start(0) is Start.STREAM
 
 
 def test_the_third_failure_in_a_row_is_a_warning() -> None:

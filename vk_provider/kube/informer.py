@@ -25,40 +25,21 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from vk_provider.errors import VkError, api_error
+from vk_provider.errors import GoneError, VkError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import HasMetadata, newer, newest_of
+from vk_provider.kube.paging import PagedList
 from vk_provider.kube.resources import Resource
 from vk_provider.kube.resume import Asked, NoStreamingListError, Restore, ResumePolicy, Start
+from vk_provider.kube.watch import INACTIVITY, LIFETIME, Event, event_decoder, raise_error_event
 from vk_provider.kube.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-INACTIVITY: Final = 100.0  # seconds
-_STREAMING_LIST: Final = 60.0  # seconds that a list may stream: a server that ignores the request never ends it
-_LIFETIME: Final = (300, 600)  # seconds after which the server ends a watch; drawn, so that many do not end together
+_STREAMING_LIST: Final = 60.0  # seconds of a streaming list without another object: the server ignores the request
 
 T = TypeVar("T", bound=HasMetadata)
 Handler = Callable[[T | None, T | None], None]
-
-
-class _Event(msgspec.Struct, Generic[T]):
-    type: str
-    object: T
-
-
-class _EventType(msgspec.Struct):
-    type: str
-
-
-class _ErrorObject(msgspec.Struct):
-    code: int = 500
-    reason: str = ""
-    message: str = ""
-
-
-class _ErrorEvent(msgspec.Struct):
-    object: _ErrorObject
 
 
 @dataclass(frozen=True)
@@ -67,7 +48,6 @@ class _Listing(Generic[T]):
 
     asked: Asked
     known: dict[str, T]
-    since: float  # loop time
     items: dict[str, T]
 
 
@@ -99,11 +79,13 @@ class Informer(Generic[T]):
         self._keep = keep
         self._inactivity, self._list_seconds = inactivity, streaming_list
         self._rng = rng or random.Random()
-        self._decoder: msgspec.json.Decoder[_Event[Any]] = msgspec.json.Decoder(_Event[type])  # type: ignore[valid-type]  # a generic made at run time
+        self._decoder = event_decoder(type)
         self._items: dict[str, T] = {}
         self._handlers: list[Handler[T]] = []
         self._restore_handlers: list[Callable[[], None]] = []
         self._policy = ResumePolicy(client.restores, self._rng)
+        self._paged: tuple[PagedList, _Listing[T]] | None = None  # a list that is not complete yet
+        self.progress = 0.0  # loop time at which a list last brought something
         self.synced = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -178,7 +160,7 @@ class Informer(Generic[T]):
             listing, begin = self._listing(), {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         else:
             listing, begin = None, {"resourceVersion": self._policy.version}
-        loop, lifetime = asyncio.get_running_loop(), self._rng.randint(*_LIFETIME)
+        loop, lifetime = asyncio.get_running_loop(), self._rng.randint(*LIFETIME)
         query = {
             "watch": "1",
             "allowWatchBookmarks": "true",
@@ -186,7 +168,7 @@ class Informer(Generic[T]):
             **begin,
             **self._selectors,
         }
-        started = loop.time()
+        started = self.progress = loop.time()
         async with aclosing(self._client.stream(self.path, query, inactivity=self._inactivity)) as lines:
             async for line in lines:
                 if not line:
@@ -197,20 +179,25 @@ class Informer(Generic[T]):
                 elif self._ends(listing, event):
                     self._replace(listing, event.object.metadata.resource_version)
                     listing = None
+                else:
+                    self._policy.streams()
         return listing is None and loop.time() - started >= lifetime - 1
 
     def _listing(self) -> _Listing[T]:
         asked = self._policy.asked(self._client.restores)
-        return _Listing(asked, dict(self._items), asyncio.get_running_loop().time(), {})
+        return _Listing(asked, dict(self._items), {})
 
-    def _ends(self, listing: _Listing[T], event: _Event[Any]) -> bool:
+    def _ends(self, listing: _Listing[T], event: Event[Any]) -> bool:
         """Adds an event of a streaming list to it. Whether it was the last one."""
         item = event.object
         if event.type == "BOOKMARK":
             if item.metadata.annotations.get("k8s.io/initial-events-end") == "true":
                 return True
             raise NoStreamingListError(f"{self._client.server}: a bookmark within a streaming list of {self.path}")
-        if asyncio.get_running_loop().time() - listing.since > self._list_seconds:
+        now = asyncio.get_running_loop().time()
+        if event.type == "ADDED" and item.metadata.key not in listing.items:
+            self.progress = now
+        elif now - self.progress >= self._list_seconds:
             raise NoStreamingListError(f"{self._client.server}: the streaming list of {self.path} does not end")
         if event.type == "DELETED":  # the list begins with a cache that may be older than it has to be
             listing.items.pop(item.metadata.key, None)
@@ -218,27 +205,37 @@ class Informer(Generic[T]):
             listing.items[item.metadata.key] = self._keep(item) if self._keep else item
         return False
 
-    def _decode(self, line: bytes) -> _Event[Any]:
+    def _decode(self, line: bytes) -> Event[Any]:
         """Raises DecodeError, and for an ERROR event the ApiError that it contains."""
         try:
             event = self._decoder.decode(line)
-            if event.type != "ERROR":
-                return event
         except msgspec.ValidationError:
-            if msgspec.json.decode(line, type=_EventType).type != "ERROR":
-                raise
-        # It holds a Status, which may or may not decode as an object of our type.
-        problem = msgspec.json.decode(line, type=_ErrorEvent).object
-        raise api_error(problem.code, problem.reason, problem.message)
+            raise_error_event(line)
+            raise
+        if event.type == "ERROR":
+            raise_error_event(line)
+        return event
 
     async def _list_pages(self) -> None:
-        listing, version = self._listing(), ""
-        async for page in self._client.pages(self._resource, self._namespace, type=self._type, query=self._selectors):
-            version = version or page.metadata.resource_version
-            listing.items.update({item.metadata.key: self._keep(item) if self._keep else item for item in page.items})
-        self._replace(listing, version)
+        """Lists page by page, or goes on with the list of the attempt before."""
+        if self._paged is None or self._paged[1].asked.restores != self._client.restores:
+            pages = PagedList(self._client, self._resource, self._type, self._namespace, self._selectors)
+            self._paged = pages, self._listing()
+        pages, listing = self._paged
+        try:
+            async with aclosing(pages.rest()) as rest:
+                async for page in rest:
+                    self.progress = asyncio.get_running_loop().time()
+                    listing.items.update(
+                        {item.metadata.key: self._keep(item) if self._keep else item for item in page.items}
+                    )
+        except GoneError:
+            self._paged = None
+            raise
+        self._paged = None
+        self._replace(listing, pages.version)
 
-    def _apply(self, event: _Event[Any]) -> None:
+    def _apply(self, event: Event[Any]) -> None:
         """Applies an event of the watch to the cache."""
         item = event.object
         version = item.metadata.resource_version

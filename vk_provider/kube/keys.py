@@ -1,7 +1,7 @@
 """Private keys: generated here, written as PEM, and given to the ssl module.
 
-The ssl module reads keys from files only. Such a file has mode 0600, is in memory where the system has /dev/shm (else
-in the temporary directory), and exists only while the module reads it.
+The ssl module reads keys from files only. Where the system can (Linux), such a file is in memory and has no name; else
+it is in the temporary directory, has mode 0600, and exists only while the module reads it.
 """
 
 from __future__ import annotations
@@ -57,8 +57,14 @@ def load_cert_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> 
 @contextmanager
 def as_file(content: bytes) -> Iterator[str]:
     """The path of a file with that content, within the block."""
-    directory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.NamedTemporaryFile(dir=directory) as file:  # mode 0600
-        file.write(content)
-        file.flush()
-        yield file.name
+    if os.access("/proc/self/fd", os.X_OK):
+        with open(os.memfd_create("pem"), "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(content)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        with tempfile.NamedTemporaryFile() as file:  # mode 0600
+            file.write(content)
+            file.flush()
+            yield file.name

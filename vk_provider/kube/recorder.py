@@ -3,27 +3,34 @@
 An Event of this program is not repeated within five minutes. An Event forwarded from another API server gets a name
 that follows from the original's, so an original that happens n times is one Event with a count of n here, too.
 
-The recorder owns a bounded queue. A full queue drops new Events: an Event is a hint, never state.
+The recorder owns a bounded queue for each user. A full queue drops new Events: an Event is a hint, never state. What
+was dropped, or the server could not write, does not count as written.
 """
 
 from __future__ import annotations
 
-import asyncio
+import copy
 import logging
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vk_provider.errors import ConflictError, NotFoundError, VkError
+from vk_provider.errors import ApiError, ConflictError, NotFoundError, VkError
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.objects import Metadata, PartialObject
 from vk_provider.kube.resources import EVENTS, Resource
+from vk_provider.kube.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
 _QUIET: Final = 300.0  # seconds in which the same Event about the same object is not repeated
-_REMEMBERED: Final = 5000  # Events
+_QUEUED: Final = 1000  # Events of one user that wait to be sent
+_REMEMBERED: Final = 2000  # Events of one user
+_WORKERS: Final = 4  # Events that are being sent at a time, of different users
 _COMPONENT: Final = "vk-provider"
+
+_Repetition = tuple[str, str, str]  # UID of the object, reason, message
 
 
 @dataclass(frozen=True)
@@ -53,25 +60,39 @@ class _Entry:
         return self.metadata.namespace or "default"
 
 
+class _Outbox:
+    """What one user of the recorder has queued, and remembers. Lives as long as its Recorder, or has Events to send."""
+
+    def __init__(self) -> None:
+        self.queue: deque[_Entry] = deque()
+        self.recent: dict[_Repetition, float] = {}  # own Events, and when they were queued; oldest first
+        self.forwarded: dict[tuple[str, str], None] = {}  # namespace and name of forwarded Events, oldest first
+
+
 class Recorder:
-    """Writes Events until `run` is cancelled."""
+    """Writes Events until `run` of any view is cancelled. `share` gives another view, with a queue of its own."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._queue: asyncio.Queue[_Entry] = asyncio.Queue(maxsize=1000)
-        self._recent: dict[tuple[str, str, str], float] = {}
-        self._forwarded: dict[tuple[str, str], None] = {}  # namespace and name of forwarded Events, oldest first
+        self._outbox = _Outbox()
+        self._due: WorkQueue[_Outbox] = WorkQueue("events", self._send, workers=_WORKERS)  # of all views
+
+    def share(self) -> Recorder:
+        """A view for one of many users, such as a member: Events of others neither displace nor delay its Events."""
+        view = copy.copy(self)
+        view._outbox = _Outbox()
+        return view
 
     def event(self, resource: Resource, about: Metadata, type: str, reason: str, message: str) -> None:
         """Queues an Event of this program; `type` is Normal or Warning. Never blocks, never raises."""
-        now = time.monotonic()
+        now, recent = time.monotonic(), self._outbox.recent
         key = (about.uid, reason, message)
-        if now - self._recent.get(key, -_QUIET) < _QUIET:
+        if now - recent.get(key, -_QUIET) < _QUIET:
             return
-        if len(self._recent) > _REMEMBERED:
-            self._recent = {k: at for k, at in self._recent.items() if now - at < _QUIET}
-        self._recent[key] = now
-        self._put(_Entry(resource, about, type, reason, message))
+        if self._put(_Entry(resource, about, type, reason, message)):
+            recent.pop(key, None)
+            recent[key] = now
+            _forget_oldest(recent)
 
     def forward(
         self, resource: Resource, about: Metadata, type: str, reason: str, message: str, original: ForwardedEvent
@@ -80,26 +101,39 @@ class Recorder:
         self._put(_Entry(resource, about, type, reason, message, original))
 
     async def run(self) -> None:
-        """Sends what is queued, one at a time."""
-        while True:
-            entry = await self._queue.get()
-            try:
-                if entry.original is None:
-                    await self._create(entry)
-                else:
-                    await self._create_or_count(entry, entry.original)
-            except VkError as error:
-                log.debug("event not written", extra={"reason": entry.reason, "error": str(error)})
+        """Sends what all views queue: one at a time of each view, and the views in turn."""
+        await self._due.run()
 
-    def _put(self, entry: _Entry) -> None:
-        try:
-            self._queue.put_nowait(entry)
-        except asyncio.QueueFull:
+    def _put(self, entry: _Entry) -> bool:
+        """Whether it is queued."""
+        if len(self._outbox.queue) >= _QUEUED:
             log.debug("event dropped", extra={"reason": entry.reason, "object": entry.metadata.key})
+            return False
+        self._outbox.queue.append(entry)
+        self._due.add(self._outbox)
+        return True
 
-    async def _create_or_count(self, entry: _Entry, original: ForwardedEvent) -> None:
+    async def _send(self, outbox: _Outbox) -> None:
+        if not outbox.queue:  # after an unexpected error
+            return
+        entry = outbox.queue.popleft()
+        try:
+            if entry.original is None:
+                await self._create(entry)
+            else:
+                await self._create_or_count(outbox.forwarded, entry, entry.original)
+        except VkError as error:
+            log.debug("event not written", extra={"reason": entry.reason, "error": str(error)})
+            if not _is_refusal(error):
+                outbox.recent.pop((entry.metadata.uid, entry.reason, entry.message), None)
+        if outbox.queue:
+            self._due.add(outbox)
+
+    async def _create_or_count(
+        self, forwarded: dict[tuple[str, str], None], entry: _Entry, original: ForwardedEvent
+    ) -> None:
         key = (entry.namespace, original.name)
-        if key not in self._forwarded:
+        if key not in forwarded:
             try:
                 await self._create(entry)
             except ConflictError:  # written before this process started
@@ -109,9 +143,8 @@ class Recorder:
                 await self._count(entry, original)
             except NotFoundError:  # it has expired here
                 await self._create(entry)
-        self._forwarded[key] = None
-        if len(self._forwarded) > _REMEMBERED:
-            del self._forwarded[next(iter(self._forwarded))]
+        forwarded[key] = None
+        _forget_oldest(forwarded)
 
     async def _create(self, entry: _Entry) -> None:
         await self._client.create(EVENTS, _event(entry, self._client.timestamp()), entry.namespace, type=PartialObject)
@@ -150,6 +183,16 @@ def _event(entry: _Entry, now: str) -> dict[str, Any]:
         "lastTimestamp": original.last if original else now,
         "count": original.count if original else 1,
     }
+
+
+def _is_refusal(error: VkError) -> bool:
+    """Whether the server does not want the Event: the same one would be refused again."""
+    return isinstance(error, ApiError) and error.status < 500 and error.status != 429
+
+
+def _forget_oldest(remembered: dict[Any, Any]) -> None:
+    if len(remembered) > _REMEMBERED:
+        del remembered[next(iter(remembered))]
 
 
 def _shortened(message: str) -> str:

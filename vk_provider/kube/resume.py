@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from vk_provider.errors import ApiError, GoneError, InvalidError, VkError
+from vk_provider.errors import ApiError, GoneError, InvalidError, UnreachableError, VkError
 from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.objects import newer, newest_of
 
@@ -78,6 +78,8 @@ class ResumePolicy:
         self._restores = restores  # as of the last list
         self._unverified = False  # whether the server may have been restored since the last event
         self._streaming_list = True
+        self._streams = False  # whether this connection has brought a part of a list
+        self._broke_off = False  # whether the last streaming list did: pages can be continued, and it cannot
         self._version_before = ""  # `version` at the start of the connection
         self._backoff = Backoff(base=_BASE, cap=_CAP, warn_at=3, rng=rng)
 
@@ -90,10 +92,14 @@ class ResumePolicy:
         """How to begin the next connection."""
         if self.version and restores != self._restores:
             self._list_again()
-        self._version_before = self.version
+        self._version_before, self._streams = self.version, False
         if self.version:
             return Start.CHECK if self._unverified else Start.WATCH
-        return Start.STREAM if self._streaming_list else Start.PAGES
+        return Start.STREAM if self._streaming_list and not self._broke_off else Start.PAGES
+
+    def streams(self) -> None:
+        """A part of a streaming list has arrived."""
+        self._streams = True
 
     def checked(self, newest: str) -> None:
         """The server reports this as its newest version."""
@@ -107,7 +113,7 @@ class ResumePolicy:
 
     def listed(self, asked: Asked, version: str, restores: int) -> Restore:
         """The list is complete, as of `version`; a watch may resume after it."""
-        self.version = version
+        self.version, self._broke_off = version, False
         if newer(asked.newest, version):
             self.observed = version
             known = restores != asked.restores
@@ -137,13 +143,14 @@ class ResumePolicy:
         if self._streaming_list and not self.version and isinstance(error, InvalidError | NoStreamingListError):
             self._streaming_list = False  # a server without it, or with the feature switched off: list in pages
             return Pause(0.0, logging.DEBUG)
+        self._broke_off |= self._streams and not self.version and isinstance(error, UnreachableError)
         if isinstance(error, GoneError):  # never counts as progress, or a server that repeats it is listed in a loop
             self._list_again()
         elif self._progress:
             self._backoff.succeeded()
         seconds = self._backoff.failed()
         if isinstance(error, ApiError) and error.retry_after is not None:
-            seconds = max(seconds, error.retry_after)
+            seconds += error.retry_after
         return Pause(seconds, self._backoff.level, self._backoff.failures)
 
     @property

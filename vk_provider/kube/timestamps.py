@@ -6,7 +6,7 @@ RFC 3339, UTC (k8s.io/apimachinery/pkg/apis/meta/v1: Time, MicroTime).
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 
@@ -45,7 +45,9 @@ class ServerClock:
 
 
 def _parse(date: str) -> datetime | None:
+    """None for what is no date, and for years in which seconds cannot be added any more."""
     try:
-        return parsedate_to_datetime(date).replace(tzinfo=UTC)  # always GMT (RFC 9110, 5.6.7)
-    except ValueError:
+        found = parsedate_to_datetime(date).replace(tzinfo=UTC)  # always GMT (RFC 9110, 5.6.7)
+    except (ValueError, OverflowError):
         return None
+    return found if found.year < MAXYEAR else None

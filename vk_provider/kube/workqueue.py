@@ -126,5 +126,5 @@ class WorkQueue(Generic[K]):
         else:  # a defect in this program: the traceback helps
             log.exception("reconcile failed", extra=fields)
         if isinstance(error, ApiError) and error.retry_after is not None:
-            delay = max(delay, error.retry_after)
+            delay += error.retry_after  # and not the larger one: what was refused together would come back together
         return delay

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlencode
 import aiohttp
 from aiohttp import web
 
+from vk_provider.kube.http.api import DEADLINE
 from vk_provider.kubelet.backend import Backend
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,9 @@ async def stream_log(request: web.Request, backend: Backend, logs: Logs) -> web.
     """Streams until the member's log ends or the reader disconnects."""
     path, container = backend.path(request, "log"), request.match_info["container"]
     query = member_query(request.rel_url.raw_query_string, container)
-    async with await backend.member.open("GET", f"{path}?{query}", headers=_KEEP_ALIVE) as response:
+    # The log of a quiet container that is followed has no answer before its first line.
+    deadline = None if "follow=" in query else DEADLINE
+    async with await backend.member.open("GET", f"{path}?{query}", headers=_KEEP_ALIVE, deadline=deadline) as response:
         if response.status != 200:
             return await backend.refusal(response)
         answer = web.StreamResponse(headers={"Content-Type": "text/plain"})

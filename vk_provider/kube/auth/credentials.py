@@ -21,6 +21,7 @@ from vk_provider.errors import ConfigError
 from vk_provider.kube import keys
 
 _TOKEN_FILE_VALID: Final = 60.0  # seconds; the kubelet replaces bound service account tokens in their file
+_EXEC_EVERY: Final = 10.0  # seconds between two runs of a plugin: some call a cloud that limits requests
 _EXEC_DEADLINE: Final = 60.0  # seconds; a plugin may call a cloud, and a user may have to touch a security key
 
 
@@ -49,18 +50,34 @@ class Credentials:
         """
         return await self._source.authorization(self.ssl)
 
-    def renew(self) -> bool:
-        """To be called after a 401. Whether the next `authorization` may be a different one."""
-        return self._source.renew()
+    @property
+    def serial(self) -> int:
+        """The number of the current credential, to tell `renew` which one was used."""
+        return self._source.serial
+
+    @property
+    def certificates(self) -> int:
+        """How many client certificates there have been. Connections keep the one of their handshake."""
+        return self._source.certificates
+
+    def renew(self, used: int) -> bool:
+        """To be called after a 401 for the credential with the number `used`.
+
+        Whether the next `authorization` may be a different one.
+        """
+        return self._source.renew(used)
 
 
 class Source:
     """Provides the Authorization header. Owns the cached credential."""
 
+    serial = 0
+    certificates = 0
+
     async def authorization(self, context: ssl.SSLContext) -> str | None:
         raise NotImplementedError
 
-    def renew(self) -> bool:
+    def renew(self, used: int) -> bool:
         return False
 
 
@@ -92,7 +109,7 @@ class TokenFile(Source):
             self._stale_at = now + _TOKEN_FILE_VALID
         return f"Bearer {self._token}"
 
-    def renew(self) -> bool:
+    def renew(self, used: int) -> bool:
         self._stale_at = -math.inf
         return True
 
@@ -113,26 +130,56 @@ class _ExecCredential(msgspec.Struct, rename="camel"):
 
 
 class ExecPlugin(Source):
-    """A program that prints an ExecCredential: a token, a client certificate, or both, until they expire."""
+    """A program that prints an ExecCredential: a token, a client certificate, or both, until they expire.
+
+    It runs at most every ten seconds, however often its credential is refused or it fails.
+    """
 
     def __init__(self, plugin: Mapping[str, Any], cluster: Mapping[str, Any], source: str) -> None:
         self._plugin, self._cluster, self._origin = plugin, cluster, source
         self._status: _ExecStatus | None = None
+        self._error: ConfigError | None = None  # of the last run
+        self._next_run = -math.inf  # monotonic seconds
+        self._pair = ("", "")  # certificate and key that were loaded last
         self._lock = asyncio.Lock()
 
     async def authorization(self, context: ssl.SSLContext) -> str | None:
         async with self._lock:
-            status = self._status
-            expiry = status.expiration_timestamp if status else None
-            if status is None or (expiry and expiry <= datetime.now(UTC) + timedelta(seconds=10)):
-                status = self._status = await self._run()
-                if status.client_certificate_data:
-                    self._load_pair(context, status)
-        return f"Bearer {status.token}" if status.token else None
+            if self._due:
+                await self._renew(context)
+            if self._error is not None:
+                raise ConfigError(self._error.message, reason=self._error.reason, remedy=self._error.remedy)
+            return f"Bearer {self._status.token}" if self._status and self._status.token else None
 
-    def renew(self) -> bool:
-        self._status = None
+    def renew(self, used: int) -> bool:
+        if used == self.serial:
+            if time.monotonic() < self._next_run:
+                return False
+            self._status = None
         return True
+
+    @property
+    def _due(self) -> bool:
+        if time.monotonic() < self._next_run:
+            return False
+        expiry = self._status.expiration_timestamp if self._status else None
+        return self._status is None or bool(expiry and expiry <= datetime.now(UTC) + timedelta(seconds=10))
+
+    async def _renew(self, context: ssl.SSLContext) -> None:
+        self._status, self._error = None, None
+        try:
+            status = await self._run()
+            pair = status.client_certificate_data, status.client_key_data
+            if pair[0] and pair != self._pair:
+                self._load_pair(context, status)
+                self._pair = pair
+                self.certificates += 1
+        except ConfigError as error:
+            self._error = error
+        else:
+            self._status = status
+            self.serial += 1
+        self._next_run = time.monotonic() + _EXEC_EVERY
 
     @property
     def _name(self) -> str:

@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import yaml
 
@@ -24,6 +22,7 @@ from vk_provider.kube import keys
 from vk_provider.kube.auth import documents
 from vk_provider.kube.auth.credentials import Credentials, ExecPlugin, Fixed, Source, TokenFile
 from vk_provider.kube.auth.documents import Document, Entry, invalid
+from vk_provider.kube.http.proxy import proxy_for
 
 IN_CLUSTER: Final = "in-cluster"  # name of the credentials of the pod that this process runs in
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -82,6 +81,9 @@ class Kubeconfig:
         user = _inlined("users", user_entry, source, allowed=files_allowed)
         if not cluster.get("server"):
             raise invalid(source, f"context {context} names no server")
+        if "@" in cluster["server"].partition("://")[2].partition("/")[0]:  # messages and logs show the server
+            remedy = "use a token, a client certificate or an exec plugin"
+            raise invalid(source, f"the server of context {context} contains a user or a password", remedy)
         _check_user(user, source)
         if "tokenFile" in user:
             token = _read(user["tokenFile"], user_entry.folder, source, "tokenFile", allowed=files_allowed)
@@ -122,7 +124,7 @@ class Kubeconfig:
             _ssl_context(tls, self.source, verify=not self.cluster.get("insecure-skip-tls-verify")),
             self._authorization_source(),
             tls_server_name=self.cluster.get("tls-server-name") or None,
-            proxy=self.cluster.get("proxy-url") or _proxy(server),
+            proxy=proxy_for(server, self.cluster.get("proxy-url"), os.environ),
         )
 
     def _authorization_source(self) -> Source:
@@ -168,7 +170,7 @@ def in_cluster() -> Credentials | None:
         return None
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     context = _ssl_context(_Tls(ca.read_bytes()), IN_CLUSTER, verify=True)
-    return Credentials(IN_CLUSTER, server, context, TokenFile(token), proxy=_proxy(server))
+    return Credentials(IN_CLUSTER, server, context, TokenFile(token), proxy=proxy_for(server, None, os.environ))
 
 
 def find_credentials(path: str | None = None, context: str | None = None) -> Credentials:
@@ -182,14 +184,6 @@ def find_credentials(path: str | None = None, context: str | None = None) -> Cre
             return found
         raise ConfigError("no parent cluster is configured", remedy="set KUBECONFIG or pass --kubeconfig")
     return Kubeconfig.from_files(path, context).credentials()
-
-
-def _proxy(server: str) -> str | None:
-    """The proxy that the environment names for this server (HTTPS_PROXY, NO_PROXY)."""
-    url = urlsplit(server)
-    if proxy_bypass(url.hostname or ""):
-        return None
-    return getproxies().get(url.scheme)
 
 
 def _ssl_context(tls: _Tls, source: str, *, verify: bool) -> ssl.SSLContext:

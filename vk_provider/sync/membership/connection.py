@@ -121,7 +121,7 @@ class Connection:
         """
         await self._read.wait()
         if self._client is not None:
-            await identify(self._client, self._cluster_uid, member=self._member, deadline=deadline)
+            await identify(self._client.urgent, self._cluster_uid, member=self._member, deadline=deadline)
         if problem := self.problem or self._refusal:
             raise problem
 

@@ -72,8 +72,8 @@ class UnservedNode:
         recorder: Recorder,
     ) -> None:
         """`virtual_nodes`: the Nodes of all members in the parent."""
-        self._name, self.uid, self._parent, self._state, self._recorder = name, uid, parent, state, recorder
-        self._lease = LeaseLoop(name, parent, freeze, self)
+        self._name, self.uid, self._parent, self._state, self._recorder = name, uid, parent.urgent, state, recorder
+        self._lease = LeaseLoop(name, parent.urgent, freeze, self)
         self._pods: Informer[Pod] = Informer(parent, PODS, Pod, fields=f"spec.nodeName={name}")
         self._hold = HoldLoop(name, parent, self._pods, state, Observable(NodesReady()), recorder)
         self._changed = asyncio.Event()

@@ -16,10 +16,10 @@ from typing import Final
 import msgspec
 
 from vk_provider.kube.client import Client
-from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Pod
 from vk_provider.kube.recorder import ForwardedEvent, Recorder
 from vk_provider.kube.resources import EVENTS, PODS
+from vk_provider.kube.watch import Follower
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.translate.names import with_parent_names
 from vk_provider.translate.state.rights import ALL_RIGHTS, Feature, Rights
@@ -83,9 +83,9 @@ def _seconds(moment: str) -> str:
     return moment[:19] + "Z" if "." in moment else moment
 
 
-def member_events(client: Client) -> Informer[MemberEvent]:
-    """Informer of the member's Events about pods."""
-    return Informer(client, EVENTS, MemberEvent, fields="involvedObject.kind=Pod", inactivity=_INACTIVITY)
+def member_events(client: Client) -> Follower[MemberEvent]:
+    """The member's Events about pods, from now on. None is kept: a busy member has 100,000 of them."""
+    return Follower(client, EVENTS, MemberEvent, fields="involvedObject.kind=Pod", inactivity=_INACTIVITY)
 
 
 class EventLoop:
@@ -94,7 +94,7 @@ class EventLoop:
     def __init__(
         self,
         nodes: Sequence[PodCaches],
-        events: Informer[MemberEvent],
+        events: Follower[MemberEvent],
         recorder: Recorder,
         rights: Rights = ALL_RIGHTS,
     ) -> None:
@@ -108,19 +108,18 @@ class EventLoop:
         """Listens until cancelled. Returns at once if the provider may not read the member's Events."""
         if not self._permitted:
             return
-        self._events.on_change(self._changed)
-        await self._events.run()
+        await self._events.run(self._observed)
 
-    def _changed(self, before: MemberEvent | None, after: MemberEvent | None) -> None:
-        if after is None or not self._events.synced.is_set() or after.reason in _LEFT_OUT:
+    def _observed(self, event: MemberEvent) -> None:
+        if event.reason in _LEFT_OUT:
             return
-        about = after.involved_object
+        about = event.involved_object
         for pods in self._nodes:
             pair = pods.pair(about.namespace, about.name)
             if pair is None or pair[1].metadata.uid != about.uid:
                 continue
-            if after.type != "Normal" or self._allowed():
-                self._forward(after, *pair, pods.names.node)
+            if event.type != "Normal" or self._allowed():
+                self._forward(event, *pair, pods.names.node)
             return
 
     def _forward(self, event: MemberEvent, parent: Pod, member: Pod, node: str) -> None:
