@@ -60,7 +60,9 @@ async def test_the_client_that_holds_the_most_is_closed_first(monkeypatch: pytes
             writer.transport.abort()
 
 
-async def test_clients_that_never_finish_their_handshake_do_not_lock_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clients_that_never_finish_their_handshake_do_not_lock_others_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(connections, "_HANDSHAKES", 3)
     async with running(Server(Parent())) as served:
         clients = [await asyncio.open_connection(ADDRESS, served.port) for _ in range(10)]
