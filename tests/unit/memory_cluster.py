@@ -32,7 +32,7 @@ class MemoryCluster:
         self.denied: set[tuple[str, str]] = set()  # resource and verb
         self.requests: list[tuple[str, str]] = []  # method, path
         self.lists: list[str] = []  # paths of watches that began with a list
-        self.tokens: set[str] = set()  # that are accepted; empty: all
+        self.tokens: set[str] = set()  # accepted tokens; empty: all are accepted
         self._watches: list[tuple[str, Mapping[str, str], asyncio.Queue[bytes]]] = []
         self._version = 100
         self.put(NAMESPACES, "kube-system", metadata={"uid": uid})

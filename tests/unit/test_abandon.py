@@ -1,4 +1,4 @@
-"""A member that leaves and cannot be served: what the parent keeps, and what an administrator learns."""
+"""A member that leaves and cannot be served: the objects that the parent keeps, and the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes of users: the message names the file and the remedy. And interrupts, and what `status` must not conceal."""
+"""Messages of commands: errors of users with the file and the remedy, interrupts, and complete output of `status`."""
 
 from __future__ import annotations
 

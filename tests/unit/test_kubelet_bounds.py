@@ -60,7 +60,7 @@ async def test_the_client_that_holds_the_most_is_closed_first(monkeypatch: pytes
             writer.transport.abort()
 
 
-async def test_clients_with_an_unfinished_handshake_do_not_lock_others_out(
+async def test_clients_that_never_finish_their_handshake_do_not_lock_others_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connections, "_HANDSHAKES", 3)

@@ -18,7 +18,7 @@ async def test_a_late_pod_is_not_created_and_one_that_is_deleted_is_removed_from
         async with served(above, below, leaving=True):
             above.feed("ADDED", late, spec=SPEC, status=status)
             above.feed("ADDED", deleted | {"deletionTimestamp": "2026-03-01T10:00:30Z"}, spec=SPEC, status=status)
-            await eventually_here(lambda: above.written, "the one worker has come to the second pod")
+            await eventually_here(lambda: above.written, "the only worker has processed the second pod")
     (method, path, options), *others = above.written
     assert (method, path, others) == ("DELETE", PODS.path("next", "shop"), [])
     assert options["gracePeriodSeconds"] == 0

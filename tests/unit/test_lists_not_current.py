@@ -1,4 +1,4 @@
-"""Lists that are not current although the member answers: reported, and no pod is known for certain."""
+"""Lists that are not current although the member answers are reported, and the state of pods is unknown."""
 
 from __future__ import annotations
 

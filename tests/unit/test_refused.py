@@ -1,4 +1,4 @@
-"""A member that does not accept the provider: it may live, so it is refused and never lost for that."""
+"""A member that does not accept the provider's credential is refused, and not lost for this reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPEC: Final = HealthSpec()
 SILENCE: Final = UnreachableError("no answer in time")
 REFUSAL: Final = RefusedError("401", answered=True)
 
-# One probe: y is answered, n is not, r is refused, c: there is no credential to ask with.
+# One probe: y: answered; n: no answer; r: refused; c: the provider has no credential.
 PROBES: Final = "ynrc"
 
 

@@ -1,4 +1,4 @@
-"""The registration of a virtual node while the parent does not answer: waited for, and no reason to end the member."""
+"""The registration of a virtual node is retried while the parent does not answer, and the member is not stopped."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_a_node_that_is_deleted_while_the_parent_does_not_answer_ends_noth
 
 
 class Asked:
-    """Notes the requests, and acts on them."""
+    """Records the requests, and calls a function for each."""
 
     def __init__(self, append: Any) -> None:
         self.append = append
