@@ -87,13 +87,13 @@ class Supervisor:
             except Exception as error:
                 if self._stopping:
                     raise asyncio.CancelledError from error
-                cause = _cause(error)
-                if isinstance(cause, ReconnectError):
+                # No local variable may keep the error: its traceback keeps the member, and so all of its lists.
+                if isinstance(_cause(error), ReconnectError):
                     continue
                 if loop.time() - self._connected_at > _STABLE:
                     self._backoff.succeeded()
                     self._abandonment.served()
-                if await self._failed(error, cause, started):
+                if await self._failed(error, _cause(error), started):
                     return
             await asyncio.sleep(self._backoff.failed())
 
