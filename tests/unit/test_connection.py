@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.memory_cluster import MemoryCluster
-from tests.unit.test_supervisor import SYSTEM, kubeconfig
+from tests.unit.supervised import SYSTEM, kubeconfig
 from vk_provider.api.membercluster import SecretRef
 from vk_provider.errors import RefusedError, UnreachableError, api_error
 from vk_provider.kube.informer import Informer

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.memory_cluster import MemoryCluster
-from tests.unit.test_supervisor import World, kubeconfig
+from tests.unit.supervised import World, kubeconfig
 from vk_provider import caches as module
 from vk_provider.caches import Caches
 from vk_provider.kube.informer import Informer
