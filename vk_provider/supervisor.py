@@ -19,7 +19,7 @@ from typing import Any, Final
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster, decode
 from vk_provider.config import Settings
-from vk_provider.errors import ConfigError, UnreachableError, VkError
+from vk_provider.errors import ConfigError, RefusedError, UnreachableError, VkError
 from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.objects import Object
 from vk_provider.member import Member
@@ -87,13 +87,15 @@ class Supervisor:
             except Exception as error:
                 if self._stopping:
                     raise asyncio.CancelledError from error
-                cause = _cause(error)
-                if isinstance(cause, ReconnectError):
+                # No local variable may keep the error: its traceback keeps the member, and so all of its lists.
+                if isinstance(_cause(error), ReconnectError):
                     continue
                 if loop.time() - self._connected_at > _STABLE:
                     self._backoff.succeeded()
                     self._abandonment.served()
-                if await self._failed(error, cause, started):
+                if isinstance(_cause(error), RefusedError):
+                    started = loop.time()  # it was served until now, and its credential may be renewed
+                if await self._failed(error, _cause(error), started):
                     return
             await asyncio.sleep(self._backoff.failed())
 

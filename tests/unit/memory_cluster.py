@@ -95,7 +95,7 @@ class MemoryClient(Client):
         tls = ssl.create_default_context()
         self.credentials = credentials or Credentials("test", cluster.server, tls, Fixed("Bearer test"))
         self.last_sign_of_life, self.restores, self.closed, self.streams = 0.0, 0, False, 0
-        self._ended = asyncio.Event()
+        self._queues: set[asyncio.Queue[bytes]] = set()
 
     @property
     def urgent(self) -> MemoryClient:
@@ -119,8 +119,8 @@ class MemoryClient(Client):
         self.end_watches()
 
     def end_watches(self, *, silent_since: float = 0.0) -> None:
-        self._ended.set()
-        self._ended = asyncio.Event()
+        for queue in self._queues:
+            queue.put_nowait(b"")
 
     async def request(
         self,
@@ -140,8 +140,9 @@ class MemoryClient(Client):
 
     async def stream(self, path: str, query: Mapping[str, str], *, inactivity: float) -> AsyncGenerator[bytes, None]:
         await self._reach(30.0)
-        ended, cluster = self._ended, self.cluster
+        cluster = self.cluster
         queue = cluster.watch(path, query)
+        self._queues.add(queue)
         try:
             if "sendInitialEvents" in query:
                 cluster.lists.append(path)
@@ -149,19 +150,13 @@ class MemoryClient(Client):
                     yield encode({"type": "ADDED", "object": item})
                 end = {"resourceVersion": cluster.version, "annotations": {"k8s.io/initial-events-end": "true"}}
                 yield encode({"type": "BOOKMARK", "object": {"metadata": end}})
-            while True:
-                line = asyncio.ensure_future(queue.get())
-                over = asyncio.ensure_future(ended.wait())
-                await asyncio.wait([line, over], return_when=asyncio.FIRST_COMPLETED)
-                over.cancel()
-                if not line.done():
-                    line.cancel()
-                    return
+            while line := await queue.get():
                 if not cluster.silent:
                     self.last_sign_of_life = asyncio.get_running_loop().time()
-                    yield line.result()
+                    yield line
         finally:
             cluster.unwatch(queue)
+            self._queues.discard(queue)
 
     async def _reach(self, deadline: float) -> None:
         cluster = self.cluster

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.member_api import MemberApi
-from vk_provider.api.membercluster import HealthSpec
+from vk_provider.api.membercluster import HealthSpec, MemberCluster, MemberClusterSpec, MemberClusterStatus, SecretRef
+from vk_provider.cli.fence import _check
 from vk_provider.errors import RefusedError, UnauthorizedError, UnreachableError, VkError, api_error
+from vk_provider.kube.objects import Condition, Metadata
 from vk_provider.sync.membership.access import identify
 from vk_provider.translate.state.health import Assessment, Health, State
 
@@ -236,3 +238,8 @@ async def test_an_answer_without_verified_tls_proves_nothing(verify: bool | None
     api.refusal = api_error(401, "Unauthorized", "Unauthorized")
     with pytest.raises(UnauthorizedError):
         await identify(api, "west-uid", member="west", deadline=2.0)
+
+
+def test_a_refused_member_can_be_fenced() -> None:
+    status = MemberClusterStatus(conditions=[Condition("Reachable", "Unknown", "Refused")])
+    _check(MemberCluster(Metadata(name="west"), MemberClusterSpec(SecretRef("s", "n")), status), "True")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import yaml
 
 from tests.unit.member_api import MemberApi
 from vk_provider.caches import Caches
-from vk_provider.errors import ConfigError, UnauthorizedError
+from vk_provider.errors import ConfigError, UnauthorizedError, UnreachableError
 from vk_provider.kube.recorder import Recorder
 from vk_provider.sync.membership.access import examine
 from vk_provider.sync.pods.events import EventLoop, member_events
@@ -108,3 +109,35 @@ def test_the_manifest_grants_the_permissions_of_the_table_and_no_others() -> Non
         for verb in rule["verbs"]
     }
     assert granted == {right for row in PERMISSIONS for right in row.rights}
+
+
+async def test_a_member_that_does_not_answer_takes_no_place_of_those_that_are_examined() -> None:
+    places = asyncio.Semaphore(1)
+    async with places:
+        api = MemberApi()
+        api.refusal = UnreachableError("no answer in time")
+        with pytest.raises(UnreachableError):
+            await examine(api, places)
+        waiting = asyncio.create_task(examine(MemberApi(), places))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+    assert (await waiting).rights == Rights()
+
+
+class Counting(MemberApi):
+    """Knows how many requests were under way at a time."""
+
+    under_way = most = 0
+
+    async def request(self, method: str, path: str, **options: Any) -> bytes:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        return await super().request(method, path, **options)
+
+
+async def test_the_permissions_of_a_member_are_asked_for_a_few_at_a_time() -> None:
+    api = Counting()
+    await examine(api)
+    assert 1 < api.most <= 8
