@@ -139,6 +139,7 @@ async def served(parent: Parent, member: Member) -> AsyncIterator[None]:
                 brake=quiet,
                 recorder=Recorder(up),
                 workers=1,
+                unschedulable_seconds=lambda: 300.0,
             )
             tasks.append(group.create_task(loop.run()))
             yield

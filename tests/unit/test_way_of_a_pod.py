@@ -168,6 +168,7 @@ async def served(above: Server, below: Server, *, leaving: bool = False) -> Asyn
             brake=OrphanBrake(cluster, above, pods, state, Quiet()),
             recorder=parent.recorder,
             workers=1,
+            unschedulable_seconds=lambda: 300.0,
         )
         tasks.create_task(loop.run())
         yield

@@ -22,7 +22,9 @@ from vk_provider.translate.pods.disruption import Disruption, not_evictable
 log = logging.getLogger(__name__)
 
 
-class _OwnedPod(msgspec.Struct):
+class OwnedPod(msgspec.Struct):
+    """A parent pod with its owners, which the caches do not keep."""
+
     metadata: OwnedMetadata
 
 
@@ -34,18 +36,40 @@ class Evictions:
 
     async def evict(self, parent: Pod, disruption: Disruption) -> bool:
         """Evicts a parent pod. False if it must not be evicted. Raises the errors of the parent's API server."""
-        name, namespace, uid = parent.metadata.name, parent.metadata.namespace, parent.metadata.uid
-        why = f"{disruption.reason}: {disruption.message}" if disruption.message else disruption.reason
+        if (living := await self.living(parent)) is None:
+            return True
+        if obstacle := not_evictable(living.metadata):
+            self.report_waiting(parent, _text(disruption), obstacle)
+            return False
+        await self.carry_out(parent, disruption)
+        return True
+
+    async def living(self, parent: Pod) -> OwnedPod | None:
+        """The pod as it is now; None if that incarnation no longer exists, or is being deleted."""
         try:
-            living = await self._parent.get(PODS, name, namespace, type=_OwnedPod)
-            if obstacle := not_evictable(living.metadata):
-                waits = f"{why}; the pod waits for the member, since {obstacle}; to give it up, delete it"
-                self._event(parent, "Warning", wellknown.NOT_EVICTED, waits)
-                return False
-            await self._statuses.disrupt(parent, disruption)
+            found = await self._parent.get(PODS, parent.metadata.name, parent.metadata.namespace, type=OwnedPod)
+        except NotFoundError:
+            return None
+        same = found.metadata.uid == parent.metadata.uid and found.metadata.deletion_timestamp is None
+        return found if same else None
+
+    async def carry_out(self, parent: Pod, disruption: Disruption) -> None:
+        """Evicts a pod that may be evicted. Raises the errors of the parent's API server."""
+        await self._statuses.disrupt(parent, disruption)
+        name, namespace, uid = parent.metadata.name, parent.metadata.namespace, parent.metadata.uid
+        try:
             await self._parent.delete(PODS, name, namespace, uid=uid)
         except (NotFoundError, ConflictError):
-            return True  # that incarnation no longer exists, which the watch will show
-        self._event(parent, "Warning", wellknown.EVICTED, f"{why}; the pod is deleted, and its controller replaces it")
+            return  # that incarnation no longer exists
+        message = f"{_text(disruption)}; the pod is deleted, and its controller replaces it"
+        self._event(parent, "Warning", wellknown.EVICTED, message)
         log.info("pod evicted", extra={"pod": parent.metadata.key, "reason": disruption.reason})
-        return True
+
+    def report_waiting(self, parent: Pod, why: str, obstacle: str) -> None:
+        """Reports that a pod waits for its member, since it is not evicted."""
+        message = f"{why}; the pod waits for the member, since {obstacle}; to give it up, delete it"
+        self._event(parent, "Warning", wellknown.NOT_EVICTED, message)
+
+
+def _text(disruption: Disruption) -> str:
+    return f"{disruption.reason}: {disruption.message}" if disruption.message else disruption.reason

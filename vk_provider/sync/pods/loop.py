@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from vk_provider.api import wellknown
 from vk_provider.kube.client import Client
@@ -25,6 +26,7 @@ from vk_provider.sync.pods.member_pods import MemberPods
 from vk_provider.sync.pods.protocols import Brake, Dependents, KnownResources, PodMemory
 from vk_provider.sync.pods.removal import Removals
 from vk_provider.sync.pods.status import StatusWriter
+from vk_provider.sync.pods.unschedulable import Unschedulable
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.pods import admission
 from vk_provider.translate.pods.decide import (
@@ -45,6 +47,7 @@ from vk_provider.translate.pods.decide import (
 )
 from vk_provider.translate.pods.disruption import seconds_left
 from vk_provider.translate.pods.pod import Target
+from vk_provider.translate.pods.unschedulable import unschedulable_since
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +68,18 @@ class PodLoop:
         brake: Brake,
         recorder: Recorder,
         workers: int,
+        unschedulable_seconds: Callable[[], float],
     ) -> None:
-        """`workers` bounds the pods that are worked on at the same time."""
+        """`workers` bounds the pods that are worked on at the same time. `unschedulable_seconds`: how long a pod waits
+        for a place in the member until it is evicted, if it may be.
+        """
         self._names, self._parent, self._member, self._pods = target.names, parent, member, pods
         self._state, self._dependents, self._recorder = state, dependents, recorder
         self._statuses = StatusWriter(parent, pods.parent)
         self._member_pods = MemberPods(target, member, pods, resources, dependents, self._statuses, self._event)
         self._removals = Removals(parent, member, pods, brake, self._statuses, self._member_pods)
         self._evictions = Evictions(parent, self._statuses, self._event)
+        self._unschedulable = Unschedulable(target.names.node, parent, self._evictions, unschedulable_seconds)
         self._memory: dict[str, PodMemory] = {}
         self._busy: set[asyncio.Timeout] = set()  # one for each worker that handles a pod
         self.queue: WorkQueue[str] = WorkQueue("pods", self._reconcile, workers=workers)
@@ -191,11 +198,17 @@ class PodLoop:
         return None
 
     async def _reflect(self, parent: Pod, member: Pod, memory: PodMemory) -> float | None:
-        delay = await self._member_pods.reflect(parent, member, memory)
-        if delay is not None or member.metadata.deletion_timestamp is None:
+        if (delay := await self._member_pods.reflect(parent, member, memory)) is not None:
             return delay
-        left = seconds_left(member, self._member.server_time())
-        return left if left and left > 0 else None  # then its deletion is overdue
+        now = self._member.server_time()
+        if member.metadata.deletion_timestamp is not None:
+            left = seconds_left(member, now)
+            return left if left and left > 0 else None  # then its deletion is overdue
+        if b'"Unschedulable"' in bytes(member.status) and (found := unschedulable_since(member)):
+            since, message = found
+            waited = (now - since).total_seconds()
+            return await self._unschedulable.handle(parent, wellknown.MEMBER_UNSCHEDULABLE, message, waited)
+        return None
 
     async def _evict(self, parent: Pod, member: Pod | None, action: Evict, memory: PodMemory) -> float | None:
         if member:
@@ -210,7 +223,7 @@ class PodLoop:
         """What an earlier parent pod of that name needed is no longer needed."""
         if memory.uid and (parent is None or parent.metadata.uid != memory.uid):
             self._dependents.release(memory.uid)
-            memory.uid = ""
+            memory.uid, memory.refusals = "", 0
 
     async def _create(self, parent: Pod, action: Create, memory: PodMemory) -> float | None:
         if self._state.leaving:  # it arrived too late, and waits until it is evicted or the Node is gone
@@ -224,8 +237,20 @@ class PodLoop:
             if rejection is not None:
                 await self._fail(parent, rejection)
                 return None
+        if memory.refusals and await self._moves(parent, memory):
+            return None
         memory.uid, memory.not_evicted = parent.metadata.uid, ("", "")
         return await self._member_pods.create(parent, memory, recreate=action.recreate)
+
+    async def _moves(self, parent: Pod, memory: PodMemory) -> bool:
+        """Whether a pod that the member has refused for long is evicted."""
+        now = asyncio.get_running_loop().time()
+        if now < memory.refused_look:
+            return False
+        waited = now - memory.refused_since
+        delay = await self._unschedulable.handle(parent, wellknown.MEMBER_REFUSED, memory.refusal, waited)
+        memory.refused_look = now + (delay or 0.0)
+        return delay is None
 
     async def _fail(self, parent: Pod, action: Fail) -> None:
         self._event(parent, "Warning", action.reason, action.message)

@@ -26,7 +26,7 @@ from vk_provider.kube.resources import PODS
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.protocols import Dependents, Event, KnownResources, PodMemory
 from vk_provider.sync.pods.status import StatusWriter
-from vk_provider.translate.pods.change import changes
+from vk_provider.translate.pods.change import Change, changes, parts
 from vk_provider.translate.pods.container_statuses import restarts
 from vk_provider.translate.pods.differences import differences
 from vk_provider.translate.pods.pod import Target, may_lose_fields, member_pod
@@ -36,7 +36,10 @@ log = logging.getLogger(__name__)
 
 _QUIET: Final = 2.0  # seconds that a new member pod has to get a status before its empty one is reflected
 _CONFLICT_RETRY: Final = 15.0  # seconds until a taken name is tried again
-_ACCOUNT_RETRY: Final = 0.2  # seconds; a new namespace gets its default service account a moment later
+_ACCOUNT_BASE, _ACCOUNT_CAP = 0.2, 30.0  # seconds; a new namespace gets its default service account a moment later
+_ACCOUNT_TRIES: Final = 6  # that fail until it is reported that the account is missing: about 6 s
+_FOR_GOOD: Final = (ForbiddenError, InvalidError, NotFoundError)  # an update is not tried again before the pod changes
+_EXISTS: Final = "AlreadyExists"  # reason of a 409, which an admission webhook may choose, too
 _CRASH_BASE, _CRASH_CAP, _CRASH_RESET = 10.0, 300.0, 600.0  # seconds: the kubelet's back-off of crashing containers
 
 
@@ -70,20 +73,16 @@ class MemberPods:
             created, manifest = await self._prepare_and_send(parent, memory, recreate=recreate)
         except NameTakenError as error:
             return await self.report_name_taken(parent, error.message)
-        except ConflictError:
-            return await self.resolve_conflict(parent, memory)
         except NotMountedError as error:
             self._event(parent, "Warning", error.reason, error.message)
             await self._statuses.wait(parent, "ContainerCreating", error.message)
             raise
-        except (ForbiddenError, InvalidError) as error:
-            if "serviceaccount" in error.message and "not found" in error.message:
-                return _ACCOUNT_RETRY
-            self._event(parent, "Warning", wellknown.MEMBER_REFUSED, error.message)
-            await self._statuses.wait(parent, wellknown.MEMBER_REFUSED, error.message)
-            raise
+        except ApiError as error:
+            if error.reason == _EXISTS and await self.resolve_conflict(parent, memory):
+                return 0.0
+            return await self._report_refusal(parent, memory, error)
         now = asyncio.get_running_loop().time()
-        memory.created_uid = parent.metadata.uid
+        memory.created_uid, memory.refusals = parent.metadata.uid, 0
         if recreate:
             memory.recreated, memory.recreated_at = memory.recreated + 1, now
             self._event(parent, "Normal", "MemberPodRecreated", "the member pod was lost; a new one was created")
@@ -115,24 +114,38 @@ class MemberPods:
         """Brings the dependents up to date and patches the member pod. Returns it as it is then."""
         memory.uid = parent.metadata.uid
         await self._dependents.ensure(parent)
-        for change in changes(parent, member, self._target):
+        failed: ApiError | None = None
+        pending = changes(parent, member, self._target)
+        while pending:
+            change = pending.pop(0)
             try:
-                member = await self._member.patch(
-                    PODS,
-                    member.metadata.name,
-                    change.patch,
-                    member.metadata.namespace,
-                    type=Pod,
-                    patch_type=PatchType.STRATEGIC,
-                    subresource=change.subresource,
-                )
-            except (ForbiddenError, InvalidError) as error:
+                member = await self._patch(member, change)
+            except ApiError as error:
+                if _is_gone(error, member):
+                    raise
+                if error.status < 500 and (smaller := parts(change)):
+                    pending[:0] = smaller  # what is refused must not keep the rest
+                    continue
+                failed = failed or (None if isinstance(error, _FOR_GOOD) else error)
                 where = f"pods/{change.subresource}" if change.subresource else "pods"
                 self._event(parent, "Warning", wellknown.MEMBER_REFUSED, f"update of {where}: {error.message}")
-            else:
-                self._pods.member.observe(member, notify=False)
+        if failed:
+            raise failed
         memory.applied = applied_signature(parent, member)
         return member
+
+    async def _patch(self, member: Pod, change: Change) -> Pod:
+        patched = await self._member.patch(
+            PODS,
+            member.metadata.name,
+            change.patch,
+            member.metadata.namespace,
+            type=Pod,
+            patch_type=PatchType.STRATEGIC,
+            subresource=change.subresource,
+        )
+        self._pods.member.observe(patched, notify=False)
+        return patched
 
     async def _prepare_and_send(self, parent: Pod, memory: PodMemory, *, recreate: bool) -> tuple[Pod, dict[str, Any]]:
         """The member pod, and the manifest that it was created from."""
@@ -152,7 +165,7 @@ class MemberPods:
         try:
             created = await self._member.create(PODS, manifest, namespace, type=Pod)
         except ApiError as error:
-            memory.create_unknown = unknown or error.status >= 500 or isinstance(error, ConflictError)
+            memory.create_unknown = unknown or error.status >= 500 or error.reason == _EXISTS
             raise
         memory.create_unknown = False
         return created
@@ -167,19 +180,39 @@ class MemberPods:
             return 0.0
         return max(0.0, min(_CRASH_CAP, _CRASH_BASE * 2.0 ** (memory.recreated - 1)) - since)
 
-    async def resolve_conflict(self, parent: Pod, memory: PodMemory) -> float:
-        """A create met a name that is taken: by a pod of ours, unknown until now, or by one that is not ours."""
+    async def resolve_conflict(self, parent: Pod, memory: PodMemory) -> bool:
+        """A create met a name that is taken: by a pod of ours, unknown until now, or by one that is not ours. False: no
+        pod has that name.
+        """
         namespace = self._names.namespace(parent.metadata.namespace)
         try:
             found = await self._member.get(PODS, parent.metadata.name, namespace, type=Pod)
         except NotFoundError:
-            return 0.0
+            return False
         if self._names.owns(found.metadata.labels):
             self._pods.member.observe(found)
         else:
             memory.foreign = found
         memory.create_unknown = False
-        return 0.0
+        return True
+
+    async def _report_refusal(self, parent: Pod, memory: PodMemory, error: ApiError) -> float:
+        """Reports an answer of the member that is not the pod, whatever its status is: admission webhooks choose it.
+
+        Refusals for good are reported at once, others, which may pass, when they are repeated. Returns the seconds
+        until the next attempt, or raises the error, which the queue answers with a growing pause.
+        """
+        if not memory.refusals:
+            memory.refused_since = memory.refused_look = asyncio.get_running_loop().time()
+        memory.refusals, memory.refusal = memory.refusals + 1, error.message
+        account = "serviceaccount" in error.message and "not found" in error.message
+        for_good = isinstance(error, ForbiddenError | InvalidError)
+        if memory.refusals >= (_ACCOUNT_TRIES if account else 1 if for_good else 2):
+            self._event(parent, "Warning", wellknown.MEMBER_REFUSED, error.message)
+            await self._statuses.wait(parent, wellknown.MEMBER_REFUSED, error.message)
+        if not account:
+            raise error
+        return min(_ACCOUNT_CAP, _ACCOUNT_BASE * 2.0 ** min(memory.refusals - 1, 10))
 
     async def report_name_taken(self, parent: Pod, message: str) -> float:
         """Reports that the name is taken. Returns the seconds until it is tried again."""
@@ -192,6 +225,15 @@ class MemberPods:
         found = differences({"spec": fields(parent.spec)}, manifest, self._target)
         if missed := [str(difference) for difference in found if difference.missed]:
             self._event(parent, "Warning", wellknown.NOT_HONOURED, "; ".join(missed))
+
+
+def _is_gone(error: ApiError, member: Pod) -> bool:
+    """Whether a patch failed because the pod no longer exists: not found, or another UID. A member that is older than a
+    subresource answers 404, too, without the name of the pod.
+    """
+    if isinstance(error, NotFoundError):
+        return f'"{member.metadata.name}" not found' in error.message
+    return isinstance(error, ConflictError) and "UID" in error.message
 
 
 def applied_signature(parent: Pod, member: Pod) -> int:

@@ -56,6 +56,10 @@ class PodMemory:
     finished: str = ""  # UID of the parent pod whose final delete was sent
     deleting: tuple[str, int | None] | None = None  # UID and grace of the delete that was sent
     not_evicted: tuple[str, str] = "", ""  # UID, and annotation at-most-once, of a parent pod that must not be evicted
+    refusals: int = 0  # how often in a row the member has refused the pod, or what it needs
+    refusal: str = ""  # the member's last message
+    refused_since: float = 0.0  # loop time of the first one
+    refused_look: float = 0.0  # loop time of the next look whether the pod is evicted
     empty_status_until: float = 0.0  # loop time until which the empty status of a new member pod is not reflected
     recreated: int = 0  # how often a lost member pod was created again
     recreated_at: float = 0.0  # loop time

@@ -62,6 +62,21 @@ def changes(parent: Pod, member: Pod, target: Target) -> list[Change]:
     return [_with_uid(change, member.metadata.uid) for change in found]
 
 
+def parts(change: Change) -> list[Change]:
+    """A patch that the member refused as several smaller ones, one for each field; none if it has only one.
+
+    Labels come first: they do not depend on anything. The annotations record what was applied, so they come last.
+    """
+    metadata, spec = change.patch["metadata"], change.patch.get("spec", {})
+    fields_of = [("metadata", "labels", metadata.get("labels"))]
+    fields_of += [("spec", field, value) for field, value in spec.items()]
+    fields_of += [("metadata", "annotations", metadata.get("annotations"))]
+    found = [
+        Change(change.subresource, {part: {field: value}}) for part, field, value in fields_of if value is not None
+    ]
+    return [_with_uid(one, metadata["uid"]) for one in found] if len(found) > 1 else []
+
+
 def _applied_before(member: Pod) -> dict[str, Any]:
     """The record of what was last applied; an empty one if another client in the member has damaged it."""
     try:
