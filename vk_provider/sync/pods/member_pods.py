@@ -34,7 +34,9 @@ from vk_provider.translate.pods.status import has_no_status
 
 log = logging.getLogger(__name__)
 
-_QUIET: Final = 2.0  # seconds that a new member pod has to get a status before its empty one is reflected
+# Seconds that a new member pod has to get a status before its empty one is reflected, which also records that it was
+# created. That record keeps a pod that must not restart from running twice (decision 0004): it must not be late.
+_QUIET, _QUIET_IF_NEVER = 10.0, 2.0
 _CONFLICT_RETRY: Final = 15.0  # seconds until a taken name is tried again
 _ACCOUNT_BASE, _ACCOUNT_CAP = 0.2, 30.0  # seconds; a new namespace gets its default service account a moment later
 _ACCOUNT_TRIES: Final = 6  # that fail until it is reported that the account is missing: about 6 s
@@ -91,8 +93,9 @@ class MemberPods:
         log.debug("member pod created", extra={"pod": parent.metadata.key, "node": self._names.node})
         memory.applied = applied_signature(parent, created)
         self._pods.member.observe(created, notify=False)
-        memory.empty_status_until = now + _QUIET
-        return _QUIET
+        quiet = _QUIET_IF_NEVER if manifest["spec"].get("restartPolicy") == "Never" else _QUIET
+        memory.empty_status_until = now + quiet
+        return quiet
 
     async def reflect(self, parent: Pod, member: Pod, memory: PodMemory) -> float | None:
         """Returns the seconds until the pod needs another look. Raises the errors of the API servers."""
