@@ -86,7 +86,8 @@ class VirtualNode:
             brake=self._brake,
             recorder=recorder,
             workers=shared.settings.workers,
-            unschedulable_seconds=lambda: cluster.value.spec.unschedulable_seconds,
+            cluster=cluster,
+            nodes=caches.nodes,
         )
         self._return_check = ReturnCheck(
             parent, member, pods, self._brake, self._pods.queue.failures, partial(self.status.warn, OUT_OF_SYNC)

@@ -14,14 +14,15 @@ from tests.gateway import Gateway, bookmark, cut_off, event, failure
 from tests.waiting import eventually_here
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, Pod
+from vk_provider.kube.objects import Metadata, Node, Pod
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import PODS
+from vk_provider.kube.resources import NODES, PODS
 from vk_provider.observable import Observable
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.names import Names
+from vk_provider.translate.nodes.offer import member_node
 from vk_provider.translate.pods.pod import Owner, Target
 from vk_provider.translate.state.health import State
 
@@ -139,7 +140,8 @@ async def served(parent: Parent, member: Member) -> AsyncIterator[None]:
                 brake=quiet,
                 recorder=Recorder(up),
                 workers=1,
-                unschedulable_seconds=lambda: 300.0,
+                cluster=cluster,
+                nodes=Informer(down, NODES, Node, keep=member_node),
             )
             tasks.append(group.create_task(loop.run()))
             yield

@@ -88,6 +88,21 @@ term = with_unknown(
         {"topologyKey": topology, "labelSelector": selector}, optional={"matchLabelKeys": st.just(["hash"])}
     )
 )
+node_affinities: list[Manifest] = [
+    {},
+    {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [
+                {
+                    "matchExpressions": [
+                        {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]},
+                        {"key": "disk", "operator": "Exists"},
+                    ]
+                }
+            ]
+        }
+    },
+]
 affinity = st.fixed_dictionaries(
     {},
     optional={
@@ -100,7 +115,7 @@ affinity = st.fixed_dictionaries(
                 ),
             },
         ),
-        "nodeAffinity": st.just({}),
+        "nodeAffinity": st.sampled_from(node_affinities).map(lambda entry: copy.deepcopy(entry)),
     },
 )
 spread = with_unknown(
@@ -118,7 +133,8 @@ specs = with_unknown(
             "affinity": affinity,
             "topologySpreadConstraints": st.lists(spread, max_size=2),
             "serviceAccountName": st.just("web"),
-            **{field: st.just("dropped") for field in ("nodeName", "schedulerName", "priority", "nodeSelector")},
+            **{field: st.just("dropped") for field in ("nodeName", "schedulerName", "priority")},
+            "nodeSelector": st.dictionaries(st.sampled_from(["disk", "kubernetes.io/arch"]), st.just("x"), max_size=2),
         },
     )
 )

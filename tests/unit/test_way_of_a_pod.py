@@ -25,9 +25,9 @@ from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, PartialObject, Pod
+from vk_provider.kube.objects import Metadata, Node, PartialObject, Pod
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import NAMESPACES, PODS
+from vk_provider.kube.resources import NAMESPACES, NODES, PODS
 from vk_provider.observable import Observable
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.dependents import Dependents
@@ -37,7 +37,7 @@ from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.names import Names
-from vk_provider.translate.nodes.offer import Usage, usage
+from vk_provider.translate.nodes.offer import Usage, member_node, usage
 from vk_provider.translate.pods.pod import Target
 from vk_provider.translate.state.health import State
 
@@ -168,7 +168,8 @@ async def served(above: Server, below: Server, *, leaving: bool = False) -> Asyn
             brake=OrphanBrake(cluster, above, pods, state, Quiet()),
             recorder=parent.recorder,
             workers=1,
-            unschedulable_seconds=lambda: 300.0,
+            cluster=cluster,
+            nodes=Informer(Server(), NODES, Node, keep=member_node),
         )
         tasks.create_task(loop.run())
         yield

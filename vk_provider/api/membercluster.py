@@ -76,6 +76,7 @@ class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
     namespace_mapping: NamespaceMapping = NamespaceMapping()
     api_access: ApiAccess = ApiAccess.PARENT
     network: Network = Network()
+    priority_class_name: str = ""  # of the member, for the member pods
     unschedulable_seconds: float = 300.0  # that a pod waits for a place in the member until it is evicted
     health: HealthSpec = HealthSpec()
 

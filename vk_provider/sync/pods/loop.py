@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from vk_provider.api import wellknown
+from vk_provider.api.membercluster import MemberCluster
 from vk_provider.kube.client import Client
+from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import PartialObject, Pod, pod_phase
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES, PODS
 from vk_provider.kube.workqueue import WorkQueue
+from vk_provider.observable import Observable
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.eviction import Evictions
 from vk_provider.sync.pods.member_pods import MemberPods
@@ -28,6 +30,7 @@ from vk_provider.sync.pods.removal import Removals
 from vk_provider.sync.pods.status import StatusWriter
 from vk_provider.sync.pods.unschedulable import Unschedulable
 from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.nodes.offer import MemberNode
 from vk_provider.translate.pods import admission
 from vk_provider.translate.pods.decide import (
     Action,
@@ -68,18 +71,19 @@ class PodLoop:
         brake: Brake,
         recorder: Recorder,
         workers: int,
-        unschedulable_seconds: Callable[[], float],
+        cluster: Observable[MemberCluster],
+        nodes: Informer[MemberNode],
     ) -> None:
-        """`workers` bounds the pods that are worked on at the same time. `unschedulable_seconds`: how long a pod waits
-        for a place in the member until it is evicted, if it may be.
-        """
+        """`workers` bounds the pods that are worked on at the same time. `nodes`: those of the member."""
         self._names, self._parent, self._member, self._pods = target.names, parent, member, pods
         self._state, self._dependents, self._recorder = state, dependents, recorder
         self._statuses = StatusWriter(parent, pods.parent)
-        self._member_pods = MemberPods(target, member, pods, resources, dependents, self._statuses, self._event)
+        self._member_pods = MemberPods(
+            target, member, pods, resources, dependents, self._statuses, self._event, cluster=cluster, nodes=nodes
+        )
         self._removals = Removals(parent, member, pods, brake, self._statuses, self._member_pods)
         self._evictions = Evictions(parent, self._statuses, self._event)
-        self._unschedulable = Unschedulable(target.names.node, parent, self._evictions, unschedulable_seconds)
+        self._unschedulable = Unschedulable(target.names.node, parent, self._evictions, cluster)
         self._memory: dict[str, PodMemory] = {}
         self._busy: set[asyncio.Timeout] = set()  # one for each worker that handles a pod
         self.queue: WorkQueue[str] = WorkQueue("pods", self._reconcile, workers=workers)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Set
+from dataclasses import replace
 from typing import Any, Final
 
 from vk_provider.api import wellknown
+from vk_provider.api.membercluster import MemberCluster
 from vk_provider.errors import (
     ApiError,
     ConflictError,
@@ -21,15 +24,19 @@ from vk_provider.errors import (
     VkError,
 )
 from vk_provider.kube.client import Client, PatchType
+from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod, fields
 from vk_provider.kube.resources import PODS
+from vk_provider.observable import Observable
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.protocols import Dependents, Event, KnownResources, PodMemory
 from vk_provider.sync.pods.status import StatusWriter
+from vk_provider.translate.nodes.offer import MemberNode
 from vk_provider.translate.pods.change import Change, changes, parts
-from vk_provider.translate.pods.container_statuses import restarts
+from vk_provider.translate.pods.constraints import ZONE
+from vk_provider.translate.pods.container_statuses import deadline_left, restarts
 from vk_provider.translate.pods.differences import differences
-from vk_provider.translate.pods.pod import Target, may_lose_fields, member_pod
+from vk_provider.translate.pods.pod import PLATFORM, Scheduling, Target, may_lose_fields, member_pod
 from vk_provider.translate.pods.status import has_no_status
 
 log = logging.getLogger(__name__)
@@ -46,7 +53,7 @@ _CRASH_BASE, _CRASH_CAP, _CRASH_RESET = 10.0, 300.0, 600.0  # seconds: the kubel
 
 
 class MemberPods:
-    """Creates and updates the member pods of one virtual node. Owns no state: `PodMemory` is the loop's."""
+    """Creates and updates the member pods of one virtual node. Memory about a pod is the loop's: `PodMemory`."""
 
     def __init__(
         self,
@@ -57,10 +64,18 @@ class MemberPods:
         dependents: Dependents,
         statuses: StatusWriter,
         event: Event,
+        *,
+        cluster: Observable[MemberCluster],
+        nodes: Informer[MemberNode],
     ) -> None:
+        """`nodes`: those of the member."""
         self._target, self._names = target, target.names
         self._member, self._pods, self._resources = member, pods, resources
         self._dependents, self._statuses, self._event = dependents, statuses, event
+        self._cluster, self._nodes = cluster, nodes
+        self._platform: Set[str] = PLATFORM
+        self._follow_cluster()
+        cluster.subscribe(self._follow_cluster)
 
     async def create(self, parent: Pod, memory: PodMemory, *, recreate: bool) -> float | None:
         """Prepares what the pod needs, then creates the member pod. `recreate`: an earlier one was lost.
@@ -155,8 +170,28 @@ class MemberPods:
         owner = await self._dependents.prepare(parent)
         counts = restarts(parent) if recreate else {}
         known = self._resources.known_resources
-        manifest = member_pod(parent, self._target, restarts=counts, owner=owner, known=known)
+        target = self._target_of(parent)
+        manifest = member_pod(parent, target, restarts=counts, owner=owner, known=known)
+        if recreate and (left := deadline_left(parent, self._member.server_time())) is not None:
+            manifest["spec"]["activeDeadlineSeconds"] = left
         return await self._send(manifest, owner.namespace, memory), manifest
+
+    def _follow_cluster(self) -> None:
+        """What an administrator declares for the member's scheduler."""
+        declared = self._cluster.value.spec
+        self._platform = PLATFORM - declared.labels.keys()
+        scheduling = Scheduling(self._platform, priority_class=declared.priority_class_name)
+        self._target = replace(self._target, scheduling=scheduling)
+
+    def _target_of(self, parent: Pod) -> Target:
+        """The target of a new member pod. Only a pod with constraints depends on the nodes of the member."""
+        spec, target = bytes(parent.spec), self._target
+        if not (b'"nodeSelector"' in spec or b'"nodeAffinity"' in spec or b'"topologySpreadConstraints"' in spec):
+            return target
+        nodes = [node.metadata.labels for node in self._nodes.items.values()]
+        known = {key for key in self._platform if not nodes or any(key in labels for labels in nodes)}
+        zones = {labels[ZONE] for labels in nodes if ZONE in labels}
+        return replace(target, scheduling=replace(target.scheduling, platform=known, zones=len(zones) > 1))
 
     async def _send(self, manifest: dict[str, Any], namespace: str, memory: PodMemory) -> Pod:
         """The create itself. Its outcome is unknown until the answer arrives, and after a failure of the server.

@@ -9,14 +9,15 @@ Owns the back-offs, which a new process starts without, and a copy of the parent
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 from vk_provider.api import wellknown
+from vk_provider.api.membercluster import MemberCluster
 from vk_provider.errors import ForbiddenError, NotFoundError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Node, OwnerReference, Pod
 from vk_provider.kube.resources import NODES, Resource
+from vk_provider.observable import Observable
 from vk_provider.sync.pods.eviction import Evictions, OwnedPod
 from vk_provider.translate.pods.disruption import Disruption
 from vk_provider.translate.pods.unschedulable import (
@@ -35,9 +36,9 @@ _NODES_FOR: Final = 30.0  # seconds that a list of the parent's nodes is used
 class Unschedulable:
     """See the module's text."""
 
-    def __init__(self, node: str, parent: Client, evictions: Evictions, seconds: Callable[[], float]) -> None:
-        """`node`: the virtual node. `seconds`: how long a pod waits for a place in the member."""
-        self._node, self._parent, self._evictions, self._seconds = node, parent, evictions, seconds
+    def __init__(self, node: str, parent: Client, evictions: Evictions, cluster: Observable[MemberCluster]) -> None:
+        """`node`: the virtual node."""
+        self._node, self._parent, self._evictions, self._cluster = node, parent, evictions, cluster
         self._rounds: dict[tuple[str, str, str], Rounds] = {}  # namespace, kind and name of a controller
         self._nodes: list[Node] = []
         self._listed_at = float("-inf")  # loop time
@@ -46,7 +47,7 @@ class Unschedulable:
         """A pod has had no place in the member for `waited` seconds. Returns the seconds until the next look at it;
         None: it is evicted. Raises the errors of the parent's API server.
         """
-        if (left := self._seconds() - waited) > 0:
+        if (left := self._cluster.value.spec.unschedulable_seconds - waited) > 0:
             return left
         owned = await self._evictions.living(parent)
         if owned is None:

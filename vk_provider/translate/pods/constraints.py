@@ -1,37 +1,58 @@
-"""Affinity to other pods and topology spread constraints, as the member can honour them.
+"""Affinity and topology spread constraints, as the member can honour them.
 
-The parent's scheduler has honoured all of them, with the whole member as one host. Only those over hosts mean something
-more in the member. There they become preferences, because the parent has not counted on anything else.
+The parent's scheduler has honoured all of them, with the whole member as one host. Those to other pods mean something
+more in the member only over hosts, and spread over zones if the member has several. There they become preferences,
+because the parent has not counted on anything else. Of the affinity to nodes only what is required of the platform
+means the same in the member: another one could not run the pod.
 """
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any, Final
 
 from vk_provider.translate.names import Names
 from vk_provider.translate.selectors import PREFERRED, REQUIRED
 
 HOSTNAME: Final = "kubernetes.io/hostname"
+ZONE: Final = "topology.kubernetes.io/zone"
 _WEIGHT: Final = 100  # of a preferred term that was required in the parent
 
 
-def soften(spec: dict[str, Any], names: Names) -> None:
-    """Changes `affinity` and `topologySpreadConstraints` of a parent pod's spec into those of its member pod."""
+def soften(spec: dict[str, Any], names: Names, *, platform: Set[str], zones: bool) -> None:
+    """Changes `affinity` and `topologySpreadConstraints` of a parent pod's spec into those of its member pod.
+
+    `platform`: labels of nodes that mean the same in the member. `zones`: the member has nodes in several zones.
+    """
     affinity = spec.pop("affinity", None) or {}
-    softened = {
+    softened: dict[str, Any] = {
         kind: {PREFERRED: terms}
         for kind in ("podAffinity", "podAntiAffinity")
         if (terms := _preferred_terms(affinity.get(kind) or {}, names))
     }
+    if terms := _platform_terms(affinity.get("nodeAffinity") or {}, platform):
+        softened["nodeAffinity"] = {REQUIRED: {"nodeSelectorTerms": terms}}
     if softened:
         spec["affinity"] = softened
-    kept = [entry for entry in spec.pop("topologySpreadConstraints", None) or [] if _over_hosts(entry)]
+    keys = (HOSTNAME, ZONE) if zones else (HOSTNAME,)
+    kept = [entry for entry in spec.pop("topologySpreadConstraints", None) or [] if entry.get("topologyKey") in keys]
     for entry in kept:
         entry["whenUnsatisfiable"] = "ScheduleAnyway"
         entry.pop("minDomains", None)  # valid with DoNotSchedule only
         _drop_merged_keys(entry)
     if kept:
         spec["topologySpreadConstraints"] = kept
+
+
+def _platform_terms(affinity: dict[str, Any], platform: Set[str]) -> list[dict[str, Any]]:
+    """The required terms, reduced to the platform; none if one of them allows every platform: a node needs to satisfy
+    only one.
+    """
+    terms = [
+        [e for e in term.get("matchExpressions") or () if e.get("key") in platform]
+        for term in (affinity.get(REQUIRED) or {}).get("nodeSelectorTerms") or ()
+    ]
+    return [{"matchExpressions": expressions} for expressions in terms] if all(terms) else []
 
 
 def _preferred_terms(affinity: dict[str, Any], names: Names) -> list[dict[str, Any]]:

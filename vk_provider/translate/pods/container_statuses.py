@@ -7,6 +7,7 @@ added containers, and when the member pod was lost.
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -79,6 +80,18 @@ def restarts(parent: Pod) -> dict[str, int]:
             if count := container.get("restartCount", 0) + ran:
                 counts[container["name"]] = count
     return counts
+
+
+def deadline_left(parent: Pod, now: datetime) -> int | None:
+    """Seconds that the next member pod has until `activeDeadlineSeconds`, which count from the start of the first one;
+    at least 1. None: the pod has no deadline, or has not started. `now` is the time of the member's clock.
+    """
+    if b'"activeDeadlineSeconds"' not in bytes(parent.spec):
+        return None
+    deadline, started = fields(parent.spec).get("activeDeadlineSeconds"), fields(parent.status).get("startTime")
+    if deadline is None or started is None:
+        return None
+    return max(1, int(deadline - (now - datetime.fromisoformat(started)).total_seconds()))
 
 
 def earlier_restarts(member: Metadata) -> dict[str, int]:

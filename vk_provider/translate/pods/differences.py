@@ -68,6 +68,7 @@ class _Rule:
 
 
 _SOFTENED: Final = f"over {HOSTNAME} only preferred within the member; over anything else honoured in the parent"
+_PLATFORM: Final = "refers to nodes of the parent, and has been honoured there; os and arch hold in the member, too"
 _HONOURED: Final = "refers to pods of the parent, and has been honoured there"
 _ROOT_CA: Final = "the CA of the parent; the member has another one with that name"
 _PARENTS_VALUE: Final = "shows the value in the parent"
@@ -88,8 +89,9 @@ RULES: Final[Mapping[str, _Rule]] = {
         _has_no_identity,
         "in the member the pod is `default` of its namespace (apiAccess Member)",
     ),
+    "spec.nodeSelector": _Rule(_PLATFORM),
     "spec.affinity": _Rule("refers to nodes and pods of the parent, and has been honoured there"),
-    "spec.affinity.nodeAffinity": _Rule("refers to nodes of the parent, and has been honoured there"),
+    "spec.affinity.nodeAffinity": _Rule(_PLATFORM),
     "spec.affinity.podAffinity": _Rule(_HONOURED),
     "spec.affinity.podAntiAffinity": _Rule(_HONOURED),
     f"spec.affinity.podAffinity.{REQUIRED}": _Rule(_SOFTENED, _keeps_hosts_apart),

@@ -32,7 +32,6 @@ from vk_provider.translate.references import (
 # Field of the parent's spec -> why it has no meaning in the member.
 DROPPED: Final = {
     "nodeName": "names the virtual node; the member's scheduler picks the real one",
-    "nodeSelector": "refers to nodes of the parent, and has been honoured there",
     "schedulerName": "a scheduler of the parent",
     "priority": "computed from the parent's PriorityClass; the parent has preempted already",
     "priorityClassName": "a PriorityClass of the parent",
@@ -47,6 +46,8 @@ DROPPED: Final = {
     "serviceAccount": "the deprecated name of serviceAccountName",
     "ephemeralContainers": "added to the running pod, which is the only way that the API allows",
 }
+# Labels of nodes that mean the same everywhere: the member's scheduler honours constraints on them, too.
+PLATFORM: Final = frozenset({"kubernetes.io/os", "kubernetes.io/arch"})
 _OWN: Final = f"{wellknown.DOMAIN}/"
 _RESIZABLE: Final = ("cpu", "memory")
 
@@ -68,6 +69,19 @@ class Owner:
 
 
 @dataclass(frozen=True)
+class Scheduling:
+    """What the scheduler of the member gets to know.
+
+    `platform`: labels of nodes for which constraints hold in the member. `zones`: whether its nodes are in several
+    zones. `priority_class`: a PriorityClass of the member.
+    """
+
+    platform: Set[str] = PLATFORM
+    zones: bool = False
+    priority_class: str = ""
+
+
+@dataclass(frozen=True)
 class Target:
     """What a translation depends on besides the pod."""
 
@@ -75,6 +89,7 @@ class Target:
     api_access: ApiAccess = ApiAccess.PARENT
     parent_host: str = ""  # of the parent's API server, as pods of the member reach it
     parent_port: str = ""
+    scheduling: Scheduling = Scheduling()
 
     @cached_property
     def field_refs(self) -> Mapping[str, str]:
@@ -195,8 +210,13 @@ def _translate(spec: dict[str, Any], parent: Pod, target: Target) -> Set[str]:
     shown = _rewrite_field_refs(spec, target)  # those of ephemeral containers, too, which are added later
     for field in DROPPED:
         spec.pop(field, None)
+    if selector := spec.pop("nodeSelector", None):
+        if kept := {key: value for key, value in selector.items() if key in target.scheduling.platform}:
+            spec["nodeSelector"] = kept
     if "affinity" in spec or "topologySpreadConstraints" in spec:
-        soften(spec, target.names)
+        soften(spec, target.names, platform=target.scheduling.platform, zones=target.scheduling.zones)
+    if target.scheduling.priority_class:
+        spec["priorityClassName"] = target.scheduling.priority_class
     spec["automountServiceAccountToken"] = False
     if any("projected" in volume for volume in spec.get("volumes") or ()):
         replace_sources(spec, parent.metadata, target.names, target.api_access)

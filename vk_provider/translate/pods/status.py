@@ -82,6 +82,7 @@ def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
     before = fields(parent.status)
     _leave_out_added(status, parent)
     wanted = {field: value for field, value in status.items() if field not in _PARENTS_FIELDS}
+    wanted |= _first_start(before)
     wanted["phase"] = _phase(parent, before, member.metadata, status)
     counted = wellknown.RESTARTS in member.metadata.annotations
     counts = container_statuses.earlier_restarts(member.metadata) if counted else {}
@@ -115,6 +116,7 @@ def waiting(parent: Pod, reason: str, message: str = "") -> Status:
     wanted: Status = {"phase": _forward(before, "Pending")} | container_statuses.waiting(
         parent, reason, message, container_statuses.restarts(parent)
     )
+    wanted |= _first_start(before)
     _keep_final_states(wanted, before, parent)
     if conditions := _no_longer_ready(before):
         wanted["conditions"] = conditions
@@ -196,6 +198,11 @@ def _phase(parent: Pod, before: Status, member: Metadata, status: Status) -> str
     if phase in TERMINAL and removed and container_statuses.would_restart(parent, phase):
         return earlier
     return _forward(before, phase)
+
+
+def _first_start(before: Status) -> Status:
+    """The start time never changes, as on a kubelet, even if a later member pod starts again."""
+    return {"startTime": before["startTime"]} if before.get("startTime") else {}
 
 
 def _forward(before: Status, phase: str) -> str:
