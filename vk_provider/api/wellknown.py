@@ -25,6 +25,8 @@ PARENT_NAME: Final = f"{DOMAIN}/parent-name"
 PARENT_SERVICE_ACCOUNT: Final = f"{DOMAIN}/parent-service-account"
 PARENT_LABELS: Final = f"{DOMAIN}/parent-labels"  # as the downward API writes them into a file, if a pod asks for it
 PARENT_ANNOTATIONS: Final = f"{DOMAIN}/parent-annotations"  # the same for annotations
+# Prefix of annotations that keep labels and annotations of a provider above, where the parent is a member itself.
+OUTER: Final = f"{DOMAIN}/outer."
 # Labels that the API server gives a pod when it binds it, for pods that refer to them: label -> annotation
 PARENT_TOPOLOGY: Final = {f"topology.kubernetes.io/{part}": f"{DOMAIN}/parent-{part}" for part in ("zone", "region")}
 APPLIED: Final = f"{DOMAIN}/applied"  # images and resources of the parent pod that were applied last

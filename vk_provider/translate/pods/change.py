@@ -187,7 +187,8 @@ def _ephemeral(parent: Pod, actual: Mapping[str, Any], target: Target) -> list[d
     missing = [container for container in spec.get("ephemeralContainers") or () if container["name"] not in have]
     if not missing:
         return []
-    # The rules for other containers apply (environment, field references, mounts): translate them as such.
+    # The rules for other containers apply (environment, field references, mounts): translate them as such, and once.
+    del spec["ephemeralContainers"]
     spec["containers"] += missing
     translated: list[dict[str, Any]] = member_spec(spec, parent, target)["containers"]
     return translated[-len(missing) :]

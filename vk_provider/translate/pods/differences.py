@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from vk_provider.api.membercluster import ApiAccess
 from vk_provider.translate.pods.constraints import HOSTNAME
-from vk_provider.translate.pods.pod import DROPPED, Target
+from vk_provider.translate.pods.pod import API_VARIABLES, DROPPED, Target
 from vk_provider.translate.references import STARTED_LISTS, claims
 from vk_provider.translate.selectors import PREFERRED, REQUIRED
 
@@ -90,6 +90,7 @@ RULES: Final[Mapping[str, _Rule]] = {
         "in the member the pod is `default` of its namespace (apiAccess Member)",
     ),
     "spec.nodeSelector": _Rule(_PLATFORM),
+    "spec.hostAliases": _Rule(_ADDRESS),
     "spec.affinity": _Rule("refers to nodes and pods of the parent, and has been honoured there"),
     "spec.affinity.nodeAffinity": _Rule(_PLATFORM),
     "spec.affinity.podAffinity": _Rule(_HONOURED),
@@ -105,8 +106,7 @@ RULES: Final[Mapping[str, _Rule]] = {
         for kind in STARTED_LISTS
         for field, rule in {
             "env": _Rule(_ADDRESS),
-            "env[KUBERNETES_SERVICE_HOST]": _Rule(_ADDRESS),
-            "env[KUBERNETES_SERVICE_PORT]": _Rule(_ADDRESS),
+            **{f"env[{name}]": _Rule(_ADDRESS) for name in API_VARIABLES},
             "env[].valueFrom.fieldRef.fieldPath": _Rule(_PARENTS_VALUE),
             "env[].valueFrom.configMapKeyRef.name": _Rule(_ROOT_CA),
             "envFrom[].configMapRef.name": _Rule(_ROOT_CA),

@@ -49,6 +49,18 @@ DROPPED: Final = {
 # Labels of nodes that mean the same everywhere: the member's scheduler honours constraints on them, too.
 PLATFORM: Final = frozenset({"kubernetes.io/os", "kubernetes.io/arch"})
 _OWN: Final = f"{wellknown.DOMAIN}/"
+# The variables that every kubelet sets for the API server. 443 is the port of the Service; values have the real one.
+API_VARIABLES: Final = {
+    "KUBERNETES_SERVICE_HOST": "{host}",
+    "KUBERNETES_SERVICE_PORT": "{port}",
+    "KUBERNETES_SERVICE_PORT_HTTPS": "{port}",
+    "KUBERNETES_PORT": "{url}",
+    "KUBERNETES_PORT_443_TCP": "{url}",
+    "KUBERNETES_PORT_443_TCP_PROTO": "tcp",
+    "KUBERNETES_PORT_443_TCP_PORT": "{port}",
+    "KUBERNETES_PORT_443_TCP_ADDR": "{host}",
+}
+_API_NAMES: Final = ("kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 _RESIZABLE: Final = ("cpu", "memory")
 
 
@@ -92,22 +104,12 @@ class Target:
     scheduling: Scheduling = Scheduling()
 
     @cached_property
-    def field_refs(self) -> Mapping[str, str]:
-        """fieldPath in the parent -> fieldPath with the same value in the member."""
-        paths = {
-            "metadata.uid": f"metadata.annotations['{wellknown.PARENT_UID}']",
-            "spec.nodeName": f"metadata.labels['{wellknown.NODE_LABEL}']",
-            "spec.serviceAccountName": f"metadata.annotations['{wellknown.PARENT_SERVICE_ACCOUNT}']",
-            "metadata.labels": f"metadata.annotations['{wellknown.PARENT_LABELS}']",
-            "metadata.annotations": f"metadata.annotations['{wellknown.PARENT_ANNOTATIONS}']",
-        }
-        paths |= {
-            f"metadata.labels['{label}']": f"metadata.annotations['{annotation}']"
-            for label, annotation in wellknown.PARENT_TOPOLOGY.items()
-        }
-        if self.names.prefix:
-            paths["metadata.namespace"] = f"metadata.annotations['{wellknown.PARENT_NAMESPACE}']"
-        return paths
+    def api_environment(self) -> Mapping[str, str]:
+        """The variables of the parent's API server; empty if its address is unknown."""
+        host, port = self.parent_host, self.parent_port
+        url = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+        values = {name: form.format(host=host, port=port, url=url) for name, form in API_VARIABLES.items()}
+        return values if host and port else {}
 
 
 def member_pod(
@@ -134,6 +136,8 @@ def member_pod(
     }
     if restarts:
         metadata["annotations"][wellknown.RESTARTS] = _json(restarts)
+    if shown:
+        downward.make_room(metadata["annotations"], parent.metadata, shown)
     if owner:
         metadata["ownerReferences"] = [owner.reference]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
@@ -232,15 +236,10 @@ def _metadata(parent: Pod, names: Names, shown: Set[str]) -> dict[str, Any]:
     annotations = {key: value for key, value in parent.metadata.annotations.items() if not key.startswith(_OWN)}
     ours = names.annotations(parent.metadata)
     ours[wellknown.METADATA_KEYS] = _json([sorted(labels), sorted(annotations)])
-    if "metadata.labels" in shown:
-        ours[wellknown.PARENT_LABELS] = downward.text(parent.metadata.labels)
-    if "metadata.annotations" in shown:
-        ours[wellknown.PARENT_ANNOTATIONS] = downward.text(parent.metadata.annotations)
+    if shown:
+        ours |= downward.kept(parent.metadata, shown)
     if parent.metadata.annotations.get(wellknown.AT_MOST_ONCE) == "true":
         ours[wellknown.AT_MOST_ONCE] = "true"
-    for label, annotation in wellknown.PARENT_TOPOLOGY.items():
-        if label in parent.metadata.labels and f"metadata.labels['{label}']" in shown:
-            ours[annotation] = parent.metadata.labels[label]
     return {
         "name": parent.metadata.name,
         "namespace": names.namespace(parent.metadata.namespace),
@@ -259,19 +258,34 @@ def _rewrite_field_refs(spec: Mapping[str, Any], target: Target) -> Set[str]:
     for reference in field_references(spec):
         path = reference["fieldPath"]
         shown.add(path)
-        reference["fieldPath"] = target.field_refs.get(path, path)
+        reference["fieldPath"] = downward.member_path(path, target.names.prefix)
     return shown
 
 
-def _add_api_address(spec: Mapping[str, Any], target: Target) -> None:
-    """Client libraries find the API server by these variables. Those that a user sets stay."""
-    address = {"KUBERNETES_SERVICE_HOST": target.parent_host, "KUBERNETES_SERVICE_PORT": target.parent_port}
+def _add_api_address(spec: dict[str, Any], target: Target) -> None:
+    """Programs find the API server by these variables, or by its name. What a user sets stays."""
+    address = target.api_environment
     for container in containers(spec):
         env = container.get("env") or []
         present = {entry["name"] for entry in env}
-        added = [{"name": name, "value": value} for name, value in address.items() if value and name not in present]
+        added = [{"name": name, "value": value} for name, value in address.items() if name not in present]
         if added:
             container["env"] = added + env
+    if address and _is_ip(target.parent_host) and not spec.get("hostNetwork"):
+        _add_api_names(spec, target.parent_host)
+
+
+def _is_ip(host: str) -> bool:
+    return ":" in host or host.rpartition(".")[2].isdigit()  # no top-level domain is a number
+
+
+def _add_api_names(spec: dict[str, Any], address: str) -> None:
+    aliases = spec.get("hostAliases") or []
+    taken = {name for entry in aliases for name in entry.get("hostnames") or ()}
+    if names := [name for name in _API_NAMES if name not in taken]:
+        same = [entry for entry in aliases if entry.get("ip") == address]  # at most one: the list is keyed by the IP
+        known = [name for entry in same for name in entry.get("hostnames") or ()]
+        spec["hostAliases"] = [e for e in aliases if e not in same] + [{"ip": address, "hostnames": known + names}]
 
 
 def _rename_root_ca(spec: Mapping[str, Any], names: Names) -> None:
