@@ -19,10 +19,12 @@ from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, Secr
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, fields
 from vk_provider.observable import Observable
+from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.member_pods import MemberPods
 from vk_provider.translate.nodes.offer import MemberNode, member_node
+from vk_provider.translate.pods.constraints import Scheduling
 from vk_provider.translate.pods.container_statuses import deadline_left
-from vk_provider.translate.pods.pod import Scheduling, member_pod
+from vk_provider.translate.pods.pod import member_pod
 from vk_provider.translate.pods.status import reflected, status_patch, waiting
 
 OS, ARCH, ZONE = "kubernetes.io/os", "kubernetes.io/arch", "topology.kubernetes.io/zone"
@@ -108,9 +110,8 @@ def scheduling(spec: Manifest, *nodes: dict[str, str], **declared: Any) -> Sched
     """What a new member pod is translated with."""
     cluster = Observable(MemberCluster(Metadata(name="alpha"), MemberClusterSpec(SecretRef("s", "n"), **declared)))
     unused: Any = None
-    member_pods = MemberPods(
-        TARGET, unused, unused, unused, unused, unused, unused, cluster=cluster, nodes=Nodes(nodes)
-    )
+    pods = PodCaches(NAMES, unused, unused)
+    member_pods = MemberPods(TARGET, unused, pods, unused, unused, unused, unused, cluster=cluster, nodes=Nodes(nodes))
     return member_pods._target_of(pod(spec)).scheduling
 
 

@@ -15,7 +15,6 @@ from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster
 from vk_provider.errors import (
     ApiError,
-    ConflictError,
     ForbiddenError,
     InvalidError,
     NameTakenError,
@@ -23,7 +22,7 @@ from vk_provider.errors import (
     NotMountedError,
     VkError,
 )
-from vk_provider.kube.client import Client, PatchType
+from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod, fields
 from vk_provider.kube.resources import PODS
@@ -31,12 +30,12 @@ from vk_provider.observable import Observable
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.protocols import Dependents, Event, KnownResources, PodMemory
 from vk_provider.sync.pods.status import StatusWriter
+from vk_provider.sync.pods.updates import Updates
 from vk_provider.translate.nodes.offer import MemberNode
-from vk_provider.translate.pods.change import Change, changes, parts
-from vk_provider.translate.pods.constraints import ZONE
+from vk_provider.translate.pods.constraints import PLATFORM, ZONE, Scheduling
 from vk_provider.translate.pods.container_statuses import deadline_left, restarts
 from vk_provider.translate.pods.differences import differences
-from vk_provider.translate.pods.pod import PLATFORM, Scheduling, Target, may_lose_fields, member_pod
+from vk_provider.translate.pods.pod import Target, may_lose_fields, member_pod
 from vk_provider.translate.pods.status import has_no_status
 
 log = logging.getLogger(__name__)
@@ -47,7 +46,6 @@ _QUIET, _QUIET_IF_NEVER = 10.0, 2.0
 _CONFLICT_RETRY: Final = 15.0  # seconds until a taken name is tried again
 _ACCOUNT_BASE, _ACCOUNT_CAP = 0.2, 30.0  # seconds; a new namespace gets its default service account a moment later
 _ACCOUNT_TRIES: Final = 6  # that fail until it is reported that the account is missing: about 6 s
-_FOR_GOOD: Final = (ForbiddenError, InvalidError, NotFoundError)  # an update is not tried again before the pod changes
 _EXISTS: Final = "AlreadyExists"  # reason of a 409, which an admission webhook may choose, too
 _CRASH_BASE, _CRASH_CAP, _CRASH_RESET = 10.0, 300.0, 600.0  # seconds: the kubelet's back-off of crashing containers
 
@@ -72,6 +70,7 @@ class MemberPods:
         self._target, self._names = target, target.names
         self._member, self._pods, self._resources = member, pods, resources
         self._dependents, self._statuses, self._event = dependents, statuses, event
+        self._updates = Updates(target, member, pods.member, event)
         self._cluster, self._nodes = cluster, nodes
         self._platform: Set[str] = PLATFORM
         self._follow_cluster()
@@ -116,7 +115,10 @@ class MemberPods:
         """Returns the seconds until the pod needs another look. Raises the errors of the API servers."""
         if memory.applied != applied_signature(parent, member):
             try:
-                member = await self._apply(parent, member, memory)
+                memory.uid = parent.metadata.uid
+                await self._dependents.ensure(parent)
+                member = await self._updates.apply(parent, member)
+                memory.applied = applied_signature(parent, member)
             except VkError:
                 await self._statuses.reflect(parent, member)  # a change that cannot be applied hides no status
                 raise
@@ -127,43 +129,6 @@ class MemberPods:
         memory.empty_status_until = 0.0
         await self._statuses.reflect(parent, member)
         return None
-
-    async def _apply(self, parent: Pod, member: Pod, memory: PodMemory) -> Pod:
-        """Brings the dependents up to date and patches the member pod. Returns it as it is then."""
-        memory.uid = parent.metadata.uid
-        await self._dependents.ensure(parent)
-        failed: ApiError | None = None
-        pending = changes(parent, member, self._target)
-        while pending:
-            change = pending.pop(0)
-            try:
-                member = await self._patch(member, change)
-            except ApiError as error:
-                if _is_gone(error, member):
-                    raise
-                if error.status < 500 and (smaller := parts(change)):
-                    pending[:0] = smaller  # what is refused must not keep the rest
-                    continue
-                failed = failed or (None if isinstance(error, _FOR_GOOD) else error)
-                where = f"pods/{change.subresource}" if change.subresource else "pods"
-                self._event(parent, "Warning", wellknown.MEMBER_REFUSED, f"update of {where}: {error.message}")
-        if failed:
-            raise failed
-        memory.applied = applied_signature(parent, member)
-        return member
-
-    async def _patch(self, member: Pod, change: Change) -> Pod:
-        patched = await self._member.patch(
-            PODS,
-            member.metadata.name,
-            change.patch,
-            member.metadata.namespace,
-            type=Pod,
-            patch_type=PatchType.STRATEGIC,
-            subresource=change.subresource,
-        )
-        self._pods.member.observe(patched, notify=False)
-        return patched
 
     async def _prepare_and_send(self, parent: Pod, memory: PodMemory, *, recreate: bool) -> tuple[Pod, dict[str, Any]]:
         """The member pod, and the manifest that it was created from."""
@@ -263,15 +228,6 @@ class MemberPods:
         found = differences({"spec": fields(parent.spec)}, manifest, self._target)
         if missed := [str(difference) for difference in found if difference.missed]:
             self._event(parent, "Warning", wellknown.NOT_HONOURED, "; ".join(missed))
-
-
-def _is_gone(error: ApiError, member: Pod) -> bool:
-    """Whether a patch failed because the pod no longer exists: not found, or another UID. A member that is older than a
-    subresource answers 404, too, without the name of the pod.
-    """
-    if isinstance(error, NotFoundError):
-        return f'"{member.metadata.name}" not found' in error.message
-    return isinstance(error, ConflictError) and "UID" in error.message
 
 
 def applied_signature(parent: Pod, member: Pod) -> int:

@@ -9,6 +9,7 @@ means the same in the member: another one could not run the pod.
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import dataclass
 from typing import Any, Final
 
 from vk_provider.translate.names import Names
@@ -16,25 +17,40 @@ from vk_provider.translate.selectors import PREFERRED, REQUIRED
 
 HOSTNAME: Final = "kubernetes.io/hostname"
 ZONE: Final = "topology.kubernetes.io/zone"
+# Labels of nodes that mean the same everywhere: the member's scheduler honours constraints on them, too.
+PLATFORM: Final = frozenset({"kubernetes.io/os", "kubernetes.io/arch"})
 _WEIGHT: Final = 100  # of a preferred term that was required in the parent
 
 
-def soften(spec: dict[str, Any], names: Names, *, platform: Set[str], zones: bool) -> None:
-    """Changes `affinity` and `topologySpreadConstraints` of a parent pod's spec into those of its member pod.
+@dataclass(frozen=True)
+class Scheduling:
+    """What the scheduler of the member gets to know.
 
-    `platform`: labels of nodes that mean the same in the member. `zones`: the member has nodes in several zones.
+    `platform`: labels of nodes for which constraints hold in the member. `zones`: whether its nodes are in several
+    zones. `priority_class`: a PriorityClass of the member.
     """
+
+    platform: Set[str] = PLATFORM
+    zones: bool = False
+    priority_class: str = ""
+
+
+ANY: Final = Scheduling()  # where nothing is known of the member
+
+
+def soften(spec: dict[str, Any], names: Names, scheduling: Scheduling) -> None:
+    """Changes `affinity` and `topologySpreadConstraints` of a parent pod's spec into those of its member pod."""
     affinity = spec.pop("affinity", None) or {}
     softened: dict[str, Any] = {
         kind: {PREFERRED: terms}
         for kind in ("podAffinity", "podAntiAffinity")
         if (terms := _preferred_terms(affinity.get(kind) or {}, names))
     }
-    if terms := _platform_terms(affinity.get("nodeAffinity") or {}, platform):
+    if terms := _platform_terms(affinity.get("nodeAffinity") or {}, scheduling.platform):
         softened["nodeAffinity"] = {REQUIRED: {"nodeSelectorTerms": terms}}
     if softened:
         spec["affinity"] = softened
-    keys = (HOSTNAME, ZONE) if zones else (HOSTNAME,)
+    keys = (HOSTNAME, ZONE) if scheduling.zones else (HOSTNAME,)
     kept = [entry for entry in spec.pop("topologySpreadConstraints", None) or [] if entry.get("topologyKey") in keys]
     for entry in kept:
         entry["whenUnsatisfiable"] = "ScheduleAnyway"

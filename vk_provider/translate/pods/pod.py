@@ -19,7 +19,7 @@ from vk_provider.kube.objects import Pod, fields
 from vk_provider.translate.extended import drop_unknown
 from vk_provider.translate.names import ROOT_CA, Names
 from vk_provider.translate.pods import downward
-from vk_provider.translate.pods.constraints import soften
+from vk_provider.translate.pods.constraints import ANY, Scheduling, soften
 from vk_provider.translate.pods.projected import has_token, replace_sources
 from vk_provider.translate.references import (
     containers,
@@ -46,8 +46,6 @@ DROPPED: Final = {
     "serviceAccount": "the deprecated name of serviceAccountName",
     "ephemeralContainers": "added to the running pod, which is the only way that the API allows",
 }
-# Labels of nodes that mean the same everywhere: the member's scheduler honours constraints on them, too.
-PLATFORM: Final = frozenset({"kubernetes.io/os", "kubernetes.io/arch"})
 _OWN: Final = f"{wellknown.DOMAIN}/"
 # The variables that every kubelet sets for the API server. 443 is the port of the Service; values have the real one.
 API_VARIABLES: Final = {
@@ -81,19 +79,6 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class Scheduling:
-    """What the scheduler of the member gets to know.
-
-    `platform`: labels of nodes for which constraints hold in the member. `zones`: whether its nodes are in several
-    zones. `priority_class`: a PriorityClass of the member.
-    """
-
-    platform: Set[str] = PLATFORM
-    zones: bool = False
-    priority_class: str = ""
-
-
-@dataclass(frozen=True)
 class Target:
     """What a translation depends on besides the pod."""
 
@@ -101,7 +86,7 @@ class Target:
     api_access: ApiAccess = ApiAccess.PARENT
     parent_host: str = ""  # of the parent's API server, as pods of the member reach it
     parent_port: str = ""
-    scheduling: Scheduling = Scheduling()
+    scheduling: Scheduling = ANY
 
     @cached_property
     def api_environment(self) -> Mapping[str, str]:
@@ -218,7 +203,7 @@ def _translate(spec: dict[str, Any], parent: Pod, target: Target) -> Set[str]:
         if kept := {key: value for key, value in selector.items() if key in target.scheduling.platform}:
             spec["nodeSelector"] = kept
     if "affinity" in spec or "topologySpreadConstraints" in spec:
-        soften(spec, target.names, platform=target.scheduling.platform, zones=target.scheduling.zones)
+        soften(spec, target.names, target.scheduling)
     if target.scheduling.priority_class:
         spec["priorityClassName"] = target.scheduling.priority_class
     spec["automountServiceAccountToken"] = False
