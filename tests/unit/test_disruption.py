@@ -258,10 +258,16 @@ class Parent(Server):
         return await super().request(method, path, body=body, **options)
 
 
+class Timed(Server):
+    """A server whose clock goes on."""
+
+    def server_time(self) -> datetime:
+        return super().server_time() + timedelta(seconds=asyncio.get_running_loop().time())
+
+
 @asynccontextmanager
-async def disrupted(above: Parent, reason: str) -> AsyncIterator[Server]:
-    """A running pod whose member pod is being deleted, for that reason."""
-    below = Server()
+async def disrupted(above: Parent, reason: str, below: Server) -> AsyncIterator[Server]:
+    """A running pod whose member pod is being deleted, for that reason, with a grace of 30 s."""
     with pytest.raises(ExceptionGroup):
         async with served(above, below):
             metadata = {"name": "web", "namespace": "shop", "uid": "p-web", "resourceVersion": "5"}
@@ -280,13 +286,22 @@ def deletions(server: Server) -> list[Manifest]:
 
 async def test_the_loop_evicts_a_pod_of_a_controller() -> None:
     above = Parent(owned=True)
-    async with disrupted(above, "DeletionByTaintManager"):
+    async with disrupted(above, "DeletionByTaintManager", Server()):
         await eventually_here(lambda: deletions(above), "the parent pod is deleted")
     (options,) = deletions(above)
     assert options["preconditions"] == {"uid": "p-web"}
     assert "gracePeriodSeconds" not in options, "with the grace of the pod itself"
     conditions = [c for method, _, body in above.written if method == "PATCH" for c in body["status"]["conditions"]]
     assert "DeletionByTaintManager" in {c.get("reason") for c in conditions}
+
+
+@pytest.mark.looptime
+async def test_the_loop_evicts_a_pod_when_its_deletion_is_overdue() -> None:
+    """Its kubelet does not end it, and nothing in the member changes any more."""
+    above, loop = Parent(owned=True), asyncio.get_running_loop()
+    async with disrupted(above, "EvictionByEvictionAPI", Timed()):
+        await eventually_here(lambda: deletions(above), "the parent pod is deleted")
+        assert 90 <= loop.time() < 95, "60 s after the end of its grace"
 
 
 async def test_the_loop_keeps_a_pod_without_a_controller_and_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +312,7 @@ async def test_the_loop_keeps_a_pod_without_a_controller_and_reports_it(monkeypa
 
     monkeypatch.setattr(Recorder, "event", note)
     above = Parent(owned=False)
-    async with disrupted(above, "PreemptionByScheduler"):
+    async with disrupted(above, "PreemptionByScheduler", Server()):
         await eventually_here(lambda: events, "an Event has the reason")
         await asyncio.sleep(0)
     assert [reason for reason, _ in events] == [wellknown.NOT_EVICTED]
