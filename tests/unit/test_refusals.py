@@ -104,7 +104,7 @@ async def test_an_answer_that_may_pass_is_not_reported_the_first_time(events: li
     assert events == []
 
 
-async def test_a_name_that_is_said_to_be_taken_and_is_not_is_tried_with_pauses(events: list[tuple[str, str]]) -> None:
+async def test_a_name_that_seems_taken_and_is_free_is_tried_with_pauses(events: list[tuple[str, str]]) -> None:
     """An admission webhook may choose the answer of a name that is taken."""
     above, below = Server(), Member()
     below.refusal = api_error(409, "AlreadyExists", "not today")
