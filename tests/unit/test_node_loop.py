@@ -114,6 +114,8 @@ class TestParts:
             {"capacity": {"cpu": "1e1.5"}},
             {"capacity": {"memory": "1e1000"}},
             {"capacity": {"a b": "4"}, "capacityPolicy": "Promise"},
+            {"capacity": {"pods": "1500m"}},  # counted in whole numbers only
+            {"capacity": {"example.com/gpu": "1.5"}, "capacityPolicy": "Promise"},
         ],
     )
     async def test_a_bad_key_or_value_of_the_spec_costs_only_itself(self, bad: Manifest) -> None:
