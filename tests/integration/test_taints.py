@@ -191,10 +191,9 @@ def budget(parent: Cluster, namespace: str, *, allowed: int) -> None:
 
 
 def node_written(parent: Cluster, since: int) -> bool:
-    """Whether the provider has written the Node and its status."""
-    found = {
-        request.subresource
+    """Whether the provider has written the status of the Node: its labels and taints are as they should be by then."""
+    return any(
+        (request.verb, request.resource, request.name, request.subresource) == ("patch", "nodes", "beta", "status")
+        and request.agent == "vk-provider"
         for request in parent.requests(since)
-        if (request.verb, request.resource, request.name, request.agent) == ("patch", "nodes", "beta", "vk-provider")
-    }
-    return found >= {"", "status"}
+    )

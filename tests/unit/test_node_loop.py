@@ -9,7 +9,7 @@ import pytest
 from tests.unit.pods import NAMES, Manifest, pod
 from tests.unit.virtual_nodes import NAME, World, node
 from vk_provider.api import wellknown
-from vk_provider.errors import ConfigError, ForbiddenError, InvalidError
+from vk_provider.errors import ConfigError, ForbiddenError, InvalidError, api_error
 from vk_provider.kube.resources import NODES
 from vk_provider.translate.state.health import State
 
@@ -114,6 +114,8 @@ class TestParts:
             {"capacity": {"cpu": "1e1.5"}},
             {"capacity": {"memory": "1e1000"}},
             {"capacity": {"a b": "4"}, "capacityPolicy": "Promise"},
+            {"capacity": {"pods": "1500m"}},  # counted in whole numbers only
+            {"capacity": {"example.com/gpu": "1.5"}, "capacityPolicy": "Promise"},
         ],
     )
     async def test_a_bad_key_or_value_of_the_spec_costs_only_itself(self, bad: Manifest) -> None:
@@ -173,6 +175,25 @@ class TestParts:
             world.health(State.LOST)
             await asyncio.sleep(2)
             assert world.parent.ready() == "False"
+
+    async def test_a_webhook_that_is_down_hides_no_loss(self) -> None:
+        world = World()
+        async with world.running():
+            down = api_error(500, "InternalError", "failed calling webhook")
+            world.parent.refuse = lambda method, path, body: None if path.endswith("/status") else down
+            world.change({"labels": {"tier": "edge"}})
+            world.health(State.LOST)
+            await asyncio.sleep(15)
+            assert world.parent.ready() == "False"
+
+    async def test_a_node_that_the_parent_does_not_accept_is_reported(self) -> None:
+        world = World()
+        world.parent.refuse = lambda method, path, body: ForbiddenError(403, "Forbidden", "no nodes today")
+        async with world.running():
+            assert world.loop.problem.value == "node not created: no nodes today"
+            world.parent.refuse = lambda method, path, body: None
+            await asyncio.sleep(15)
+            assert (world.parent.ready(), world.loop.problem.value) == ("True", "")
 
     async def test_a_part_that_is_refused_is_not_tried_all_the_time(self) -> None:
         world = World({"labels": {"refused": "yes"}})

@@ -287,3 +287,16 @@ class TestMemberPods:
         manifest = member_pod(parent, TARGET, tolerations=[{"key": "spot", "operator": "Exists"}])
         found = {each.field: each for each in differences({"spec": fields(parent.spec)}, manifest, TARGET)}
         assert (found["spec.tolerations"].why, found["spec.tolerations"].missed) != ("", True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "seconds"),
+    [
+        ({}, 300.0),
+        ({"capacityPolicy": "Promise"}, 900.0),
+        ({"unschedulableSeconds": 60}, 60.0),
+        ({"capacityPolicy": "Promise", "unschedulableSeconds": 60}, 60.0),
+    ],
+)
+def test_pods_wait_longer_for_a_member_that_scales_itself(spec: Manifest, seconds: float) -> None:
+    assert cluster(spec).spec.waits_for_a_place == seconds

@@ -111,8 +111,16 @@ class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
     api_access: ApiAccess = ApiAccess.PARENT
     network: Network = Network()
     priority_class_name: str = ""  # of the member, for the member pods
-    unschedulable_seconds: float = 300.0  # that a pod waits for a place in the member until it is evicted
+    unschedulable_seconds: float | None = None  # see `waits_for_a_place`
     health: HealthSpec = HealthSpec()
+
+    @property
+    def waits_for_a_place(self) -> float:
+        """Seconds that a pod waits for a place in the member until it is evicted. A member that scales itself gets more
+        time by default: its autoscaler adds a node first."""
+        if self.unschedulable_seconds is not None:
+            return self.unschedulable_seconds
+        return 900.0 if self.capacity_policy is CapacityPolicy.PROMISE else 300.0
 
 
 class MemberClusterStatus(msgspec.Struct, rename="camel", omit_defaults=True):

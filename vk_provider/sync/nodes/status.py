@@ -29,6 +29,7 @@ from vk_provider.kube.resources import NODES
 from vk_provider.observable import Observable
 from vk_provider.sync.nodes.hold import HoldLoop
 from vk_provider.sync.nodes.labels_and_taints import LabelsAndTaints
+from vk_provider.sync.nodes.refusals import REFUSED
 from vk_provider.sync.nodes.status_writer import Address, StatusWriter
 from vk_provider.sync.nodes.usage import UsedByOthers
 from vk_provider.sync.pod_caches import PodCaches
@@ -118,7 +119,7 @@ class NodeStatusLoop:
             self._status.adopt(node)
         before = known(node) if node is not None else Known()
         self._view = NodeView(self._name, before, self._cluster.value, asyncio.get_running_loop().time())
-        if node is not None:  # its taints do not wait for the kubelet API, as its status does
+        if node is not None and self._state.leaving:  # the drain begins with its taint
             await self.labels_and_taints.write(self._wanted())
 
     def serve_kubelet(self, port: int) -> None:
@@ -197,6 +198,8 @@ class NodeStatusLoop:
                 continue
             except VkError as error:
                 pause = backoff.failed()
+                if isinstance(error, REFUSED):
+                    self._report(f"node not created: {error.message}")
                 log.log(backoff.level, "node not written", extra={"node": self._name, "error": str(error)})
                 await asyncio.sleep(pause)
                 continue
@@ -217,9 +220,17 @@ class NodeStatusLoop:
             await self._hold.before_not_ready()
         if not self.labels_and_taints.exists:
             await self._create(wanted, conditions)
-        problems = [*wanted.problems, *await self.labels_and_taints.write(wanted)]
+        problems, failed = wanted.problems, None
+        try:
+            problems += await self.labels_and_taints.write(wanted)
+        except (NotFoundError, ConflictError):
+            raise
+        except VkError as error:  # such as a webhook that is down: the status does not wait for it
+            failed = error
         problems += await self._status.write(self.uid, self._status.body(wanted, conditions, self._version.value))
         self._report("; ".join(problems))
+        if failed is not None:
+            raise failed
         return min(self._view.due, self._status.due)
 
     async def _create(self, wanted: Wanted, conditions: list[dict[str, Any]]) -> None:

@@ -47,7 +47,7 @@ class Unschedulable:
         """A pod has had no place in the member for `waited` seconds. Returns the seconds until the next look at it;
         None: it is evicted. Raises the errors of the parent's API server.
         """
-        if (left := self._cluster.value.spec.unschedulable_seconds - waited) > 0:
+        if (left := self._cluster.value.spec.waits_for_a_place - waited) > 0:
             return left
         owned = await self._evictions.living(parent)
         if owned is None:

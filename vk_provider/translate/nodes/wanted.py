@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec
+from vk_provider.translate.extended import is_extended
 from vk_provider.translate.nodes.keys import is_qualified_name, is_value
 from vk_provider.translate.nodes.labels import ZONE, AgreedLabels, labels
 from vk_provider.translate.nodes.member_nodes import MemberNode, NodeTaint, has_room, open_to_pods, workers
@@ -107,7 +108,8 @@ def _limits(spec: MemberClusterSpec, problems: list[str]) -> dict[str, Fraction]
         except ValueError:
             problems.append(f"capacity {name}: {value!r} is not a quantity")
             continue
-        if is_qualified_name(name) and amount >= 0:
+        whole = amount.denominator == 1 or not (is_extended(name) or name == "pods")
+        if is_qualified_name(name) and amount >= 0 and whole:
             found[name] = amount
         else:
             problems.append(f"capacity {name}: {value!r} is not valid")
