@@ -38,7 +38,6 @@ from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.names import Names
 from vk_provider.translate.nodes.member_nodes import member_node
-from vk_provider.translate.nodes.requests import Usage, usage
 from vk_provider.translate.pods.pod import Target
 from vk_provider.translate.state.health import State
 
@@ -148,10 +147,9 @@ async def served(above: Server, below: Server, *, leaving: bool = False) -> Asyn
     cluster = Observable(MemberCluster(metadata, MemberClusterSpec(SecretRef("s", "n"))))
     state = MemberState(State.HEALTHY, cluster)
     pods = PodCaches(NAMES, Informer(above, PODS, Pod), Informer(below, PODS, Pod))
-    others: Informer[Usage] = Informer(Server(), PODS, Pod, keep=usage)
-    lists, parent = DependentCaches.of(below, NAMES, [pods], others), ParentLists(above)
+    lists, parent = DependentCaches.of(below, NAMES, [pods]), ParentLists(above)
     async with asyncio.TaskGroup() as tasks:
-        informers: list[Informer[Any]] = [pods.parent, pods.member, others, *lists.own(), parent.namespaces]
+        informers: list[Informer[Any]] = [pods.parent, pods.member, *lists.own(), parent.namespaces]
         for informer in informers:
             tasks.create_task(informer.run())
         tasks.create_task(parent.services.run())

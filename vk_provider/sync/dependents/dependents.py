@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 
-from vk_provider.api.membercluster import MemberCluster
+from vk_provider.api import wellknown
+from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Pod
 from vk_provider.observable import Observable
@@ -40,7 +41,11 @@ class Dependents:
         """`target` names what all virtual nodes share. `tasks` runs watches that begin when a pod needs them."""
         names, copies, nodes, recorder = target.names, caches.copies, caches.nodes, parent.recorder
         self._names, self._member_namespaces = names, caches.namespaces
-        self._namespaces = NamespaceLoop(names, parent.client, member, parent.namespaces, caches)
+
+        def report_kept(message: str) -> None:
+            recorder.event(MEMBER_CLUSTERS, cluster.value.metadata, "Warning", wellknown.NAMESPACE_KEPT, message)
+
+        self._namespaces = NamespaceLoop(names, parent.client, member, parent.namespaces, caches, report_kept)
         services = ServiceLoop(names, parent.services, caches.reflections, nodes, cluster, state, recorder)
         self._services = services if caches.serves_services else None
         self._copies = CopyLoop(target, parent.client, copies, state, tasks)
