@@ -33,6 +33,7 @@ from vk_provider.kube.objects import Node, PartialObject
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES, NODES
 from vk_provider.kubelet.connections import Bounds
+from vk_provider.sync.dependents.sources import WatchLimit
 from vk_provider.sync.parent.services import ParentServices
 from vk_provider.translate.dependents.services import EndpointSlice
 from vk_provider.translate.state.freeze import Freeze
@@ -68,6 +69,7 @@ class Parent:
     freeze: Freeze
     starts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_STARTS))
     kubelet_bounds: Bounds = field(default_factory=Bounds)
+    object_watches: WatchLimit = field(default_factory=WatchLimit)
 
     def share(self) -> Parent:
         """The parent for one member: requests and Events of others do not delay or displace those of this view."""

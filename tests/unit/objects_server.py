@@ -24,7 +24,7 @@ _PAIR: Final = re.compile(r"([^!=]+)(!?=)(.*)")
 class ObjectServer(Client):
     """Serves the Client's interface. `requests` counts (verb, type); `refuse` may raise for a request."""
 
-    server = "https://objects.example"  # type: ignore[assignment]  # a property of the real one
+    server = "https://objects.example"
 
     def __init__(self) -> None:
         self.restores, self.last_sign_of_life = 0, 0.0
@@ -34,7 +34,7 @@ class ObjectServer(Client):
         self.refuse: Callable[[str, str, str], ApiError | None] = lambda _verb, _type, _name: None
         self.now = datetime(2026, 3, 1, 10, tzinfo=UTC)
         self._versions = itertools.count(10)
-        self._watches: list[tuple[str, str, Mapping[str, str], asyncio.Queue[bytes]]] = []
+        self._open: list[tuple[str, str, Mapping[str, str], asyncio.Queue[bytes]]] = []
 
     def server_time(self) -> datetime:
         return self.now
@@ -86,13 +86,13 @@ class ObjectServer(Client):
             }
             queue.put_nowait(_event("BOOKMARK", {"metadata": bookmark}))
         watch = (type, namespace, query, queue)
-        self._watches.append(watch)
+        self._open.append(watch)
         self.watching[type] += 1
         try:
             while True:
                 yield await queue.get()
         finally:
-            self._watches.remove(watch)
+            self._open.remove(watch)
             self.watching[type] -= 1
 
     async def request(
@@ -161,7 +161,7 @@ class ObjectServer(Client):
         self._tell(key, "DELETED", {**found, "metadata": metadata})
 
     def _tell(self, key: tuple[str, str, str], event: str, found: Json) -> None:
-        for type, namespace, query, queue in self._watches:
+        for type, namespace, query, queue in self._open:
             if type == key[0] and namespace in ("", key[1]) and _selected(found, query):
                 queue.put_nowait(_event(event, found))
 

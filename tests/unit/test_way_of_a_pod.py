@@ -31,6 +31,7 @@ from vk_provider.kube.resources import NAMESPACES, NODES, PODS
 from vk_provider.observable import Observable
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.dependents import Dependents
+from vk_provider.sync.dependents.sources import WatchLimit
 from vk_provider.sync.parent.services import ParentServices
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.loop import PodLoop
@@ -138,6 +139,7 @@ class ParentLists:
         self.client, self.recorder = client, Recorder(client)
         self.namespaces: Informer[PartialObject] = Informer(client, NAMESPACES, PartialObject)
         self.services = ParentServices(client)
+        self.object_watches = WatchLimit()
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from vk_provider.kube.objects import Pod
 from vk_provider.observable import Observable
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.certificates import CertificateLoop
-from vk_provider.sync.dependents.copy_loop import CopyLoop
+from vk_provider.sync.dependents.copy_loop import LINGER, CopyLoop
 from vk_provider.sync.dependents.namespaces import NamespaceLoop
 from vk_provider.sync.dependents.protocols import Parent
 from vk_provider.sync.dependents.services import ServiceLoop
@@ -48,8 +48,11 @@ class Dependents:
         self._namespaces = NamespaceLoop(names, parent.client, member, parent.namespaces, caches, report_kept)
         services = ServiceLoop(names, parent.services, caches.reflections, nodes, cluster, state, recorder)
         self._services = services if caches.serves_services else None
-        self._copies = CopyLoop(target, parent.client, copies, state, tasks)
-        self._certificates = CertificateLoop(names, nodes, parent.client, copies, recorder, tasks)
+        linger = 0.0 if cluster.value.metadata.deletion_timestamp else LINGER
+        self._copies = CopyLoop(
+            target, nodes, parent.client, copies, state, parent.object_watches, tasks, linger=linger
+        )
+        self._certificates = CertificateLoop(names, nodes, parent.client, copies, state, recorder, tasks)
 
     async def run(self) -> None:
         """Works until cancelled. All informers must be synced and every living pod adopted."""
@@ -86,7 +89,7 @@ class Dependents:
             await self._copies.ensure(pod)
 
     def release(self, pod_uid: str) -> None:
-        """The parent pod no longer exists: what no other pod uses is deleted."""
+        """The pod needs nothing any more: what no other pod uses is deleted."""
         self._copies.release(pod_uid)
         self._certificates.release(pod_uid)
 

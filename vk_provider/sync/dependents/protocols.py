@@ -10,6 +10,7 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Handler, Informer
 from vk_provider.kube.objects import Object, PartialObject
 from vk_provider.kube.recorder import Recorder
+from vk_provider.sync.dependents.sources import WatchLimit
 from vk_provider.translate.dependents.services import ParentSlice
 
 
@@ -45,3 +46,6 @@ class Parent(Protocol):
 
     @property
     def recorder(self) -> Recorder: ...
+
+    @property
+    def object_watches(self) -> WatchLimit: ...
