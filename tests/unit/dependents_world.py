@@ -76,6 +76,7 @@ class World:
     dependents: Dependents
     loop: PodLoop
     events: list[tuple[str, str]]
+    watches: WatchLimit
 
     def reasons(self) -> set[str]:
         return {reason for reason, _ in self.events}
@@ -87,11 +88,15 @@ class _EndError(Exception):
 
 @asynccontextmanager
 async def world(
-    parent: ObjectServer, member: ObjectServer, *, spec: MemberClusterSpec | None = None
+    parent: ObjectServer, member: ObjectServer, *, spec: MemberClusterSpec | None = None, held: bool = False
 ) -> AsyncIterator[World]:
-    """Runs within the block. What the servers have at its start was made by earlier processes."""
+    """Runs within the block. What the servers have at its start was made by earlier processes.
+
+    `held`: another virtual node of the member holds orphans.
+    """
     cluster = Observable(MemberCluster(Metadata(name="alpha"), spec or MemberClusterSpec(SecretRef("s", "n"))))
     state, pods = MemberState(State.HEALTHY, cluster), PodCaches.of(parent, member, NAMES)
+    state.hold_orphans("another", held=held)
     caches, lists = DependentCaches.of(member, NAMES, [pods]), ParentLists(parent)
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -117,7 +122,9 @@ async def world(
             )
             tasks.create_task(dependents.run())
             tasks.create_task(loop.run())
-            yield World(parent, member, cluster, state, pods, dependents, loop, lists.recorder.written)
+            yield World(
+                parent, member, cluster, state, pods, dependents, loop, lists.recorder.written, lists.object_watches
+            )
             raise _EndError
     except* _EndError:
         pass

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from tests.unit.merge import merge
 from vk_provider.errors import ApiError, api_error
 from vk_provider.kube.client import Client
 from vk_provider.kube.resources import Resource
@@ -32,6 +33,7 @@ class ObjectServer(Client):
         self.requests: Counter[tuple[str, str]] = Counter()
         self.watching: Counter[str] = Counter()  # open watches by type
         self.refuse: Callable[[str, str, str], ApiError | None] = lambda _verb, _type, _name: None
+        self.latency = 0.0  # seconds to and from it
         self.now = datetime(2026, 3, 1, 10, tzinfo=UTC)
         self._versions = itertools.count(10)
         self._open: list[tuple[str, str, Mapping[str, str], asyncio.Queue[bytes]]] = []
@@ -105,15 +107,19 @@ class ObjectServer(Client):
         content_type: str = "",
         deadline: float = 30.0,
     ) -> bytes:
+        await asyncio.sleep(self.latency)
+        answer = self._answer(method, path, query or {}, json.loads(body) if body else {})
+        await asyncio.sleep(self.latency)
+        return answer
+
+    def _answer(self, method: str, path: str, query: Mapping[str, str], sent: Any) -> bytes:
         namespace, type, name, subresource = _parts(path)
-        sent: Any = json.loads(body) if body else {}
-        await asyncio.sleep(0)  # as a real one, it does not answer at once
         if method == "GET" and not name:
             self._count("list", type, "")
             selected = [
                 found
                 for key, found in self.objects.items()
-                if key[0] == type and namespace in ("", key[1]) and _selected(found, query or {})
+                if key[0] == type and namespace in ("", key[1]) and _selected(found, query)
             ]
             return json.dumps({"metadata": {"resourceVersion": str(next(self._versions))}, "items": selected}).encode()
         name = name or sent.get("metadata", {}).get("name", "")
@@ -135,7 +141,7 @@ class ObjectServer(Client):
                 raise api_error(409, "Conflict", "the UID in the precondition does not match")
             self._drop(key)
         elif method == "PATCH":
-            changed = _json_patch(found, sent) if isinstance(sent, list) else _merge(found, sent)
+            changed = _json_patch(found, sent) if isinstance(sent, list) else merge(found, sent)
             immutable = found.get("immutable") and (
                 changed.get("data") != found.get("data") or not changed["immutable"]
             )
@@ -194,16 +200,6 @@ def _selected(found: Json, query: Mapping[str, str]) -> bool:
         if (values.get(name) == value) != (operator == "="):
             return False
     return True
-
-
-def _merge(found: Any, patch: Json) -> Json:
-    merged = dict(found) if isinstance(found, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = _merge(merged.get(key), value) if isinstance(value, dict) else value
-    return merged
 
 
 def _json_patch(found: Json, operations: list[Json]) -> Json:
