@@ -37,16 +37,16 @@ def many(count: int) -> Json:
 
 async def test_objects_that_do_not_exist_are_polled_with_growing_pauses_and_not_watched() -> None:
     parent, member = servers()
-    bound(parent, "web", spec=many(500))
+    bound(parent, "web", spec=many(100))
     async with world(parent, member):
         await asyncio.sleep(60)
         assert parent.watching["configmaps"] == 0
         before = parent.requests["get", "configmaps"]
         await asyncio.sleep(600)
-        assert parent.requests["get", "configmaps"] - before <= 500 * 13, "about once a minute each"
-        parent.put(CONFIG_MAPS, "conf-499", "shop", data={"a": "1"})
+        assert parent.requests["get", "configmaps"] - before <= 100 * 13, "about once a minute each"
+        parent.put(CONFIG_MAPS, "conf-099", "shop", data={"a": "1"})
         await asyncio.sleep(80)
-        assert member.names(CONFIG_MAPS, "shop") == {NAMES.copy("conf-499")}
+        assert member.names(CONFIG_MAPS, "shop") == {NAMES.copy("conf-099")}
 
 
 async def test_an_object_that_comes_soon_after_its_pod_is_found_soon() -> None:

@@ -237,9 +237,7 @@ def test_the_root_ca_of_the_member_is_no_older_copy() -> None:
 
 
 @given(specs, targets)
-def test_whatever_a_member_pod_names_is_ours_or_the_ca_beside_its_token_of_the_member(
-    spec: Json, target: Target
-) -> None:
+def test_whatever_a_member_pod_names_is_ours_or_the_ca_with_a_token_of_the_member(spec: Json, target: Target) -> None:
     parent = pod(spec)
     about = parent.metadata
     ours = {

@@ -1,4 +1,4 @@
-"""A namespace that we made in a member goes after the parent's, and only if nobody else keeps something there."""
+"""A namespace of ours in a member is deleted after the parent's, and only if no other client keeps objects there."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_one_with_nothing_in_it_but_what_kubernetes_makes_is_deleted() -> 
 
 
 @pytest.mark.parametrize("resource", [PODS, PERSISTENT_VOLUME_CLAIMS, CONFIG_MAPS, SECRETS, SERVICES])
-async def test_one_in_which_somebody_else_keeps_something_stays_and_an_event_says_why(resource: Resource) -> None:
+async def test_one_in_which_another_client_keeps_something_stays_and_an_event_has_the_cause(resource: Resource) -> None:
     parent, member = servers()
     member.put(resource, "theirs", "shop", spec={}, status={"phase": "Succeeded"})
     async with world(parent, member) as running:

@@ -11,6 +11,7 @@ import asyncio
 
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
+from vk_provider.errors import NamespaceExcludedError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Pod
 from vk_provider.observable import Observable
@@ -40,7 +41,9 @@ class Dependents:
     ) -> None:
         """`target` names what all virtual nodes share. `tasks` runs watches that begin when a pod needs them."""
         names, copies, nodes, recorder = target.names, caches.copies, caches.nodes, parent.recorder
-        self._names, self._member_namespaces = names, caches.namespaces
+        self._names, self._cluster, self._member_namespaces = names, cluster, caches.namespaces
+        self._excluded = cluster.value.spec.namespaces.exclude
+        cluster.subscribe(self._cluster_changed)
 
         def report_kept(message: str) -> None:
             recorder.event(MEMBER_CLUSTERS, cluster.value.metadata, "Warning", wellknown.NAMESPACE_KEPT, message)
@@ -67,13 +70,22 @@ class Dependents:
             self._copies.adopt(pod)
             self._certificates.add(pod)
 
+    def _cluster_changed(self) -> None:
+        self._excluded = self._cluster.value.spec.namespaces.exclude
+
     async def prepare(self, pod: Pod) -> Owner:
         """Returns when everything that the pod needs and that exists is in the member: the owner of its member pod.
 
-        Raises NameTakenError if something in the member is in the way, NotMountedError if the service account does not
-        exist, and the errors of the API servers.
+        Raises NamespaceExcludedError if the namespace is not used in the member, NameTakenError if something in the
+        member is in the way, NotMountedError if the service account does not exist, and the errors of the API servers.
         """
         namespace = pod.metadata.namespace
+        if namespace in self._excluded:
+            raise NamespaceExcludedError(
+                f"namespace {namespace} is not used in member {self._cluster.value.metadata.name} "
+                "(spec.namespaces.exclude of the MemberCluster)",
+                remedy="keep the pod off virtual nodes by affinity, or change the list",
+            )
         name = self._names.namespace(namespace)
         found = self._member_namespaces.items.get(name)
         owner = Owner(name, found.metadata.uid if found else await self._namespaces.ensure(namespace))
