@@ -14,7 +14,7 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Object, PartialObject
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import NAMESPACES, PODS, Resource
+from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES, PODS, Resource
 from vk_provider.observable import Observable
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.dependents import Dependents
@@ -24,6 +24,7 @@ from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.names import Names
 from vk_provider.translate.pods.pod import Target
 from vk_provider.translate.state.health import State
@@ -51,6 +52,7 @@ class ParentLists:
         self.client, self.recorder = client, Events()
         self.namespaces: Informer[PartialObject] = Informer(client, NAMESPACES, PartialObject)
         self.services = ParentServices(client)
+        self.policies: Informer[NetworkPolicy] = Informer(client, NETWORK_POLICIES, NetworkPolicy)
         self.object_watches = WatchLimit()
 
 
@@ -100,7 +102,7 @@ async def world(
     caches, lists = DependentCaches.of(member, NAMES, [pods]), ParentLists(parent)
     try:
         async with asyncio.TaskGroup() as tasks:
-            informers: list[Informer[Any]] = [pods.parent, pods.member, *caches.own(), lists.namespaces]
+            informers: list[Informer[Any]] = [pods.parent, pods.member, *caches.own(), lists.namespaces, lists.policies]
             for informer in informers:
                 tasks.create_task(informer.run())
             tasks.create_task(lists.services.run())

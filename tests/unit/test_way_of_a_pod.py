@@ -27,7 +27,7 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Node, PartialObject, Pod
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import NAMESPACES, NODES, PODS
+from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES, NODES, PODS
 from vk_provider.observable import Observable
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.dependents import Dependents
@@ -37,6 +37,7 @@ from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.names import Names
 from vk_provider.translate.nodes.member_nodes import member_node
 from vk_provider.translate.pods.pod import Target
@@ -139,6 +140,7 @@ class ParentLists:
         self.client, self.recorder = client, Recorder(client)
         self.namespaces: Informer[PartialObject] = Informer(client, NAMESPACES, PartialObject)
         self.services = ParentServices(client)
+        self.policies: Informer[NetworkPolicy] = Informer(client, NETWORK_POLICIES, NetworkPolicy)
         self.object_watches = WatchLimit()
 
 

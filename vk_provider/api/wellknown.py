@@ -93,6 +93,7 @@ KUBELET_CERTIFICATE_NOT_RENEWED: Final = "KubeletCertificateNotRenewed"
 
 # Waiting reasons and Event reasons that users meet on pods.
 NAME_CONFLICT: Final = "NameConflict"
+POLICY_NOT_ENFORCED: Final = "NetworkPolicyNotEnforced"  # on a NetworkPolicy
 NAMESPACE_EXCLUDED: Final = "NamespaceExcluded"
 MEMBER_UNSCHEDULABLE: Final = "MemberUnschedulable"
 MEMBER_REFUSED: Final = "MemberRefused"

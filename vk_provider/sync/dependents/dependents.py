@@ -19,6 +19,7 @@ from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.certificates import CertificateLoop
 from vk_provider.sync.dependents.copy_loop import LINGER, CopyLoop
 from vk_provider.sync.dependents.namespaces import NamespaceLoop
+from vk_provider.sync.dependents.network_policies import NetworkPolicyReports
 from vk_provider.sync.dependents.protocols import Parent
 from vk_provider.sync.dependents.services import ServiceLoop
 from vk_provider.sync.state.state import MemberState
@@ -55,12 +56,13 @@ class Dependents:
         self._copies = CopyLoop(
             target, nodes, parent.client, copies, state, parent.object_watches, tasks, linger=linger
         )
+        self._policies = NetworkPolicyReports(parent.policies, nodes, recorder)
         self._certificates = CertificateLoop(names, nodes, parent.client, copies, state, recorder, tasks)
 
     async def run(self) -> None:
         """Works until cancelled. All informers must be synced and every living pod adopted."""
         async with asyncio.TaskGroup() as group:
-            for loop in (self._namespaces, self._services, self._copies, self._certificates):
+            for loop in (self._namespaces, self._services, self._copies, self._certificates, self._policies):
                 if loop is not None:
                     group.create_task(loop.run())
 
@@ -92,6 +94,8 @@ class Dependents:
         if self._services is not None and namespace not in self._services.ready:
             await self._services.ensure(namespace)
         await self.ensure(pod)
+        if namespace in self._policies.namespaces:
+            self._policies.check(pod)
         return owner
 
     async def ensure(self, pod: Pod) -> None:

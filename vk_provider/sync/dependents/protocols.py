@@ -11,6 +11,7 @@ from vk_provider.kube.informer import Handler, Informer
 from vk_provider.kube.objects import Object, PartialObject
 from vk_provider.kube.recorder import Recorder
 from vk_provider.sync.dependents.sources import WatchLimit
+from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.dependents.services import ParentSlice
 
 
@@ -43,6 +44,9 @@ class Parent(Protocol):
 
     @property
     def services(self) -> ParentServices: ...
+
+    @property
+    def policies(self) -> Informer[NetworkPolicy]: ...
 
     @property
     def recorder(self) -> Recorder: ...
