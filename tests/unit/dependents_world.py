@@ -12,9 +12,9 @@ from tests.unit.objects_server import Json, ObjectServer
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, Object, PartialObject
+from vk_provider.kube.objects import Metadata, Node, Object, PartialObject
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES, PODS, Resource
+from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES, NODES, PODS, Resource
 from vk_provider.observable import Observable
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.dependents import Dependents
@@ -26,6 +26,7 @@ from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.names import Names
+from vk_provider.translate.nodes.offer import member_node
 from vk_provider.translate.pods.pod import Target
 from vk_provider.translate.state.health import State
 
@@ -121,6 +122,8 @@ async def world(
                 brake=OrphanBrake(cluster, parent, pods, state, _Quiet()),
                 recorder=lists.recorder,
                 workers=4,
+                cluster=cluster,
+                nodes=Informer(member, NODES, Node, keep=member_node),
             )
             tasks.create_task(dependents.run())
             tasks.create_task(loop.run())

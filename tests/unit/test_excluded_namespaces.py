@@ -12,7 +12,7 @@ from tests.unit.dependents_world import NAMES, World, bound, world
 from tests.unit.objects_server import Json, ObjectServer
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberClusterSpec, Namespaces, SecretRef
-from vk_provider.kube.resources import NAMESPACES, PODS
+from vk_provider.kube.resources import NAMESPACES, NODES, PODS
 
 pytestmark = pytest.mark.looptime
 
@@ -49,7 +49,22 @@ async def test_a_new_pod_of_kube_system_stays_pending_and_has_the_reason() -> No
         assert parent.find(PODS, "proxy", SYSTEM)["status"]["phase"] == "Pending"  # type: ignore[index]  # it is there
         assert waiting(parent)["reason"] == wellknown.NAMESPACE_EXCLUDED
         assert "spec.namespaces.exclude" in waiting(parent)["message"]
-        assert running.reasons() == {wellknown.NAMESPACE_EXCLUDED}
+        assert wellknown.NAMESPACE_EXCLUDED in running.reasons()
+
+
+@pytest.mark.parametrize(("kind", "moves"), [("ReplicaSet", True), ("DaemonSet", False)])
+async def test_it_moves_at_once_if_its_controller_replaces_it_and_another_node_may_take_it(
+    kind: str, moves: bool
+) -> None:
+    parent, member = servers()
+    ready = [{"type": "Ready", "status": "True"}]
+    parent.put(NODES, "other", spec={}, status={"conditions": ready})
+    owner = {"apiVersion": "apps/v1", "kind": kind, "name": "dns", "uid": "o-1", "controller": True}
+    bound(parent, "proxy", SYSTEM, metadata={"ownerReferences": [owner]})
+    async with world(parent, member) as running:
+        await asyncio.sleep(20)
+        assert parent.names(PODS) == (set() if moves else {"proxy"})
+        assert wellknown.NAMESPACE_EXCLUDED in running.reasons()
 
 
 async def test_it_runs_once_the_list_does_not_name_its_namespace() -> None:

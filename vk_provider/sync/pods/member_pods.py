@@ -92,9 +92,7 @@ class MemberPods:
         except NameTakenError as error:
             return await self.report_name_taken(parent, error.message)
         except NamespaceExcludedError as error:
-            self._event(parent, "Warning", error.reason, str(error))
-            await self._statuses.wait(parent, error.reason, error.message)
-            return _EXCLUDED_RETRY
+            return await self._report_excluded(parent, memory, error)
         except NotMountedError as error:
             self._event(parent, "Warning", error.reason, error.message)
             await self._statuses.wait(parent, "ContainerCreating", error.message)
@@ -204,6 +202,19 @@ class MemberPods:
             memory.foreign = found
         memory.create_unknown = False
         return True
+
+    async def _report_excluded(self, parent: Pod, memory: PodMemory, error: NamespaceExcludedError) -> float:
+        """The member has no place for the pod, and time does not change that: it is evicted at once if that can help.
+
+        Returns the seconds until the next look.
+        """
+        self._event(parent, "Warning", error.reason, str(error))
+        await self._statuses.wait(parent, error.reason, error.message)
+        first, memory.refusal = not memory.refusals, error.message
+        if first:
+            memory.refusals, memory.refused_since = 1, float("-inf")
+            memory.refused_look = asyncio.get_running_loop().time()
+        return 0.0 if first else _EXCLUDED_RETRY
 
     async def _report_refusal(self, parent: Pod, memory: PodMemory, error: ApiError) -> float:
         """Reports an answer of the member that is not the pod, whatever its status is: admission webhooks choose it.
