@@ -66,7 +66,7 @@ class Caches:
             earlier=Informer(member, PODS, Pod, labels=former, fields=running, keep=usage),
             nodes=Informer(member, NODES, Node, keep=member_node),
             leases=leases if rights.has(Feature.LEASES) else None,
-            dependents=DependentCaches.of(member, names, virtual_nodes, others, rights),
+            dependents=DependentCaches.of(member, names, virtual_nodes, rights),
         )
 
     def essential(self) -> list[Informer[Any]]:

@@ -52,6 +52,12 @@ class NameTakenError(VkError):
     reason = "NameConflict"
 
 
+class NamespaceExcludedError(VkError):
+    """The pods of a namespace must not run in the member. The reason is that of the pod's Event and waiting state."""
+
+    reason = "NamespaceExcluded"
+
+
 class NotMountedError(VkError):
     """An object that a pod mounts is not available. The reason is that of a kubelet's Event."""
 

@@ -14,7 +14,7 @@ from demo.world import World
 PLAIN: Final = "conformance-plain"
 PARENT: Final = "conformance-parent"
 MEMBER: Final = "conformance-member"
-_FLAT: Final = '{"spec": {"network": {"flat": true}}}'
+_SPEC: Final = '{"spec": {"network": {"flat": true}, "namespaces": {"exclude": []}}}'
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def parent(nodes: int, members: int) -> Iterator[Path]:
         (ranges,) = world.objects("servicecidrs")
         for name in names:
             world.join(name)
-            world.kubectl("patch", "membercluster", name, "--type=merge", "-p", _FLAT)
+            world.kubectl("patch", "membercluster", name, "--type=merge", "-p", _SPEC)
             world.create_in(name, "-f", "-", stdin=json.dumps(_range("parent", ranges["spec"]["cidrs"])))
         world.start_provider()
         try:

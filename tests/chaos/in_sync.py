@@ -76,7 +76,7 @@ def _users_labels(pod: Json) -> Json:
 
 def _configs(member: str, parent: Contents, contents: Contents) -> Iterator[str]:
     there = {_key(config): config.get("data") for config in parent.configs}
-    copies = {_key(config): config.get("data") for config in contents.configs}
+    copies = {_original(config): config.get("data") for config in contents.configs}
     on_it = [pod for pod in parent.pods if pod["spec"].get("nodeName") == member]
     used = {key for pod in on_it for key in _references(pod)}
     wanted = {key for pod in on_it if pod["status"].get("phase") not in TERMINAL for key in _references(pod)}
@@ -95,6 +95,12 @@ def _references(pod: Json) -> Iterator[str]:
 
 def _restarts(pod: Json) -> int:
     return sum(one.get("restartCount", 0) for one in pod["status"].get("containerStatuses", ()))
+
+
+def _original(copy: Json) -> str:
+    """The key of a copy's original; a copy whose annotations are damaged has none."""
+    annotations = copy["metadata"].get("annotations", {})
+    return f"{annotations.get(wellknown.PARENT_NAMESPACE)}/{annotations.get(wellknown.PARENT_NAME)}"
 
 
 def _key(item: Json) -> str:

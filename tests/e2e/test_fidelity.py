@@ -133,9 +133,10 @@ def test_an_active_deadline_is_enforced_and_reported(both: Both) -> None:
 def test_files_follow_the_labels_and_config_maps_of_the_parent(both: Both) -> None:
     run = ("-n", both.namespace)
     both.world.kubectl("patch", "configmap", "settings", *run, "-p", json.dumps({"data": {"colour": "blue"}}))
+    copy = f"settings.{both.world.get('namespace', 'kube-system')['metadata']['uid']}"
     both.world.until(
         "the copy is updated",
-        lambda: both.world.get("configmap", "settings", *run, cluster="alpha")["data"]["colour"] == "blue",
+        lambda: both.world.get("configmap", copy, *run, cluster="alpha")["data"]["colour"] == "blue",
     )
     both.world.kubectl("label", "pod", "live", *run, "tier=back", "--overwrite")  # makes the kubelet update all volumes
     both.world.until("the file with labels is updated", lambda: 'tier="back"' in both.show("cat", "/info/labels"))

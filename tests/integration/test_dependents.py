@@ -20,11 +20,10 @@ from tests.workloads import (
     start_idle,
     wait_until_gone,
     wait_until_running,
-    waiting_reason,
     with_volumes,
 )
 from vk_provider.api import wellknown
-from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, PODS, SECRETS
+from vk_provider.kube.resources import CONFIG_MAPS, NAMESPACES, PODS, SECRETS, Resource
 
 pytestmark = pytest.mark.usefixtures("provider")
 
@@ -37,15 +36,15 @@ def test_a_config_map_is_copied_updated_and_deleted_with_its_last_pod(
     for name in ("one", "two"):
         parent.create(PODS, with_volumes(name, configMap={"name": "conf"}), namespace)
         wait_until_running(parent, name, namespace)
-    assert alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "1", "b": "2"}
-    assert alpha.find(CONFIG_MAPS, "unused", namespace) is None
+    assert copy(alpha, CONFIG_MAPS, "conf", namespace)["data"] == {"a": "1", "b": "2"}
+    assert find_copy(alpha, CONFIG_MAPS, "unused", namespace) is None
     parent.patch(CONFIG_MAPS, "conf", {"data": {"a": "3", "b": None}}, namespace)
-    eventually(lambda: alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "3"}, "the copy is updated")
+    eventually(lambda: copy(alpha, CONFIG_MAPS, "conf", namespace)["data"] == {"a": "3"}, "the copy is updated")
     parent.delete(PODS, "one", namespace)
     wait_until_gone(parent, "one", namespace)
-    assert alpha.find(CONFIG_MAPS, "conf", namespace), "the other pod needs the copy"
+    assert find_copy(alpha, CONFIG_MAPS, "conf", namespace), "the other pod needs the copy"
     parent.delete(PODS, "two", namespace)
-    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace) is None, "the copy is deleted")
+    eventually(lambda: find_copy(alpha, CONFIG_MAPS, "conf", namespace) is None, "the copy is deleted")
 
 
 def test_a_copy_that_another_client_changes_or_deletes_in_the_member_is_restored(
@@ -54,10 +53,11 @@ def test_a_copy_that_another_client_changes_or_deletes_in_the_member_is_restored
     parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "1"}}, namespace)
     parent.create(PODS, with_volumes("web", configMap={"name": "conf"}), namespace)
     wait_until_running(parent, "web", namespace)
-    alpha.patch(CONFIG_MAPS, "conf", {"data": {"a": "changed", "more": "x"}}, namespace)
-    eventually(lambda: alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "1"}, "the copy is restored")
-    alpha.delete(CONFIG_MAPS, "conf", namespace)
-    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace), "the copy is created again")
+    name = copy(alpha, CONFIG_MAPS, "conf", namespace)["metadata"]["name"]
+    alpha.patch(CONFIG_MAPS, name, {"data": {"a": "changed", "more": "x"}}, namespace)
+    eventually(lambda: copy(alpha, CONFIG_MAPS, "conf", namespace)["data"] == {"a": "1"}, "the copy is restored")
+    alpha.delete(CONFIG_MAPS, name, namespace)
+    eventually(lambda: find_copy(alpha, CONFIG_MAPS, "conf", namespace), "the copy is created again")
 
 
 def test_a_secret_keeps_its_type_and_is_deleted_with_its_original(
@@ -68,12 +68,12 @@ def test_a_secret_keeps_its_type_and_is_deleted_with_its_original(
     parent.create(SECRETS, body, namespace)
     parent.create(PODS, with_volumes("web", secret={"secretName": "login", "optional": True}), namespace)
     wait_until_running(parent, "web", namespace)
-    copy = alpha.get(SECRETS, "login", namespace)
-    assert (copy["type"], copy["data"]) == ("kubernetes.io/basic-auth", {"username": value})
+    made = copy(alpha, SECRETS, "login", namespace)
+    assert (made["type"], made["data"]) == ("kubernetes.io/basic-auth", {"username": value})
     parent.delete(SECRETS, "login", namespace)
-    eventually(lambda: alpha.find(SECRETS, "login", namespace) is None, "the copy is deleted")
+    eventually(lambda: find_copy(alpha, SECRETS, "login", namespace) is None, "the copy is deleted")
     parent.create(SECRETS, body | {"type": "Opaque"}, namespace)
-    eventually(lambda: alpha.find(SECRETS, "login", namespace), "the copy is created again")
+    eventually(lambda: find_copy(alpha, SECRETS, "login", namespace), "the copy is created again")
 
 
 def test_an_immutable_config_map_that_is_replaced_in_the_parent_is_replaced_in_the_member(
@@ -83,12 +83,12 @@ def test_an_immutable_config_map_that_is_replaced_in_the_parent_is_replaced_in_t
     parent.create(CONFIG_MAPS, body, namespace)
     parent.create(PODS, with_volumes("web", configMap={"name": "conf"}), namespace)
     wait_until_running(parent, "web", namespace)
-    assert alpha.get(CONFIG_MAPS, "conf", namespace)["immutable"] is True
+    assert copy(alpha, CONFIG_MAPS, "conf", namespace)["immutable"] is True
     parent.delete(CONFIG_MAPS, "conf", namespace)
     parent.create(CONFIG_MAPS, body | {"data": {"a": "2"}}, namespace)
 
     def replaced() -> bool:
-        found = alpha.find(CONFIG_MAPS, "conf", namespace)
+        found = find_copy(alpha, CONFIG_MAPS, "conf", namespace)
         assert found, "the copy does not exist"
         assert found["data"] == {"a": "2"}, found["data"]
         return True
@@ -100,24 +100,22 @@ def test_a_pod_waits_for_a_mandatory_config_map(parent: Cluster, alpha: Cluster,
     parent.create(PODS, with_volumes("web", configMap={"name": "later"}), namespace)
     eventually(lambda: alpha.find(PODS, "web", namespace), "the pod waits in the member")
     parent.create(CONFIG_MAPS, {"metadata": {"name": "later"}, "data": {"a": "1"}}, namespace)
-    eventually(lambda: alpha.find(CONFIG_MAPS, "later", namespace), "the copy is created")
+    eventually(lambda: find_copy(alpha, CONFIG_MAPS, "later", namespace), "the copy is created")
 
 
-def test_a_config_map_of_another_client_with_the_same_name_is_not_changed(
+def test_a_config_map_of_the_member_is_neither_used_nor_changed(
     parent: Cluster, alpha: Cluster, namespace: str
 ) -> None:
     alpha.create(NAMESPACES, {"metadata": {"name": namespace}})
     foreign = alpha.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "theirs"}}, namespace)
-    parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "ours"}}, namespace)
-    parent.create(PODS, with_volumes("web", configMap={"name": "conf"}), namespace)
-    eventually(
-        lambda: waiting_reason(parent.get(PODS, "web", namespace)) == wellknown.NAME_CONFLICT,
-        "the parent pod has the reason",
-    )
-    assert alpha.get(CONFIG_MAPS, "conf", namespace) == foreign
-    alpha.delete(CONFIG_MAPS, "conf", namespace)
+    parent.create(PODS, with_volumes("web", configMap={"name": "conf", "optional": True}), namespace)
     wait_until_running(parent, "web", namespace)
-    assert alpha.get(CONFIG_MAPS, "conf", namespace)["data"] == {"a": "ours"}
+    (volume,) = alpha.get(PODS, "web", namespace)["spec"]["volumes"]
+    assert volume["configMap"]["name"] != "conf"
+    parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "ours"}}, namespace)
+    eventually(lambda: find_copy(alpha, CONFIG_MAPS, "conf", namespace), "the copy is created")
+    assert copy(alpha, CONFIG_MAPS, "conf", namespace)["data"] == {"a": "ours"}
+    assert alpha.get(CONFIG_MAPS, "conf", namespace) == foreign
     parent.delete(PODS, "web", namespace)
     wait_until_gone(parent, "web", namespace)
     alpha.delete(NAMESPACES, namespace)
@@ -149,7 +147,7 @@ def test_a_config_map_of_a_hundred_pods_is_read_and_copied_once_and_each_token_i
     parent.call("DELETE", PODS.path(namespace=namespace))
     eventually(lambda: parent.list(PODS, namespace) == [], "all pods are deleted", 120)
     eventually(lambda: token_secrets(alpha, namespace) == [], "the tokens are deleted")
-    eventually(lambda: alpha.find(CONFIG_MAPS, "conf", namespace) is None, "the copy is deleted")
+    eventually(lambda: find_copy(alpha, CONFIG_MAPS, "conf", namespace) is None, "the copy is deleted")
     asked, done = (requests_of_provider(cluster, since[cluster.name], namespace) for cluster in (parent, alpha))
     # Referenced in the parent: the ConfigMap and the root CA. Watches end when no pod needs them.
     watched = {name for verb, resource, name in asked if (verb, resource) == ("watch", "configmaps")}
@@ -167,8 +165,9 @@ def test_the_status_of_a_running_pod_is_updated_although_a_new_reference_is_miss
     parent.create(PODS, idle("web"), namespace)
     start_idle(alpha, "web", namespace)
     wait_until_running(parent, "web", namespace)
-    for cluster in (alpha, parent):
-        cluster.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": cluster.name}}, namespace)
+    name = f"conf.{parent.get(NAMESPACES, 'kube-system')['metadata']['uid']}"
+    alpha.create(CONFIG_MAPS, {"metadata": {"name": name}, "data": {"a": "taken"}}, namespace)
+    parent.create(CONFIG_MAPS, {"metadata": {"name": "conf"}, "data": {"a": "ours"}}, namespace)
     debugger = {"name": "debug", "image": IMAGE, "envFrom": [{"configMapRef": {"name": "conf"}}]}
     patch = {"spec": {"ephemeralContainers": [debugger]}}
     parent.patch(PODS, "web", patch, namespace, subresource="ephemeralcontainers", content_type=STRATEGIC)
@@ -179,3 +178,15 @@ def test_the_status_of_a_running_pod_is_updated_although_a_new_reference_is_miss
     running = alpha.get(PODS, "web", namespace)["status"]["containerStatuses"][0]
     set_status(alpha, "web", namespace, containerStatuses=[running | {"restartCount": 7}])
     eventually(lambda: restart_count(parent.get(PODS, "web", namespace)) == 7, "the restarts are shown")
+
+
+def find_copy(cluster: Cluster, resource: Resource, name: str, namespace: str) -> Json | None:
+    """The copy of the parent's object of that name."""
+    found = cluster.list(resource, namespace, labels=f"{wellknown.NODE_LABEL}=alpha")
+    return next((one for one in found if one["metadata"]["annotations"].get(wellknown.PARENT_NAME) == name), None)
+
+
+def copy(cluster: Cluster, resource: Resource, name: str, namespace: str) -> Json:
+    found = find_copy(cluster, resource, name, namespace)
+    assert found, f"no copy of {name}"
+    return found

@@ -10,12 +10,11 @@ from aiohttp import web
 from tests.gateway import Gateway, bookmark, event, item, stream
 from tests.waiting import eventually_here
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import PartialObject, Pod
-from vk_provider.kube.resources import NAMESPACES, PODS
+from vk_provider.kube.objects import PartialObject
+from vk_provider.kube.resources import NAMESPACES
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.namespaces import NamespaceLoop
 from vk_provider.translate.names import Names
-from vk_provider.translate.nodes.requests import Usage, usage
 
 
 async def test_a_loop_that_has_ended_receives_no_events_of_the_shared_cache_of_namespaces() -> None:
@@ -32,9 +31,8 @@ async def test_a_loop_that_has_ended_receives_no_events_of_the_shared_cache_of_n
         watching = group.create_task(namespaces.run())
         await namespaces.synced.wait()
         names = Names("alpha", "it")
-        others: Informer[Usage] = Informer(client, PODS, Pod, keep=usage)
-        caches = dataclasses.replace(DependentCaches.of(client, names, [], others), namespaces=namespaces)
-        loop = NamespaceLoop(names, client, client, namespaces, caches)
+        caches = dataclasses.replace(DependentCaches.of(client, names, []), namespaces=namespaces)
+        loop = NamespaceLoop(names, client, client, namespaces, caches, lambda _: None)
         serving = group.create_task(loop.run())
         await asyncio.sleep(0)  # it subscribes
         serving.cancel()

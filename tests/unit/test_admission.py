@@ -98,3 +98,10 @@ def test_node_selectors_are_checked_only_for_pods_that_no_scheduler_has_placed(
     status = {"conditions": [{"type": "PodScheduled", "status": scheduled}]}
     assert is_unchecked(pod(spec, status)) == unchecked
     assert needs_admission(pod(spec, status)) == unchecked
+
+
+def test_pods_without_host_ports_are_not_decoded() -> None:
+    other = pod(name="other", uid="p-2")
+    other.status = Raw(b"cannot be decoded")
+    wanted = pod({"containers": [{"name": "app", "ports": [{"containerPort": 80, "hostPort": 80}]}]})
+    assert host_port_clash(wanted, [other]) is None

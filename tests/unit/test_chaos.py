@@ -145,7 +145,9 @@ def pod(cluster: str = PARENT, *, phase: str = "Running", ready: str = "True", *
 
 
 CONFIG = {"metadata": {"namespace": "red", "name": "config-0"}, "data": {"value": "1"}}
-IN_SYNC = Contents([pod()], [CONFIG]), Contents([pod("alpha")], [CONFIG])
+ANNOTATIONS = {wellknown.PARENT_NAMESPACE: "red", wellknown.PARENT_NAME: "config-0"}
+COPY = {"metadata": {"namespace": "red", "name": "copy", "annotations": ANNOTATIONS}, "data": {"value": "1"}}
+IN_SYNC = Contents([pod()], [CONFIG]), Contents([pod("alpha")], [COPY])
 
 
 def differences(parent: Contents, alpha: Contents) -> list[str]:
@@ -174,7 +176,7 @@ def test_clusters_that_agree_are_in_sync() -> None:
         (Contents([pod(labels={"app": "new"})], []), Contents([pod("alpha")], []), "labels"),
         (Contents([pod()], []), Contents([pod("alpha", deletionTimestamp="x")], []), "deleted in the member"),
         (Contents([pod()], [CONFIG]), Contents([pod("alpha")], []), "ConfigMap red/config-0 is None"),
-        (Contents([], []), Contents([], [CONFIG]), "left behind"),
+        (Contents([], []), Contents([], [COPY]), "left behind"),
     ],
 )
 def test_each_difference_is_reported(parent: Contents, alpha: Contents, text: str) -> None:

@@ -75,9 +75,9 @@ def payload(**more: object) -> Payload:
 
 
 def test_a_copy_has_the_content_and_refers_to_its_original() -> None:
-    copy = member_payload("ConfigMap", payload(binary_data={"b": "AA=="}, immutable=True), NAMES)
+    copy = member_payload("ConfigMap", "copy", payload(binary_data={"b": "AA=="}, immutable=True), NAMES)
     assert (copy["data"], copy["binaryData"], copy["immutable"]) == ({"a": "1"}, {"b": "AA=="}, True)
-    assert copy["metadata"]["labels"] == NAMES.labels
+    assert (copy["metadata"]["name"], copy["metadata"]["labels"]) == ("copy", NAMES.labels)
     assert copy["metadata"]["annotations"]["vk-provider.io/parent-uid"] == "c-1"
 
 
@@ -91,7 +91,7 @@ def test_a_copy_has_the_content_and_refers_to_its_original() -> None:
     ],
 )
 def test_a_secret_keeps_its_type_unless_the_member_would_delete_it(kind: str, wanted: str) -> None:
-    assert member_payload("Secret", payload(type=kind), NAMES)["type"] == wanted
+    assert member_payload("Secret", "copy", payload(type=kind), NAMES)["type"] == wanted
 
 
 def test_tokens_are_in_a_secret_of_their_pod() -> None:

@@ -57,24 +57,45 @@ def test_no_namespace_can_get_the_name_of_a_shortened_one(victim: str, prefix: s
 @given(subdomains, subdomains)
 @example(ROOT_CA, f"{ROOT_CA}.{wellknown.DOMAIN}")
 @example(ROOT_CA, f"{ROOT_CA}.another-parent")
-def test_two_config_maps_never_get_the_same_name(one: str, other: str) -> None:
+@example("a" * 216, "a" * 215 + "b")
+@example("a" * 253, "a" * 252 + "b")
+@example("a" * 253, f"{'a' * 215}.{PARENT}")
+def test_two_copies_never_get_the_same_name(one: str, other: str) -> None:
     assume(one != other)
-    assert names().config_map(one) != names().config_map(other)
+    assert names().copy(one) != names().copy(other)
 
 
 @given(subdomains)
 @example(ROOT_CA)
-def test_config_maps_of_the_member_have_valid_names(name: str) -> None:
-    mapped = names().config_map(name)
+@example("a" * 215)
+@example("a" * 216)
+@example("a" * 253)
+@example("a" * 183 + "." + "b" * 69)
+@example("a" * 183 + "-" + "b" * 69)
+def test_copies_have_valid_names(name: str) -> None:
+    mapped = names().copy(name)
     assert len(mapped) <= 253 and SUBDOMAIN.fullmatch(mapped)
 
 
-def test_the_root_cas_of_two_parents_have_different_names() -> None:
-    assert names().config_map(ROOT_CA) != Names("member-a", "another-parent").config_map(ROOT_CA)
+@given(subdomains)
+@example(ROOT_CA)
+@example("a" * 253)
+def test_no_copy_has_the_name_of_its_original_or_of_the_copy_of_another_parent(name: str) -> None:
+    assert len({name, names().copy(name), Names("member-a", "another-parent").copy(name)}) == 3
 
 
-def test_the_root_ca_of_the_parent_has_another_name_than_the_one_of_the_member() -> None:
-    assert names().config_map(ROOT_CA) != ROOT_CA
+@given(subdomains, subdomains, st.uuids())
+def test_no_copy_has_the_name_of_another_object_of_ours(name: str, pod: str, uid: object) -> None:
+    there = names()
+    others = {there.token_secret(pod, str(uid)), there.certificate_secret(pod, str(uid)), there.trust_bundle(name)}
+    assert there.copy(name) not in others
+
+
+def test_a_message_about_a_copy_names_the_original() -> None:
+    parent = Metadata(name="web", namespace="shop", uid="p-1")
+    member = Metadata("web", "shop", "m-1", labels=NAMES.labels)
+    message = f'configmap "{NAMES.copy("settings")}" not found'
+    assert with_parent_names(message, parent, member) == 'configmap "settings" not found'
 
 
 @given(subdomains, st.uuids())

@@ -27,18 +27,19 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Node, PartialObject, Pod
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import NAMESPACES, NODES, PODS
+from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES, NODES, PODS
 from vk_provider.observable import Observable
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.dependents import Dependents
+from vk_provider.sync.dependents.sources import WatchLimit
 from vk_provider.sync.parent.services import ParentServices
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.names import Names
 from vk_provider.translate.nodes.member_nodes import member_node
-from vk_provider.translate.nodes.requests import Usage, usage
 from vk_provider.translate.pods.pod import Target
 from vk_provider.translate.state.health import State
 
@@ -139,6 +140,8 @@ class ParentLists:
         self.client, self.recorder = client, Recorder(client)
         self.namespaces: Informer[PartialObject] = Informer(client, NAMESPACES, PartialObject)
         self.services = ParentServices(client)
+        self.policies: Informer[NetworkPolicy] = Informer(client, NETWORK_POLICIES, NetworkPolicy)
+        self.object_watches = WatchLimit()
 
 
 @asynccontextmanager
@@ -148,10 +151,9 @@ async def served(above: Server, below: Server, *, leaving: bool = False) -> Asyn
     cluster = Observable(MemberCluster(metadata, MemberClusterSpec(SecretRef("s", "n"))))
     state = MemberState(State.HEALTHY, cluster)
     pods = PodCaches(NAMES, Informer(above, PODS, Pod), Informer(below, PODS, Pod))
-    others: Informer[Usage] = Informer(Server(), PODS, Pod, keep=usage)
-    lists, parent = DependentCaches.of(below, NAMES, [pods], others), ParentLists(above)
+    lists, parent = DependentCaches.of(below, NAMES, [pods]), ParentLists(above)
     async with asyncio.TaskGroup() as tasks:
-        informers: list[Informer[Any]] = [pods.parent, pods.member, others, *lists.own(), parent.namespaces]
+        informers: list[Informer[Any]] = [pods.parent, pods.member, *lists.own(), parent.namespaces]
         for informer in informers:
             tasks.create_task(informer.run())
         tasks.create_task(parent.services.run())

@@ -7,7 +7,7 @@ reads of it.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -17,6 +17,10 @@ from vk_provider.kube.objects import Condition, Metadata, Object
 from vk_provider.kube.resources import Resource
 
 MEMBER_CLUSTERS = Resource("vk-provider.io", "v1alpha1", "memberclusters", "MemberCluster", namespaced=False)
+
+
+EXCLUDED_NAMESPACES: Final = frozenset({"kube-system", "kube-public", "kube-node-lease", wellknown.SYSTEM_NAMESPACE})
+"""Namespaces of the parent that are not used in members, unless a MemberCluster has another list."""
 
 
 class ApiAccess(StrEnum):
@@ -79,6 +83,12 @@ class NamespaceMapping(msgspec.Struct, frozen=True):
     prefix: str = ""
 
 
+class Namespaces(msgspec.Struct, frozen=True):
+    """Which namespaces of the parent are used in the member: all but those that `exclude` names."""
+
+    exclude: frozenset[str] = EXCLUDED_NAMESPACES
+
+
 class Network(msgspec.Struct, frozen=True):
     """How the member's pods are connected. `flat`: they reach the addresses of pods elsewhere."""
 
@@ -108,6 +118,7 @@ class MemberClusterSpec(msgspec.Struct, rename="camel", frozen=True):
     capacity: dict[str, str | int] = {}
     capacity_policy: CapacityPolicy = CapacityPolicy.LIMIT
     namespace_mapping: NamespaceMapping = NamespaceMapping()
+    namespaces: Namespaces = Namespaces()
     api_access: ApiAccess = ApiAccess.PARENT
     network: Network = Network()
     priority_class_name: str = ""  # of the member, for the member pods

@@ -81,6 +81,7 @@ FENCE_NEEDED: Final = "FenceNeeded"
 ORPHANS_RELEASED: Final = "Released"
 ORPHANS_FENCED: Final = "Fenced"
 OUT_OF_SYNC: Final = "PodsOutOfSync"
+NAMESPACE_KEPT: Final = "NamespaceKept"
 TWO_PROVIDERS: Final = "ServedTwice"
 CONFIGURED: Final = "Configured"
 PARTS_NOT_WRITTEN: Final = "PartsNotWritten"
@@ -92,6 +93,8 @@ KUBELET_CERTIFICATE_NOT_RENEWED: Final = "KubeletCertificateNotRenewed"
 
 # Waiting reasons and Event reasons that users meet on pods.
 NAME_CONFLICT: Final = "NameConflict"
+POLICY_NOT_ENFORCED: Final = "NetworkPolicyNotEnforced"  # on a NetworkPolicy
+NAMESPACE_EXCLUDED: Final = "NamespaceExcluded"
 MEMBER_UNSCHEDULABLE: Final = "MemberUnschedulable"
 MEMBER_REFUSED: Final = "MemberRefused"
 MEMBER_POD_LOST: Final = "MemberPodLost"

@@ -110,7 +110,7 @@ def _dependents(parent: Pod, target: Target) -> Iterator[Dependent]:
     names, about, named = target.names, parent.metadata, needs(parent)
     place = names.namespace(about.namespace)
     for reference in sorted(named.references):
-        name = names.config_map(reference.name) if reference.kind == "ConfigMap" else reference.name
+        name = names.copy(reference.name)
         yield Dependent(reference.kind, place, name, f"copy of {about.namespace}/{reference.name}")
     for query in sorted(named.bundles, key=lambda query: query.text):
         yield Dependent("ConfigMap", place, names.trust_bundle(query.text), "ClusterTrustBundles of the parent")

@@ -13,6 +13,7 @@ from vk_provider.kube.objects import Metadata
 CredentialPart = Literal["bundle", "key", "chain"]
 
 ROOT_CA: Final = "kube-root-ca.crt"  # every cluster publishes its own CA under this name, in every namespace
+_LONGEST: Final = 253  # characters of the name of a ConfigMap or Secret
 TRUST_ANCHORS_KEY: Final = "trust-anchors.pem"  # the only key of a ConfigMap that holds trust anchors
 
 
@@ -49,13 +50,17 @@ class Names:
         namespace, name = parent_key.split("/", 1)
         return f"{self.namespace(namespace)}/{name}"
 
-    def config_map(self, name: str) -> str:
-        """The member's name of a ConfigMap: the same, except for the parent's root CA, whose name is taken.
+    def copy(self, name: str) -> str:
+        """The member's name of the copy of a ConfigMap or Secret; at most 253 characters.
 
-        The UID of the parent is part of it, because several parents may share a namespace of a member, and a parent may
-        be a member itself.
+        The member's own objects do not have such names, so no pod of the parent can name one of those. The UID of the
+        parent is part of it, because several parents may share a namespace of a member, and a parent may be a member
+        itself. Shortened names have exactly 253 characters and all others have fewer, so that both kinds never collide.
         """
-        return f"{ROOT_CA}.{self.parent}" if name == ROOT_CA else name
+        suffix = f".{self.parent}"
+        if len(name) + len(suffix) < _LONGEST:
+            return name + suffix
+        return f"{name[: _LONGEST - 32 - len(suffix)]}{_digest(name, 32)}{suffix}"
 
     def token_secret(self, pod: str, uid: str) -> str:
         """The Secret that holds the service account tokens of a pod; at most 253 characters."""
@@ -100,10 +105,13 @@ def credential_key(source: str, part: CredentialPart) -> str:
 def with_parent_names(text: str, parent: Metadata, member: Metadata) -> str:
     """A text about the member pod, as a text about the parent pod.
 
-    Kubelets write `name_namespace(UID)` in the messages of a status and in Events.
+    Kubelets write `name_namespace(UID)` in the messages of a status and in Events, and the names of ConfigMaps and
+    Secrets. Names of copies become those of their originals, unless they are shortened.
     """
     if not member.uid:
         return text
+    if parent_uid := member.labels.get(wellknown.PARENT_LABEL):
+        text = text.replace(f".{parent_uid}", "")
     name = f"{member.name}_{member.namespace}({member.uid})"
     return text.replace(name, f"{parent.name}_{parent.namespace}({parent.uid})").replace(member.uid, parent.uid)
 

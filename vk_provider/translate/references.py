@@ -135,6 +135,20 @@ def _collect(found: list[Named], place: Json, table: _Table, volume: Json | None
                 found.append(Named(kind, holder, name, volume))
 
 
+def name_fields() -> Iterator[str]:
+    """The path in a spec of each field that `named_objects` finds; an entry of a list is []."""
+    yield "imagePullSecrets[].name"
+    for kind in CONTAINER_LISTS:
+        yield from (f"{kind}[].envFrom[].{path}" for path in _paths(_ENV_FROM))
+        yield from (f"{kind}[].env[].valueFrom.{path}" for path in _paths(_ENV))
+    yield from (f"volumes[].{path}" for path in _paths(_VOLUME))
+    yield from (f"volumes[].projected.sources[].{path}" for path in _paths(_PROJECTED))
+
+
+def _paths(table: _Table) -> Iterator[str]:
+    return (".".join(part for part in (field, below, name) if part) for field, (_, below, name) in table.items())
+
+
 def field_references(spec: Spec) -> Iterator[Json]:
     """`fieldRef`s: fields of the pod that the downward API puts into environments and files."""
     for container in containers(spec):

@@ -14,19 +14,17 @@ from vk_provider.sync.dependents.copies import Copies
 from vk_provider.sync.dependents.reflections import Reflections
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.translate.names import Names
-from vk_provider.translate.nodes.requests import Usage
 from vk_provider.translate.state.rights import ALL_RIGHTS, Feature, Rights
 
 
 @dataclass(frozen=True)
 class DependentCaches:
-    """Once per member; `nodes` has the pods of each virtual node, `others` the member's pods that are not ours.
+    """Once per member; `nodes` has the pods of each virtual node.
 
     Without the right to list Services or EndpointSlices, `reflections` stay empty.
     """
 
     nodes: Sequence[PodCaches]
-    others: Informer[Usage]
     namespaces: Informer[PartialObject]
     copies: Copies
     reflections: Reflections
@@ -34,16 +32,11 @@ class DependentCaches:
 
     @classmethod
     def of(
-        cls,
-        member: Client,
-        names: Names,
-        nodes: Sequence[PodCaches],
-        others: Informer[Usage],
-        rights: Rights = ALL_RIGHTS,
+        cls, member: Client, names: Names, nodes: Sequence[PodCaches], rights: Rights = ALL_RIGHTS
     ) -> DependentCaches:
         """`names` are those of the objects that all virtual nodes of the member share."""
         namespaces: Informer[PartialObject] = Informer(member, NAMESPACES, PartialObject)
-        return cls(nodes, others, namespaces, Copies.of(member, names), Reflections.of(member, names), rights)
+        return cls(nodes, namespaces, Copies.of(member, names), Reflections.of(member, names), rights)
 
     def own(self) -> list[Informer[Any]]:
         """The lists that only dependents use."""
@@ -63,8 +56,8 @@ class DependentCaches:
         return self.rights.has(Feature.SERVICES)
 
     def in_use(self, namespace: str) -> bool:
-        """Whether a namespace of the member holds any pods, or copies of ours."""
-        lists: list[Informer[Any]] = [*(pods.member for pods in self.nodes), self.others, *self.copies.lists.values()]
+        """Whether a namespace of the member holds any pods or copies of ours."""
+        lists: list[Informer[Any]] = [*(pods.member for pods in self.nodes), *self.copies.lists.values()]
         return any(item.metadata.namespace == namespace for informer in lists for item in informer.items.values())
 
     def count(self) -> int:

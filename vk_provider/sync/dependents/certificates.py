@@ -5,7 +5,8 @@
 
 All sources of a pod are requested together, and the Secret is written when all are issued; until then the member's
 kubelet waits with the volume. Level-triggered by pod. Owns the keys that wait for an answer (if this process ends, new
-ones are made), and the Secrets, which are deleted with the parent pod. Requests are watched from the first one on.
+ones are made), and the Secrets, which are deleted when their pod is released, but not while orphans are held, which may
+need them. Requests are watched from the first one on.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.sync.dependents.copies import Copies
 from vk_provider.sync.dependents.sources import first_answer
 from vk_provider.sync.pod_caches import PodCaches
+from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.dependents.certificates import (
     CertificateRequest,
     CertificateSource,
@@ -46,6 +48,7 @@ from vk_provider.translate.names import Names
 from vk_provider.translate.references import mentions_certificates
 
 _ABANDONED: Final = timedelta(minutes=10)  # a request that is not there after this time was deleted
+_LOOK_AGAIN: Final = 5.0  # seconds until Secrets that are kept for now are looked at again
 _JITTER: Final = 300.0  # seconds, so that pods which began together do not refresh together
 
 
@@ -86,13 +89,14 @@ class CertificateLoop:
         nodes: Sequence[PodCaches],
         parent: Client,
         copies: Copies,
+        state: MemberState,
         recorder: Recorder,
         tasks: asyncio.TaskGroup,
         rng: random.Random | None = None,
     ) -> None:
         """`nodes`: the pods of each virtual node. `tasks` runs the watches of requests."""
         self._names, self._nodes, self._parent, self._copies = names, nodes, parent, copies
-        self._recorder, self._tasks, self._rng = recorder, tasks, rng or random.Random()
+        self._state, self._recorder, self._tasks, self._rng = state, recorder, tasks, rng or random.Random()
         self._pending: dict[_Item, _Pending] = {}
         self._refused: set[_Item] = set()
         self._items: dict[str, _Item] = {}  # UID of a parent pod -> its item
@@ -112,7 +116,7 @@ class CertificateLoop:
             self._queue.add(item)
 
     def release(self, pod_uid: str) -> None:
-        """The pod no longer exists."""
+        """The pod needs no certificates any more."""
         if item := self._items.pop(pod_uid, None):
             self._queue.add(item)
 
@@ -138,12 +142,9 @@ class CertificateLoop:
     async def _reconcile(self, item: _Item) -> float | None:
         """Seconds until it is time to look again."""
         copy = self._copy(item)
-        if (found := self._find(item)) is None:
-            self._pending.pop(item, None)
-            self._refused.discard(item)
-            if copy is not None:
-                await self._copies.delete("Secret", copy.metadata)
-            return None
+        found = self._find(item) if item.uid in self._items else None
+        if found is None:
+            return await self._remove(item, copy)
         pod, node = found
         sources = certificate_sources(pod)
         ends = pod.metadata.deletion_timestamp is not None or pod_phase(pod).ended
@@ -156,16 +157,29 @@ class CertificateLoop:
                 left = datetime.fromisoformat(copy.metadata.annotations[wellknown.CERTIFICATES_RENEW]) - now
                 if left > timedelta():
                     return left.total_seconds()
-            pending = self._pending[item] = _Pending(now, await self._ask(pod, node, sources))
+            pending = self._pending[item] = _Pending(now, [])
+        if len(pending.asked) < len(sources):
+            await self._ask(pod, node, sources[len(pending.asked) :], pending.asked)
         return await self._collect(item, pod, node, pending, now)
 
-    async def _ask(self, pod: Pod, node_name: str, sources: list[CertificateSource]) -> list[_Asked]:
-        """Makes a key for each source, and a request in the parent."""
+    async def _remove(self, item: _Item, copy: Copy | None) -> float | None:
+        self._pending.pop(item, None)
+        self._refused.discard(item)
+        if copy is None:
+            return None
+        if self._state.orphans_held:
+            return _LOOK_AGAIN
+        await self._copies.delete("Secret", copy.metadata)
+        return None
+
+    async def _ask(self, pod: Pod, node_name: str, sources: Sequence[CertificateSource], asked: list[_Asked]) -> None:
+        """Makes a key for each source, and a request in the parent; adds each to `asked` at once, so that an attempt
+        after a failure does not make it again.
+        """
         account = await self._parent.get(
             SERVICE_ACCOUNTS, service_account(pod), pod.metadata.namespace, type=PartialObject
         )
         node = await self._parent.get(NODES, node_name, type=PartialObject)
-        asked = []
         for source in sources:
             key, stub = await asyncio.to_thread(_make_key, source.key_type)
             manifest = request_manifest(pod, source, account.metadata.uid, node.metadata, stub)
@@ -173,7 +187,6 @@ class CertificateLoop:
                 POD_CERTIFICATE_REQUESTS, manifest, pod.metadata.namespace, type=CertificateRequest
             )
             asked.append(_Asked(source, key, made.metadata.name))
-        return asked
 
     async def _collect(self, item: _Item, pod: Pod, node: str, pending: _Pending, now: datetime) -> float | None:
         """Writes the Secret if every request has its answer."""

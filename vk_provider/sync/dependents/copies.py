@@ -56,12 +56,15 @@ class Copies:
 
 
 def _replacement(manifest: dict[str, Any], copy: Copy) -> list[dict[str, Any]]:
-    """A JSON patch of this incarnation: whole maps are replaced, since a merge would keep keys that were removed."""
-    parts = ["data"] + (["binaryData"] if manifest["kind"] == "ConfigMap" else [])
-    immutable = [{"op": "add", "path": "/immutable", "value": True}] if manifest.get("immutable") else []
+    """A JSON patch of this incarnation: whole maps are replaced, since a merge would keep keys that were removed.
+
+    Servers refuse another type, and changes of what is immutable.
+    """
+    parts = {"data": manifest.get("data") or {}, "immutable": bool(manifest.get("immutable"))}
+    parts |= {"binaryData": manifest.get("binaryData") or {}} if manifest["kind"] == "ConfigMap" else {}
+    parts |= {"type": manifest["type"]} if manifest.get("type") else {}
     return [
         {"op": "test", "path": "/metadata/uid", "value": copy.metadata.uid},
         {"op": "add", "path": "/metadata/annotations", "value": manifest["metadata"]["annotations"]},
-        *({"op": "add", "path": f"/{part}", "value": manifest.get(part) or {}} for part in parts),
-        *immutable,
+        *({"op": "add", "path": f"/{part}", "value": value} for part, value in parts.items()),
     ]

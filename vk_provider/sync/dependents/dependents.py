@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 
-from vk_provider.api.membercluster import MemberCluster
+from vk_provider.api import wellknown
+from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
+from vk_provider.errors import NamespaceExcludedError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Pod
 from vk_provider.observable import Observable
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.certificates import CertificateLoop
-from vk_provider.sync.dependents.copy_loop import CopyLoop
+from vk_provider.sync.dependents.copy_loop import LINGER, CopyLoop
 from vk_provider.sync.dependents.namespaces import NamespaceLoop
+from vk_provider.sync.dependents.network_policies import NetworkPolicyReports
 from vk_provider.sync.dependents.protocols import Parent
 from vk_provider.sync.dependents.services import ServiceLoop
 from vk_provider.sync.state.state import MemberState
@@ -39,17 +42,27 @@ class Dependents:
     ) -> None:
         """`target` names what all virtual nodes share. `tasks` runs watches that begin when a pod needs them."""
         names, copies, nodes, recorder = target.names, caches.copies, caches.nodes, parent.recorder
-        self._names, self._member_namespaces = names, caches.namespaces
-        self._namespaces = NamespaceLoop(names, parent.client, member, parent.namespaces, caches)
+        self._names, self._cluster, self._member_namespaces = names, cluster, caches.namespaces
+        self._excluded = cluster.value.spec.namespaces.exclude
+        cluster.subscribe(self._cluster_changed)
+
+        def report_kept(message: str) -> None:
+            recorder.event(MEMBER_CLUSTERS, cluster.value.metadata, "Warning", wellknown.NAMESPACE_KEPT, message)
+
+        self._namespaces = NamespaceLoop(names, parent.client, member, parent.namespaces, caches, report_kept)
         services = ServiceLoop(names, parent.services, caches.reflections, nodes, cluster, state, recorder)
         self._services = services if caches.serves_services else None
-        self._copies = CopyLoop(target, parent.client, copies, state, tasks)
-        self._certificates = CertificateLoop(names, nodes, parent.client, copies, recorder, tasks)
+        linger = 0.0 if cluster.value.metadata.deletion_timestamp else LINGER
+        self._copies = CopyLoop(
+            target, nodes, parent.client, copies, state, parent.object_watches, tasks, linger=linger
+        )
+        self._policies = NetworkPolicyReports(parent.policies, nodes, recorder)
+        self._certificates = CertificateLoop(names, nodes, parent.client, copies, state, recorder, tasks)
 
     async def run(self) -> None:
         """Works until cancelled. All informers must be synced and every living pod adopted."""
         async with asyncio.TaskGroup() as group:
-            for loop in (self._namespaces, self._services, self._copies, self._certificates):
+            for loop in (self._namespaces, self._services, self._copies, self._certificates, self._policies):
                 if loop is not None:
                     group.create_task(loop.run())
 
@@ -59,19 +72,30 @@ class Dependents:
             self._copies.adopt(pod)
             self._certificates.add(pod)
 
+    def _cluster_changed(self) -> None:
+        self._excluded = self._cluster.value.spec.namespaces.exclude
+
     async def prepare(self, pod: Pod) -> Owner:
         """Returns when everything that the pod needs and that exists is in the member: the owner of its member pod.
 
-        Raises NameTakenError if something in the member is in the way, NotMountedError if the service account does not
-        exist, and the errors of the API servers.
+        Raises NamespaceExcludedError if the namespace is not used in the member, NameTakenError if something in the
+        member is in the way, NotMountedError if the service account does not exist, and the errors of the API servers.
         """
         namespace = pod.metadata.namespace
+        if namespace in self._excluded:
+            raise NamespaceExcludedError(
+                f"namespace {namespace} is not used in member {self._cluster.value.metadata.name} "
+                "(spec.namespaces.exclude of the MemberCluster)",
+                remedy="keep the pod off virtual nodes by affinity, or change the list",
+            )
         name = self._names.namespace(namespace)
         found = self._member_namespaces.items.get(name)
         owner = Owner(name, found.metadata.uid if found else await self._namespaces.ensure(namespace))
         if self._services is not None and namespace not in self._services.ready:
             await self._services.ensure(namespace)
         await self.ensure(pod)
+        if namespace in self._policies.namespaces:
+            self._policies.check(pod)
         return owner
 
     async def ensure(self, pod: Pod) -> None:
@@ -81,7 +105,7 @@ class Dependents:
             await self._copies.ensure(pod)
 
     def release(self, pod_uid: str) -> None:
-        """The parent pod no longer exists: what no other pod uses is deleted."""
+        """The pod needs nothing any more: what no other pod uses is deleted."""
         self._copies.release(pod_uid)
         self._certificates.release(pod_uid)
 

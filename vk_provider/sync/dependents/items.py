@@ -17,9 +17,10 @@ class Payload:
     kind: Kind
     namespace: str  # of the parent
     name: str
+    as_original: bool = False  # with the name of the original, for a running member pod of an earlier version
 
     def member_name(self, names: Names) -> str:
-        return names.config_map(self.name) if self.kind == "ConfigMap" else self.name
+        return self.name if self.as_original else names.copy(self.name)
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,26 @@ Item = Payload | Tokens | TrustAnchors
 
 
 def item_of(kind: Kind, copy: Copy, names: Names) -> Item | None:
-    """The item that an object of ours in the member belongs to; None if it is not the copy loop's."""
-    annotations = copy.metadata.annotations
+    """The item that an object of ours in the member belongs to; None if it is not the copy loop's.
+
+    Kind, name and annotations must agree: an object that has only the name of a copy is none.
+    """
+    metadata, annotations = copy.metadata, copy.metadata.annotations
+    namespace, name = names.parent_key(metadata).split("/", 1)
+    candidates: tuple[Item, ...]
     if wellknown.CERTIFICATES_RENEW in annotations:
-        return None
-    namespace, name = names.parent_key(copy.metadata).split("/", 1)
-    if wellknown.TRUST_QUERY in annotations:
-        return TrustAnchors(namespace, annotations[wellknown.TRUST_QUERY])
-    if wellknown.TOKEN_EXPIRES in annotations:
-        return Tokens(namespace, name, annotations.get(wellknown.PARENT_UID, ""))
-    return Payload(kind, namespace, name)
+        candidates = ()
+    elif wellknown.TRUST_QUERY in annotations:
+        candidates = (TrustAnchors(namespace, annotations[wellknown.TRUST_QUERY]),)
+    elif wellknown.TOKEN_EXPIRES in annotations:
+        candidates = (Tokens(namespace, name, annotations.get(wellknown.PARENT_UID, "")),)
+    elif wellknown.PARENT_NAME in annotations:
+        candidates = (Payload(kind, namespace, name), Payload(kind, namespace, name, as_original=True))
+    else:
+        candidates = ()
+    place = (kind, metadata.namespace, metadata.name)
+    return next((item for item in candidates if place == _place(item, names)), None)
+
+
+def _place(item: Item, names: Names) -> tuple[str, str, str]:
+    return item.kind, names.namespace(item.namespace), item.member_name(names)

@@ -10,6 +10,8 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Handler, Informer
 from vk_provider.kube.objects import Object, PartialObject
 from vk_provider.kube.recorder import Recorder
+from vk_provider.sync.dependents.sources import WatchLimit
+from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.dependents.services import ParentSlice
 
 
@@ -44,4 +46,10 @@ class Parent(Protocol):
     def services(self) -> ParentServices: ...
 
     @property
+    def policies(self) -> Informer[NetworkPolicy]: ...
+
+    @property
     def recorder(self) -> Recorder: ...
+
+    @property
+    def object_watches(self) -> WatchLimit: ...

@@ -88,8 +88,9 @@ class PodLoop:
         self._busy: set[asyncio.Timeout] = set()  # one for each worker that handles a pod
         self.queue: WorkQueue[str] = WorkQueue("pods", self._reconcile, workers=workers)
         for pod in pods.parent.items.values():
-            self._remember(pod.metadata.key).uid = pod.metadata.uid
-            dependents.adopt(pod)  # so that none of what it names counts as unused
+            if not self._is_over(pod, pods.member.items.get(self._names.member_key(pod.metadata.key))):
+                self._remember(pod.metadata.key).uid = pod.metadata.uid
+                dependents.adopt(pod)  # so that none of what it names counts as unused
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -148,10 +149,10 @@ class PodLoop:
     async def _handle(self, key: str) -> float | None:
         parent = self._pods.parent.items.get(key)
         memory = self._remember(key)
-        self._release_dependents(parent, memory)
         if parent is None:
             memory.foreign = None
         member = self._pods.member.items.get(self._names.member_key(key)) or memory.foreign
+        self._release_dependents(parent, member, memory)
         if parent is None and member is None:
             self._statuses.forget(key)
             self._dependents.pod_gone(key.partition("/")[0])
@@ -223,11 +224,15 @@ class PodLoop:
         memory.not_evicted = _as_evicted(parent)
         return 0.0
 
-    def _release_dependents(self, parent: Pod | None, memory: PodMemory) -> None:
-        """What an earlier parent pod of that name needed is no longer needed."""
-        if memory.uid and (parent is None or parent.metadata.uid != memory.uid):
+    def _release_dependents(self, parent: Pod | None, member: Pod | None, memory: PodMemory) -> None:
+        """What an earlier parent pod of that name needed is no longer needed, nor what one needed that has ended."""
+        if memory.uid and (parent is None or parent.metadata.uid != memory.uid or self._is_over(parent, member)):
             self._dependents.release(memory.uid)
             memory.uid, memory.refusals = "", 0
+
+    def _is_over(self, parent: Pod, member: Pod | None) -> bool:
+        """Whether no container of the pod runs any more, or ever will: a kubelet has unmounted its volumes by then."""
+        return pod_phase(parent).ended and (member is None or pod_phase(member).ended)
 
     async def _create(self, parent: Pod, action: Create, memory: PodMemory) -> float | None:
         if self._state.leaving:  # it arrived too late, and waits until it is evicted or the Node is gone

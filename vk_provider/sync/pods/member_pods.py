@@ -17,6 +17,7 @@ from vk_provider.errors import (
     ApiError,
     ForbiddenError,
     InvalidError,
+    NamespaceExcludedError,
     NameTakenError,
     NotFoundError,
     NotMountedError,
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 # created. That record keeps a pod that must not restart from running twice (decision 0004): it must not be late.
 _QUIET, _QUIET_IF_NEVER = 10.0, 2.0
 _CONFLICT_RETRY: Final = 15.0  # seconds until a taken name is tried again
+_EXCLUDED_RETRY: Final = 30.0  # seconds until the list of excluded namespaces is read again
 _ACCOUNT_BASE, _ACCOUNT_CAP = 0.2, 30.0  # seconds; a new namespace gets its default service account a moment later
 _ACCOUNT_TRIES: Final = 6  # that fail until it is reported that the account is missing: about 6 s
 _EXISTS: Final = "AlreadyExists"  # reason of a 409, which an admission webhook may choose, too
@@ -89,6 +91,8 @@ class MemberPods:
             created, manifest = await self._prepare_and_send(parent, memory, recreate=recreate)
         except NameTakenError as error:
             return await self.report_name_taken(parent, error.message)
+        except NamespaceExcludedError as error:
+            return await self._report_excluded(parent, memory, error)
         except NotMountedError as error:
             self._event(parent, "Warning", error.reason, error.message)
             await self._statuses.wait(parent, "ContainerCreating", error.message)
@@ -198,6 +202,19 @@ class MemberPods:
             memory.foreign = found
         memory.create_unknown = False
         return True
+
+    async def _report_excluded(self, parent: Pod, memory: PodMemory, error: NamespaceExcludedError) -> float:
+        """The member has no place for the pod, and time does not change that: it is evicted at once if that can help.
+
+        Returns the seconds until the next look.
+        """
+        self._event(parent, "Warning", error.reason, str(error))
+        await self._statuses.wait(parent, error.reason, error.message)
+        first, memory.refusal = not memory.refusals, error.message
+        if first:
+            memory.refusals, memory.refused_since = 1, float("-inf")
+            memory.refused_look = asyncio.get_running_loop().time()
+        return 0.0 if first else _EXCLUDED_RETRY
 
     async def _report_refusal(self, parent: Pod, memory: PodMemory, error: ApiError) -> float:
         """Reports an answer of the member that is not the pod, whatever its status is: admission webhooks choose it.

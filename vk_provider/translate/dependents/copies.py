@@ -23,16 +23,44 @@ class Copy(msgspec.Struct, gc=False):
     metadata: Metadata
     digest: str
 
+    def is_like(self, manifest: Mapping[str, Any], contents: str) -> bool:
+        """Whether it is as the manifest, whose contents have that digest. Annotations of others do not count."""
+        annotations = manifest["metadata"]["annotations"]
+        return self.digest == contents and annotations.items() <= self.metadata.annotations.items()
+
+
+class Original(msgspec.Struct, gc=False):
+    """A ConfigMap or Secret of the parent, and the digest that its copy should have."""
+
+    metadata: Metadata
+    payload: Payload
+    digest: str
+
 
 def copy_of(payload: Payload) -> Copy:
     """Reduces a member's ConfigMap or Secret: contents are only compared."""
-    return Copy(payload.metadata, digest(payload.data, payload.binary_data))
+    return Copy(payload.metadata, digest(payload.data, payload.binary_data, payload.type, immutable=payload.immutable))
 
 
-def digest(data: Mapping[str, str], binary_data: Mapping[str, str] | None = None) -> str:
-    """A digest of contents, independent of the order of keys."""
-    text = msgspec.json.encode([data, binary_data or {}], order="sorted")
+def original_of(payload: Payload) -> Original:
+    """Computes the digest, once for each version of the object."""
+    contents = digest(payload.data, payload.binary_data, _member_type(payload), immutable=payload.immutable)
+    return Original(payload.metadata, payload, contents)
+
+
+def digest(
+    data: Mapping[str, str], binary_data: Mapping[str, str] | None = None, type: str = "", *, immutable: bool = False
+) -> str:
+    """A digest of everything that a copy has of its original, independent of the order of keys."""
+    text = msgspec.json.encode([data, binary_data or {}, type, immutable], order="sorted")
     return hashlib.sha256(text).hexdigest()
+
+
+def _member_type(parent: Payload) -> str:
+    """The type of the copy of a Secret. A token Secret whose service account the member does not have would be deleted
+    there.
+    """
+    return "Opaque" if parent.type == _SERVICE_ACCOUNT_TOKEN else parent.type
 
 
 def token_manifest(pod: Metadata, tokens: Mapping[str, str], expires: str, renew: str, names: Names) -> dict[str, Any]:
@@ -51,9 +79,8 @@ def token_manifest(pod: Metadata, tokens: Mapping[str, str], expires: str, renew
     }
 
 
-def member_payload(kind: Kind, parent: Payload, names: Names) -> dict[str, Any]:
-    """The manifest of the member's copy of a ConfigMap or Secret."""
-    name = names.config_map(parent.metadata.name) if kind == "ConfigMap" else parent.metadata.name
+def member_payload(kind: Kind, name: str, parent: Payload, names: Names) -> dict[str, Any]:
+    """The manifest of a copy of a ConfigMap or Secret, which has that `name` in the member."""
     manifest: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": kind,
@@ -68,8 +95,7 @@ def member_payload(kind: Kind, parent: Payload, names: Names) -> dict[str, Any]:
     if parent.binary_data:
         manifest["binaryData"] = parent.binary_data
     if kind == "Secret":
-        # A token Secret whose service account does not exist in the member would be deleted there.
-        manifest["type"] = "Opaque" if parent.type == _SERVICE_ACCOUNT_TOKEN else parent.type
+        manifest["type"] = _member_type(parent)
     if parent.immutable:
         manifest["immutable"] = True
     return manifest

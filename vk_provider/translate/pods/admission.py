@@ -44,10 +44,12 @@ def host_port_clash(pod: Pod, others: Iterable[Pod]) -> Fail | None:
     if not wanted:
         return None
     for other in others:
+        if not (ports := host_ports(other)):
+            continue  # nearly all of them, and found without decoding anything
         phase = pod_phase(other)
         first = _age(other) < _age(pod) or (other is not pod and phase.has(wellknown.CREATED_CONDITION))
         if first and not phase.ended:
-            for port in host_ports(other):
+            for port in ports:
                 if any(_clash(port, mine) for mine in wanted):
                     number = f"{port['hostPort']}/{port.get('protocol', 'TCP')}"
                     message = f"host port {number} is taken by pod {other.metadata.key}"

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from vk_provider.api.membercluster import ApiAccess
 from vk_provider.translate.pods.constraints import HOSTNAME
 from vk_provider.translate.pods.pod import API_VARIABLES, DROPPED, Target
-from vk_provider.translate.references import STARTED_LISTS, claims
+from vk_provider.translate.references import STARTED_LISTS, claims, name_fields
 from vk_provider.translate.selectors import PREFERRED, REQUIRED
 
 What = Literal["dropped", "rewritten", "added", "not copied"]
@@ -70,7 +70,7 @@ class _Rule:
 _SOFTENED: Final = f"over {HOSTNAME} only preferred within the member; over anything else honoured in the parent"
 _PLATFORM: Final = "refers to nodes of the parent, and has been honoured there; os and arch hold in the member, too"
 _HONOURED: Final = "refers to pods of the parent, and has been honoured there"
-_ROOT_CA: Final = "the CA of the parent; the member has another one with that name"
+_COPY: Final = "the copy of the parent's object, which has a name of its own in the member"
 _PARENTS_VALUE: Final = "shows the value in the parent"
 _ADDRESS: Final = "the API server of the parent (apiAccess Parent)"
 _NO_TOKEN: Final = "no token is given out (apiAccess None)"
@@ -100,6 +100,7 @@ RULES: Final[Mapping[str, _Rule]] = {
     f"spec.affinity.podAntiAffinity.{REQUIRED}": _Rule(_SOFTENED, _keeps_hosts_apart),
     f"spec.affinity.podAntiAffinity.{PREFERRED}": _Rule(_SOFTENED),
     "spec.topologySpreadConstraints": _Rule(_SOFTENED, _spreads_over_hosts),
+    **{f"spec.{field}": _Rule(_COPY) for field in name_fields()},
     "spec.automountServiceAccountToken": _Rule("the member's own token is not for this pod"),
     "spec.tolerations": _Rule("spec.tolerations of the MemberCluster: taints of the member's nodes"),
     **{
@@ -109,14 +110,11 @@ RULES: Final[Mapping[str, _Rule]] = {
             "env": _Rule(_ADDRESS),
             **{f"env[{name}]": _Rule(_ADDRESS) for name in API_VARIABLES},
             "env[].valueFrom.fieldRef.fieldPath": _Rule(_PARENTS_VALUE),
-            "env[].valueFrom.configMapKeyRef.name": _Rule(_ROOT_CA),
-            "envFrom[].configMapRef.name": _Rule(_ROOT_CA),
             "resources": _Rule("no node of the member has them: they count in the parent only", _always),
             "volumeMounts": _Rule(_NO_TOKEN),
         }.items()
     },
     "spec.volumes[]": _Rule(_NO_TOKEN),
-    "spec.volumes[].configMap.name": _Rule(_ROOT_CA),
     "spec.volumes[].downwardAPI.items[].fieldRef.fieldPath": _Rule(_PARENTS_VALUE),
     "spec.volumes[].projected.sources": _Rule(_NO_TOKEN, _always),
     "spec.volumes[].projected.sources[].serviceAccountToken": _Rule(
@@ -130,7 +128,6 @@ RULES: Final[Mapping[str, _Rule]] = {
     ),
     "spec.volumes[].projected.sources[].secret": _Rule("holds what is dropped here, and is renewed"),
     "spec.volumes[].projected.sources[].configMap": _Rule("holds what is dropped here, and follows it"),
-    "spec.volumes[].projected.sources[].configMap.name": _Rule(_ROOT_CA),
     "spec.volumes[].projected.sources[].downwardAPI.items[].fieldRef.fieldPath": _Rule(_PARENTS_VALUE),
 }
 CLAIMED: Final = "storage is the member's own: a claim with that name must exist there"
@@ -179,6 +176,8 @@ def _walk(steps: tuple[_Step, ...]) -> Iterator[tuple[_Step, ...]]:
         ours, theirs, form = here.parent, here.member, "{}.{}"
     elif isinstance(here.parent, list) and isinstance(here.member, list) and _comparable(here.parent, here.member):
         ours, theirs, form = _by_name(here.parent), _by_name(here.member), "{}[{}]"
+        if len(ours) == len(theirs) and ours.keys().isdisjoint(theirs):  # all have other names: by position
+            ours, theirs = _by_position(here.parent), _by_position(here.member)
     else:
         yield steps
         return
@@ -204,6 +203,10 @@ def _by_name(entries: list[Any]) -> dict[str, Any]:
         seen[name] += 1
         found[name if seen[name] == 1 else f"{name}#{seen[name]}"] = entry
     return found
+
+
+def _by_position(entries: list[Any]) -> dict[str, Any]:
+    return {str(index): entry for index, entry in enumerate(entries)}
 
 
 def _explained(steps: tuple[_Step, ...], target: Target) -> Difference:

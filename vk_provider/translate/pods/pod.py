@@ -211,11 +211,11 @@ def _translate(spec: dict[str, Any], parent: Pod, target: Target) -> Set[str]:
     if target.scheduling.priority_class:
         spec["priorityClassName"] = target.scheduling.priority_class
     spec["automountServiceAccountToken"] = False
+    _name_copies(spec, target)
     if any("projected" in volume for volume in spec.get("volumes") or ()):
         replace_sources(spec, parent.metadata, target.names, target.api_access)
     if target.api_access is ApiAccess.PARENT:
         _add_api_address(spec, target)
-    _rename_root_ca(spec, target.names)
     return shown
 
 
@@ -277,11 +277,14 @@ def _add_api_names(spec: dict[str, Any], address: str) -> None:
         spec["hostAliases"] = [e for e in aliases if e not in same] + [{"ip": address, "hostnames": known + names}]
 
 
-def _rename_root_ca(spec: Mapping[str, Any], names: Names) -> None:
-    """The member has its own kube-root-ca.crt in every namespace, and the pod means that of the parent.
+def _name_copies(spec: Mapping[str, Any], target: Target) -> None:
+    """ConfigMaps and Secrets are copies of the parent's, which have names of their own.
 
-    Except in a volume with a token of the member (apiAccess Member), which needs the CA of the member.
+    Except the CA in a volume with a token of the member (apiAccess Member): that is the CA of the member.
     """
+    of_member = target.api_access is ApiAccess.MEMBER
     for kind, holder, field, volume in named_objects(spec):
-        if kind == "ConfigMap" and holder[field] == ROOT_CA and not (volume and has_token(volume)):
-            holder[field] = names.config_map(ROOT_CA)
+        name = holder[field]
+        if of_member and kind == "ConfigMap" and name == ROOT_CA and volume and has_token(volume):
+            continue
+        holder[field] = target.names.copy(name)

@@ -75,6 +75,7 @@ PERMISSIONS: Final = (
     Permission(Feature.DEPENDENTS, "", "secrets", _ALL),
     Permission(Feature.NODE, "", "nodes", ("list", "watch")),
     Permission(Feature.CLEANUP, "", "namespaces", ("delete",)),
+    Permission(Feature.CLEANUP, "", "persistentvolumeclaims", ("list",)),
     Permission(Feature.LOGS, "", "pods/log", ("get",)),
     Permission(Feature.EXEC, "", "pods/exec", ("get", "create")),
     Permission(Feature.ATTACH, "", "pods/attach", ("get", "create")),

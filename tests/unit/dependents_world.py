@@ -1,0 +1,152 @@
+"""The pods and the dependents of one virtual node between two API servers in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.unit.objects_server import Json, ObjectServer
+from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
+from vk_provider.kube.client import Client
+from vk_provider.kube.informer import Informer
+from vk_provider.kube.objects import Metadata, Node, Object, PartialObject
+from vk_provider.kube.recorder import Recorder
+from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES, NODES, PODS, Resource
+from vk_provider.observable import Observable
+from vk_provider.sync.dependents.caches import DependentCaches
+from vk_provider.sync.dependents.dependents import Dependents
+from vk_provider.sync.dependents.sources import WatchLimit
+from vk_provider.sync.parent.services import ParentServices
+from vk_provider.sync.pod_caches import PodCaches
+from vk_provider.sync.pods.loop import PodLoop
+from vk_provider.sync.pods.orphans import OrphanBrake
+from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.dependents.network_policies import NetworkPolicy
+from vk_provider.translate.names import Names
+from vk_provider.translate.nodes.offer import member_node
+from vk_provider.translate.pods.pod import Target
+from vk_provider.translate.state.health import State
+
+NAMES: Final = Names("alpha", "parent-uid")
+
+
+class Events(Recorder):
+    """Keeps Events as (reason, message), newest last."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, str]] = []
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    def event(self, resource: Resource, about: Metadata, type: str, reason: str, message: str) -> None:
+        self.written.append((reason, message))
+
+
+class ParentLists:
+    """The parent, and its lists, which all members share."""
+
+    def __init__(self, client: Client) -> None:
+        self.client, self.recorder = client, Events()
+        self.namespaces: Informer[PartialObject] = Informer(client, NAMESPACES, PartialObject)
+        self.services = ParentServices(client)
+        self.policies: Informer[NetworkPolicy] = Informer(client, NETWORK_POLICIES, NetworkPolicy)
+        self.object_watches = WatchLimit()
+
+
+class _NoResources:
+    known_resources: frozenset[str] = frozenset()
+
+
+class _Quiet:
+    async def set_condition(self, type: str, status: str, reason: str, message: str) -> None: ...
+
+    async def remove_annotation(self, name: str) -> None: ...
+
+
+@dataclass
+class World:
+    """Both servers, what runs between them, and the Events."""
+
+    parent: ObjectServer
+    member: ObjectServer
+    cluster: Observable[MemberCluster]
+    state: MemberState
+    pods: PodCaches
+    dependents: Dependents
+    loop: PodLoop
+    events: list[tuple[str, str]]
+    watches: WatchLimit
+
+    def reasons(self) -> set[str]:
+        return {reason for reason, _ in self.events}
+
+
+class _EndError(Exception):
+    """Ends the task group."""
+
+
+@asynccontextmanager
+async def world(
+    parent: ObjectServer, member: ObjectServer, *, spec: MemberClusterSpec | None = None, held: bool = False
+) -> AsyncIterator[World]:
+    """Runs within the block. What the servers have at its start was made by earlier processes.
+
+    `held`: another virtual node of the member holds orphans.
+    """
+    cluster = Observable(MemberCluster(Metadata(name="alpha"), spec or MemberClusterSpec(SecretRef("s", "n"))))
+    state, pods = MemberState(State.HEALTHY, cluster), PodCaches.of(parent, member, NAMES)
+    state.hold_orphans("another", held=held)
+    caches, lists = DependentCaches.of(member, NAMES, [pods]), ParentLists(parent)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            informers: list[Informer[Any]] = [pods.parent, pods.member, *caches.own(), lists.namespaces, lists.policies]
+            for informer in informers:
+                tasks.create_task(informer.run())
+            tasks.create_task(lists.services.run())
+            for informer in informers:
+                await informer.synced.wait()
+            await lists.services.synced()
+            dependents = Dependents(Target(NAMES), cluster, lists, member, caches, state, tasks)
+            loop = PodLoop(
+                Target(NAMES),
+                parent,
+                member,
+                pods,
+                state=state,
+                resources=_NoResources(),
+                dependents=dependents,
+                brake=OrphanBrake(cluster, parent, pods, state, _Quiet()),
+                recorder=lists.recorder,
+                workers=4,
+                cluster=cluster,
+                nodes=Informer(member, NODES, Node, keep=member_node),
+            )
+            tasks.create_task(dependents.run())
+            tasks.create_task(loop.run())
+            yield World(
+                parent, member, cluster, state, pods, dependents, loop, lists.recorder.written, lists.object_watches
+            )
+            raise _EndError
+    except* _EndError:
+        pass
+
+
+def bound(server: ObjectServer, name: str, namespace: str = "shop", **parts: Any) -> Json:
+    """A pod of the parent that is bound to the virtual node. `spec` and `status` add to it."""
+    spec = {"nodeName": "alpha", "containers": [{"name": "app", "image": "app:1"}], **parts.pop("spec", {})}
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-03-01T10:00:00Z"}
+    status = {"phase": "Pending", "conditions": [scheduled], **parts.pop("status", {})}
+    metadata = {"uid": f"p-{name}", **parts.pop("metadata", {})}
+    return server.put(PODS, name, namespace, spec=spec, status=status, metadata=metadata)
+
+
+def with_volume(**source: Any) -> Json:
+    """The part of a spec that mounts this source."""
+    return {"volumes": [{"name": "v", **source}]}
+
+
+__all__ = ["NAMES", "Object", "World", "bound", "with_volume", "world"]
