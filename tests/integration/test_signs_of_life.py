@@ -13,8 +13,8 @@ from aiohttp import web
 from tests.gateway import Gateway, bookmark, cut_off, failure, stream
 from tests.waiting import eventually_here
 from vk_provider.errors import UnreachableError
-from vk_provider.kube import client as module
 from vk_provider.kube.client import Client
+from vk_provider.kube.http import api as module
 from vk_provider.sync.nodes.lease import LeaseLoop
 from vk_provider.translate.state.freeze import Freeze
 
