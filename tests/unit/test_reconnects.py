@@ -76,7 +76,7 @@ async def test_ten_connections_leave_one_member_alive(monkeypatch: pytest.Monkey
         gc.collect()
         assert alive(members) == 1
         assert alive(lists) <= 1
-        assert alive(watched) == 3, "others, nodes and Leases of the member"
+        assert alive(watched) == 4, "others, pods of earlier nodes, nodes and Leases of the member"
     assert (len(members), len(lists)) == (11, 11)
 
 
