@@ -89,7 +89,7 @@ class Case:
         }
         log = self.provider.log[self.written :]
         assert "state=Lost" not in log, "the member was always reachable"
-        logged = [line for line in lines(log, "level=warning") if "node status not written" in line]
+        logged = [line for line in lines(log, "level=warning") if "node not written" in line]
         assert len(logged) <= 2, "the warning about an outage is not repeated"
 
     def _done(self, cluster: Cluster, since: int, verb: str, status: int) -> Counter[str]:

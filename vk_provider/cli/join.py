@@ -13,6 +13,7 @@ import msgspec
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster
 from vk_provider.api.wellknown import CLUSTER_LABEL, READY, SYSTEM_NAMESPACE
 from vk_provider.cli import options
+from vk_provider.cli.clouds import provider_id_warning
 from vk_provider.cli.install import apply, install
 from vk_provider.cli.members import is_fresh, renew_times
 from vk_provider.cli.parent import Parent, execute, pass_parent
@@ -147,6 +148,8 @@ async def _join(
             problem = await _until_ready(client, cluster, seconds)
         joined.ready, joined.message = problem is None, str(problem or f"{request.name} is ready")
         tell(joined.message)
+        if warning := await provider_id_warning(client, request.name, cluster.node_name):
+            note(warning)
         return joined, problem
 
 

@@ -158,7 +158,7 @@ class UnservedNode:
                 log.info("node is gone", extra={"node": self._name})
             except VkError as error:
                 pause = backoff.failed()
-                log.log(backoff.level, "node status not written", extra={"node": self._name, "error": str(error)})
+                log.log(backoff.level, "node not written", extra={"node": self._name, "error": str(error)})
                 self._changed.set()
                 await asyncio.sleep(pause)
 
