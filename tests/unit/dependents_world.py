@@ -12,7 +12,7 @@ from tests.unit.objects_server import Json, ObjectServer
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, Node, Object, PartialObject
+from vk_provider.kube.objects import Metadata, Node, Object, PartialObject, Pod
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES, NODES, PODS, Resource
 from vk_provider.observable import Observable
@@ -26,7 +26,7 @@ from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.names import Names
-from vk_provider.translate.nodes.offer import member_node
+from vk_provider.translate.nodes.member_nodes import member_node
 from vk_provider.translate.pods.pod import Target
 from vk_provider.translate.state.health import State
 
@@ -59,6 +59,9 @@ class ParentLists:
 
 class _NoResources:
     known_resources: frozenset[str] = frozenset()
+
+    def tolerations(self, pod: Pod) -> list[dict[str, str]]:
+        return []
 
 
 class _Quiet:
