@@ -106,6 +106,7 @@ class VirtualNode:
             bounds=shared.parent.kubelet_bounds,
             published=self.status.serve_kubelet,
             report=self._report,
+            watches=shared.parent.object_watches,
         )
 
     def _report(self, type: str, reason: str, message: str) -> None:

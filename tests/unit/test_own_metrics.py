@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from vk_provider.errors import UnreachableError
 from vk_provider.kubelet.own_metrics import KubeletNumbers, OwnMetrics
+from vk_provider.sync.dependents.sources import WatchLimit
 from vk_provider.translate.state.health import Assessment, State
 
 
@@ -73,3 +74,15 @@ async def test_only_a_suspect_member_is_shown_as_frozen() -> None:
     frozen = 'vk_provider_member_frozen{member="west",node="node-west"} '
     assert f"{frozen}1.0" in text(Member(Assessment(State.SUSPECT, frozen="half of all members are silent")))
     assert f"{frozen}0.0" in text(Member(Assessment(State.HEALTHY, frozen="half of all members are silent")))
+
+
+async def test_the_watches_of_single_objects_are_shown_with_their_limit() -> None:
+    watches = WatchLimit(9)
+    watches.used, watches.reads = 3, 5
+    kubelet = KubeletNumbers([], [], [], {})
+    lines = OwnMetrics("west", "node-west", Member(), kubelet, Scrapes(), watches).text().decode().splitlines()
+    assert {
+        "vk_provider_object_watches 3.0",
+        "vk_provider_object_watches_limit 9.0",
+        "vk_provider_object_reads_total 5.0",
+    } <= set(lines)

@@ -17,7 +17,7 @@ from tests.waiting import eventually_here
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, fields
+from vk_provider.kube.objects import Metadata, ObjectsByKey, fields
 from vk_provider.observable import Observable
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.member_pods import MemberPods
@@ -103,7 +103,9 @@ class Nodes(Informer[MemberNode]):
 
     def __init__(self, labels: Iterable[dict[str, str]]) -> None:
         found = [as_node({"metadata": {"name": str(index), "labels": each}}) for index, each in enumerate(labels)]
-        self._items = {node.metadata.name: member_node(node) for node in found}
+        self._items = ObjectsByKey()
+        for node in found:
+            self._items[node.metadata.name] = member_node(node)
 
 
 def scheduling(spec: Manifest, *nodes: dict[str, str], **declared: Any) -> Scheduling:

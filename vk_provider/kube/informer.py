@@ -27,7 +27,7 @@ import msgspec
 
 from vk_provider.errors import GoneError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import HasMetadata, newer, newest_of
+from vk_provider.kube.objects import HasMetadata, ObjectsByKey, newer, newest_of
 from vk_provider.kube.paging import PagedList
 from vk_provider.kube.resources import Resource
 from vk_provider.kube.resume import Asked, NoStreamingListError, Restore, ResumePolicy, Start
@@ -80,7 +80,7 @@ class Informer(Generic[T]):
         self._inactivity, self._list_seconds = inactivity, streaming_list
         self._rng = rng or random.Random()
         self._decoder = event_decoder(type)
-        self._items: dict[str, T] = {}
+        self._items: ObjectsByKey[T] = ObjectsByKey()
         self._handlers: list[Handler[T]] = []
         self._restore_handlers: list[Callable[[], None]] = []
         self._policy = ResumePolicy(client.restores, self._rng)
@@ -95,6 +95,10 @@ class Informer(Generic[T]):
     def items(self) -> Mapping[str, T]:
         """By `namespace/name` (cluster-scoped: name)."""
         return self._items
+
+    def holds(self, namespace: str) -> bool:
+        """Whether any object of that namespace is cached."""
+        return namespace in self._items.namespaces
 
     def on_change(self, handler: Handler[T]) -> None:
         """Registers `handler(before, after)`, and calls it at once for each object that is cached already."""

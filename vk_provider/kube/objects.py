@@ -65,6 +65,27 @@ class HasMetadata(Protocol):
 ObjectT = TypeVar("ObjectT", bound=HasMetadata)
 
 
+class ObjectsByKey(dict[str, ObjectT]):
+    """Objects by key, and how many of them each namespace has. Changed only by assignment and `del`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.namespaces: dict[str, int] = {}  # without those that have none
+
+    def __setitem__(self, key: str, item: ObjectT) -> None:
+        if key not in self:
+            namespace = item.metadata.namespace
+            self.namespaces[namespace] = self.namespaces.get(namespace, 0) + 1
+        super().__setitem__(key, item)
+
+    def __delitem__(self, key: str) -> None:
+        namespace = self[key].metadata.namespace
+        super().__delitem__(key)
+        self.namespaces[namespace] -= 1
+        if not self.namespaces[namespace]:
+            del self.namespaces[namespace]
+
+
 class Object(msgspec.Struct, gc=False):
     """Any object with metadata, spec and status. Spec and status own their bytes."""
 

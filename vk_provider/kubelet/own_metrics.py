@@ -23,6 +23,21 @@ class Scrapes(Protocol):
     def skipped(self) -> int: ...
 
 
+class ObjectWatches(Protocol):
+    """Interface: how many ConfigMaps and Secrets of the parent the process watches, how many it may watch, and how
+    often it has read one instead; a WatchLimit.
+    """
+
+    @property
+    def used(self) -> int: ...
+
+    @property
+    def most(self) -> int: ...
+
+    @property
+    def reads(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class KubeletNumbers:
     """What the server of a virtual node counts. Handshakes and unknown clients are those of the whole process."""
@@ -36,8 +51,17 @@ class KubeletNumbers:
 class OwnMetrics:
     """Reads the current values when it is asked. Used from one event loop."""
 
-    def __init__(self, member: str, node: str, state: MemberHealth, kubelet: KubeletNumbers, scrapes: Scrapes) -> None:
+    def __init__(
+        self,
+        member: str,
+        node: str,
+        state: MemberHealth,
+        kubelet: KubeletNumbers,
+        scrapes: Scrapes,
+        watches: ObjectWatches | None = None,
+    ) -> None:
         """`member` and `node` are the names of the member and of its virtual node."""
+        self._watches = watches
         self._labels = {"member": member, "node": node}
         self._state, self._kubelet, self._scrapes = state, kubelet, scrapes
 
@@ -48,6 +72,8 @@ class OwnMetrics:
     def collect(self) -> Iterator[Metric]:
         """All metrics, for prometheus-client."""
         yield from self._of_kubelet()
+        if self._watches is not None:
+            yield from _of_watches(self._watches)
         yield GaugeMetricFamily("vk_provider_tasks", "Tasks of the whole process.", value=len(asyncio.all_tasks()))
         yield CounterMetricFamily(
             "vk_provider_member_nodes_skipped",
@@ -103,3 +129,21 @@ class OwnMetrics:
         family = GaugeMetricFamily(name, documentation, labels=list(self._labels))
         family.add_metric(list(self._labels.values()), value)
         return family
+
+
+def _of_watches(watches: ObjectWatches) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "vk_provider_object_watches",
+        "ConfigMaps and Secrets of the parent that the whole process watches, a connection each.",
+        value=watches.used,
+    )
+    yield GaugeMetricFamily(
+        "vk_provider_object_watches_limit",
+        "How many ConfigMaps and Secrets of the parent the whole process may watch.",
+        value=watches.most,
+    )
+    yield CounterMetricFamily(
+        "vk_provider_object_reads",
+        "Reads of ConfigMaps and Secrets of the parent that are not watched, by the whole process.",
+        value=watches.reads,
+    )

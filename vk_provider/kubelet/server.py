@@ -32,7 +32,7 @@ from vk_provider.kubelet.certs import ByRequest, FromFiles, IdentitySource
 from vk_provider.kubelet.connections import FIELD_BYTES, LINE_BYTES, Bounds, Connection, Listener
 from vk_provider.kubelet.handlers import KubeletApi, Metrics
 from vk_provider.kubelet.logs import Logs
-from vk_provider.kubelet.own_metrics import KubeletNumbers, OwnMetrics
+from vk_provider.kubelet.own_metrics import KubeletNumbers, ObjectWatches, OwnMetrics
 from vk_provider.kubelet.ports import Port
 from vk_provider.kubelet.routes import ROUTES, permission
 from vk_provider.kubelet.streams import Sessions
@@ -74,16 +74,17 @@ class KubeletServer:
         bounds: Bounds,
         published: Callable[[int], None],
         report: Report,
+        watches: ObjectWatches | None = None,
     ) -> None:
         """`member` is the name of the member. `settings.address` is set. `bounds` are those of the process.
-        `published` is called with the port once it is served."""
+        `published` is called with the port once it is served. `watches` are shown among the metrics."""
         self._node = node = backend.names.node
         self._settings, self._bounds, self._published, self._report = settings, bounds, published, report
         self._refused: Counter[str] = Counter()
         self._gate = Gate(parent, node, bounds, self._refused)
         self._sessions, self._logs = Sessions(_SESSIONS), Logs()
         numbers = KubeletNumbers(self._sessions, bounds.handshakes, bounds.unknown, self._refused)
-        own_metrics = OwnMetrics(member, node, backend.state, numbers, metrics)
+        own_metrics = OwnMetrics(member, node, backend.state, numbers, metrics, watches)
         self._api = KubeletApi(backend, self._sessions, self._logs, metrics, own_metrics, settings)
         self._port = Port(parent, node, settings)
         self._complained = False

@@ -58,7 +58,7 @@ class DependentCaches:
     def in_use(self, namespace: str) -> bool:
         """Whether a namespace of the member holds any pods or copies of ours."""
         lists: list[Informer[Any]] = [*(pods.member for pods in self.nodes), *self.copies.lists.values()]
-        return any(item.metadata.namespace == namespace for informer in lists for item in informer.items.values())
+        return any(informer.holds(namespace) for informer in lists)
 
     def count(self) -> int:
         """How many pods, copies and reflections of ours are in the member."""

@@ -225,7 +225,7 @@ class ServiceLoop:
             # A member that leaves gets no more pods, whatever is bound to its node.
             parents = () if self._state.leaving else ((node.parent, namespace),)
             for pods, name in (*parents, (node.member, mapped)):
-                if any(pod.metadata.namespace == name for pod in pods.items.values()):
+                if pods.holds(name):
                     return
         self._abandon(namespace)
         for key in self._parent.in_namespace(namespace):
