@@ -42,13 +42,14 @@ T = TypeVar("T", bound=HasMetadata)
 Handler = Callable[[T | None, T | None], None]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Listing(Generic[T]):
     """A list that is being received, and the state at the time of its request."""
 
     asked: Asked
     known: dict[str, T]
     items: dict[str, T]
+    moved: float  # loop time at which it last brought another object
 
 
 class Informer(Generic[T]):
@@ -172,7 +173,7 @@ class Informer(Generic[T]):
             **begin,
             **self._selectors,
         }
-        started = self.progress = loop.time()
+        started = loop.time()
         async with aclosing(self._client.stream(self.path, query, inactivity=self._inactivity)) as lines:
             async for line in lines:
                 if not line:
@@ -189,7 +190,7 @@ class Informer(Generic[T]):
 
     def _listing(self) -> _Listing[T]:
         asked = self._policy.asked(self._client.restores)
-        return _Listing(asked, dict(self._items), {})
+        return _Listing(asked, dict(self._items), {}, asyncio.get_running_loop().time())
 
     def _ends(self, listing: _Listing[T], event: Event[Any]) -> bool:
         """Adds an event of a streaming list to it. Whether it was the last one."""
@@ -200,8 +201,8 @@ class Informer(Generic[T]):
             raise NoStreamingListError(f"{self._client.server}: a bookmark within a streaming list of {self.path}")
         now = asyncio.get_running_loop().time()
         if event.type == "ADDED" and item.metadata.key not in listing.items:
-            self.progress = now
-        elif now - self.progress >= self._list_seconds:
+            listing.moved = self.progress = now
+        elif now - listing.moved >= self._list_seconds:
             raise NoStreamingListError(f"{self._client.server}: the streaming list of {self.path} does not end")
         if event.type == "DELETED":  # the list begins with a cache that may be older than it has to be
             listing.items.pop(item.metadata.key, None)

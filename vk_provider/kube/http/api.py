@@ -170,7 +170,7 @@ class Api:
                 )
             async with response:
                 if response.status != 200:
-                    failure = failures.failure(response, await response.read())
+                    failure = failures.failure(response, await bodies.read(response))
                     if isinstance(failure, UnauthorizedError):
                         self.credentials.renew(credential)
                     raise failure
