@@ -14,6 +14,7 @@ from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Pod
 from vk_provider.kube.resources import PODS
 from vk_provider.sync.state.health import HealthLoop
+from vk_provider.sync.state.lists import Lists
 from vk_provider.translate.state.health import State
 
 pytestmark = pytest.mark.looptime
@@ -100,6 +101,26 @@ async def test_lists_of_a_member_that_does_not_answer_are_explained_by_its_healt
         assert world.state.unknown_reason == ""
     async with world.watched(20.0):
         assert world.state.unknown_reason == "", "its watches have had no time to come back"
+
+
+class Late:
+    """A list whose last attempt began while the member did not answer, and failed when it answers again."""
+
+    path = "/api/v1/pods"
+
+    def __init__(self) -> None:
+        self.failure: tuple[float, Exception] | None = None
+
+
+async def test_an_attempt_that_began_while_the_member_was_silent_says_nothing_about_the_list() -> None:
+    late = Late()
+    lists = Lists([late])
+    for failed_at, looks in ((100.0, (130.0, 132.0)), (132.3, (134.0, 170.0, 190.0))):  # a connect takes 30 s
+        late.failure = (failed_at, UnreachableError("no answer in time"))
+        for at in looks:
+            assert lists.not_current(at) is None
+    late.failure = (191.0, UnreachableError("no answer in time"))
+    assert lists.not_current(192.0) is not None, "an attempt that began while it answers"
 
 
 class Undecodable(MemoryClient):

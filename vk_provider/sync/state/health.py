@@ -189,7 +189,7 @@ class HealthLoop:
         if found.topic == self._state.health.topic:
             return  # what was reported of it is still true
         log.log(
-            logging.INFO if found.reachable[0] == "True" else logging.WARNING,
+            logging.INFO if found.reason in (State.HEALTHY, State.RETURNING) else logging.WARNING,
             "member health",
             extra={"member": self._name, "state": found.reason, "detail": found.reachable[2]},
         )

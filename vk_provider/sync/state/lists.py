@@ -13,7 +13,9 @@ from typing import Final, Protocol
 from vk_provider.errors import ForbiddenError, RefusedError, UnauthorizedError
 from vk_provider.translate.state.rights import GRANT
 
-_NOT_CURRENT: Final = 30.0  # seconds between the first and the last failure of a series
+# Seconds after which a failure of a series counts. More than an attempt takes at most (30 s): one that began while the
+# member did not answer says nothing about it now.
+_NOT_CURRENT: Final = 45.0
 _SERIES: Final = 60.0  # seconds without a failure that end a series; more than a pause and the next attempt take
 
 
@@ -51,7 +53,7 @@ class Lists:
 
     def __init__(self, lists: Sequence[Watched]) -> None:
         self._lists = lists
-        self._since: dict[int, float] = {}  # index -> first failure of its series
+        self._since: dict[int, float] = {}  # index -> when its series was first seen while the member answers
 
     def reset(self) -> None:
         """The member does not answer: failures until now prove nothing about a single list."""
@@ -64,6 +66,6 @@ class Lists:
             failure = each.failure
             if failure is None or now - failure[0] > _SERIES:
                 self._since.pop(index, None)
-            elif failure[0] - self._since.setdefault(index, failure[0]) >= _NOT_CURRENT:
+            elif failure[0] - self._since.setdefault(index, now) >= _NOT_CURRENT:
                 found = found or NotCurrent(each.path, failure[1])
         return found
