@@ -30,6 +30,7 @@ from vk_provider.sync.membership.abandon import Abandonment
 from vk_provider.sync.membership.access import another_cluster
 from vk_provider.sync.membership.claims import Claims
 from vk_provider.sync.membership.connection import Connection, ReconnectError
+from vk_provider.sync.membership.credential import CredentialLoop
 from vk_provider.sync.membership.report import Report
 from vk_provider.sync.state.health import initial_health
 from vk_provider.translate.state.health import Health
@@ -115,7 +116,9 @@ class Supervisor:
                 Connection(self._parent.client, reference, name, report.cluster_uid) as connection,
                 asyncio.TaskGroup() as tasks,
             ):
-                background = [tasks.create_task(each) for each in (connection.run(), report.run())]
+                credential = CredentialLoop(connection.validity, report, self._parent.client.server_time, name)
+                loops = (connection.run(), report.run(), credential.run())
+                background = [tasks.create_task(each) for each in loops]
                 unserved = Unserved(self._cluster, connection, self._parent, report, self._health)
                 if not self._confirmed:  # else another cluster is to be accepted
                     unserved.start(tasks)

@@ -63,6 +63,7 @@ READY: Final = "Ready"
 REACHABLE: Final = "Reachable"
 ORPHANS_HELD: Final = "OrphansHeld"
 PERMISSIONS: Final = "Permissions"
+CREDENTIAL: Final = "CredentialValid"
 NODE_CONFIGURED: Final = "NodeConfigured"  # whether everything of the virtual nodes could be written
 FENCED: Final = f"{DOMAIN}/fenced"  # annotation, RFC 3339: when an administrator declared that the member is down
 FENCED_PODS: Final = f"{DOMAIN}/fenced-pods"  # annotation, JSON: which pods were on its node then, see FencedPods
@@ -73,6 +74,9 @@ CONFIRM_NEW_CLUSTER: Final = "new-cluster"
 # Reasons of conditions and Events about members.
 FROZEN: Final = "Frozen"
 LISTS_NOT_CURRENT: Final = "ListsNotCurrent"
+CREDENTIAL_VALID: Final = "CredentialValid"
+CREDENTIAL_EXPIRES_SOON: Final = "CredentialExpiresSoon"
+CREDENTIAL_EXPIRED: Final = "CredentialExpired"
 RIGHTS_GRANTED: Final = "RightsGranted"
 RIGHTS_MISSING: Final = "RightsMissing"
 TOO_MANY_ORPHANS: Final = "TooManyOrphans"

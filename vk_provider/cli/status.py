@@ -17,6 +17,9 @@ from rich.text import Text
 from vk_provider.api.membercluster import MemberCluster
 from vk_provider.api.wellknown import (
     CLUSTER_LABEL,
+    CREDENTIAL,
+    CREDENTIAL_EXPIRED,
+    CREDENTIAL_EXPIRES_SOON,
     FROZEN,
     ORPHANS_HELD,
     PLAN,
@@ -222,6 +225,9 @@ def warnings(rows: list[Row]) -> list[str]:
         found.append(
             f"warning: many pods in {listed(held)} are unknown to the parent, and are kept: vk-provider status NAME"
         )
+    for reason, what in ((CREDENTIAL_EXPIRES_SOON, "ends soon"), (CREDENTIAL_EXPIRED, "has ended")):
+        if ending := [row.name for row in rows if _has(row, CREDENTIAL, reason)]:
+            found.append(f"warning: the credential for {listed(ending)} {what}: vk-provider status NAME")
     return found
 
 

@@ -25,6 +25,7 @@ import msgspec
 from vk_provider.api.membercluster import SecretRef
 from vk_provider.errors import ConfigError, ForbiddenError, RefusedError, VkError
 from vk_provider.kube.auth.credentials import Credentials
+from vk_provider.kube.auth.expiry import Validity, validity
 from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
@@ -65,6 +66,7 @@ class Connection:
         self._retry = False  # the Secret has a credential that could not be tried yet
         self.problem: RefusedError | None = None  # why the Secret has no usable credential now
         self.optional: Sequence[Informer[Any]] = ()  # lists that the permissions are looked at for when one is refused
+        self.validity: Observable[Validity | None] = Observable(None)  # of the credential in use
         self.version = Observable("")  # of the member's API server, once it is connected
         self.changed = asyncio.Event()  # there is another credential, or none: an attempt may have another result now
 
@@ -150,8 +152,10 @@ class Connection:
         try:
             content = self._kubeconfig(secret, f"secret {name}")
             if content != self._content:
-                await self._apply(_credentials(content, f"secret {name}"))
+                kubeconfig = _decoded(content, f"secret {name}")
+                await self._apply(_credentials(kubeconfig))
                 self._content = content
+                self.validity.set(validity(kubeconfig))
         except RefusedError as error:
             problem, self._retry = error, error.answered
         except VkError as error:
@@ -229,11 +233,19 @@ def _is_refused(informer: Informer[Any]) -> bool:
     return informer.failure is not None and isinstance(informer.failure[1], ForbiddenError)
 
 
-def _credentials(content: str, source: str) -> Credentials:
-    """The credentials of a kubeconfig in base64. Raises RefusedError."""
+def _decoded(content: str, source: str) -> Kubeconfig:
+    """A kubeconfig in base64. Raises RefusedError."""
     try:
-        return Kubeconfig.from_secret(base64.b64decode(content), source).credentials()
+        return Kubeconfig.from_secret(base64.b64decode(content), source)
     except ConfigError as error:
         raise RefusedError(error.message, reason=error.reason, remedy=error.remedy) from error
     except binascii.Error as error:
         raise RefusedError(f"{source}: the kubeconfig is not base64", reason="KubeconfigInvalid") from error
+
+
+def _credentials(kubeconfig: Kubeconfig) -> Credentials:
+    """Raises RefusedError."""
+    try:
+        return kubeconfig.credentials()
+    except ConfigError as error:
+        raise RefusedError(error.message, reason=error.reason, remedy=error.remedy) from error

@@ -4,6 +4,7 @@
     Reachable      the health of the member: Healthy, Suspect, Frozen, Lost, Returning
     OrphansHeld    whether orphans in the member wait for a confirmation
     Permissions    whether the credential has every permission, or which features are not available
+    CredentialValid  when the credential ends
 
 Owns MemberCluster status; one Report per MemberCluster and process. What another client writes there, or a restored
 backup undoes, is written again; so is, while `run` runs, what could not be written.
@@ -30,7 +31,10 @@ log = logging.getLogger(__name__)
 
 # Reasons that need no attention: all is well, or a user asked for it.
 _EXPECTED: Final = frozenset(
-    {"Serving", "Leaving", "Left", "Healthy", "Returning", "Released", "RightsGranted", wellknown.CONFIGURED}
+    {
+        *("Serving", "Leaving", "Left", "Healthy", "Returning", wellknown.ORPHANS_RELEASED),
+        *(wellknown.RIGHTS_GRANTED, wellknown.CREDENTIAL_VALID, wellknown.CONFIGURED),
+    }
 )
 
 _RETRY_CAP: Final = 10.0  # seconds between attempts while the parent accepts no writes
