@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.unit.kubelet_server import ADDRESS, NODE, Parent, Server, free_port, running
+from tests.unit.kubelet_server import ADDRESS, NODE, Parent, Server, running
 from tests.waiting import eventually_here
 from vk_provider.api import wellknown
 from vk_provider.config import CertificateFiles, KubeletSettings, PortRange
@@ -194,7 +194,8 @@ class TestPorts:
         return {"metadata": {"name": name}, "status": status}
 
     def settings(self, size: int = 20) -> tuple[KubeletSettings, PortRange]:
-        first = free_port() // 2 + 5000  # below the ports that systems give away
+        # Below the ports that systems give away, and not those of another worker of the same run.
+        first = 20_000 + os.getpid() % 500 * 20
         ports = PortRange(first, first + size - 1)
         return KubeletSettings(address=ADDRESS, ports=ports), ports
 
