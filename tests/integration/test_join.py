@@ -62,6 +62,7 @@ def test_join_writes_the_secret_and_the_member_cluster(home: Cluster, vk: Vk, we
         "labels": {"zone": "a"},
         "taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}],
         "capacity": {"cpu": "64"},
+        "capacityPolicy": "Limit",
         "namespaceMapping": {"prefix": "p-"},
         "apiAccess": "Member",
     }
@@ -151,7 +152,7 @@ def test_join_rejects_a_member_that_is_being_deleted(home: Cluster, joined: Vk, 
 def test_join_without_a_provider_names_the_command_run(vk: Vk, west: str) -> None:
     result = vk("join", "west", "--kubeconfig", west, "--timeout", "0.5")
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1].endswith("vk-provider run")
+    assert "start one (vk-provider run)" in result.stdout.splitlines()[-1]
 
 
 def test_join_with_wait_fails_without_a_provider(vk: Vk, west: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
@@ -96,15 +97,14 @@ def test_labels_and_taints_of_the_provider_are_restored(parent: Cluster, served:
 
 def test_an_idle_node_is_written_at_most_eight_times_a_minute(parent: Cluster, beta: Cluster, served: None) -> None:
     eventually(lambda: ready(parent.get(NODES, "beta")) == "True", "the node is ready")
-    position, numbers = parent.audit_position(), iter(range(10_000))
+    position, numbers, end = parent.audit_position(), iter(range(10_000)), time.monotonic() + MINUTE
 
     def a_minute_of_changes() -> bool:
         """Other clients annotate the nodes of the member all the time."""
         beta.patch(NODES, "beta-1", {"metadata": {"annotations": {"tests.example/beat": str(next(numbers))}}})
-        return False
+        return time.monotonic() > end
 
-    with pytest.raises(AssertionError, match="not within"):
-        eventually(a_minute_of_changes, "the end of the minute", MINUTE)
+    eventually(a_minute_of_changes, "the end of the minute", 2 * MINUTE)
     written = Counter(
         (request.resource, request.subresource)
         for request in parent.requests(position)

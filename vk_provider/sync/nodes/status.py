@@ -77,7 +77,6 @@ class NodeStatusLoop:
         self._version, self._cluster = version, cluster
         self._virtual_nodes, self._member_nodes = virtual_nodes, member_nodes
         self._state, self._hold, self._recorder = state, hold, recorder
-        self._used = UsedByOthers(others, pods, self._look_again)
         self.nodes_ready = nodes_ready
         self.problem = Observable("")  # what of the Node could not be written
         self.labels_and_taints = LabelsAndTaints(self._name, cluster, parent, virtual_nodes, member_nodes, state)
@@ -85,6 +84,7 @@ class NodeStatusLoop:
         self._view = NodeView(self._name, Known(), cluster.value, 0.0)  # replaced when the Node is registered
         self._served = asyncio.Event()  # the kubelet API has a port
         self._dirty, self._urgent = asyncio.Event(), asyncio.Event()
+        self._used = UsedByOthers(others, pods, self._look_again)  # calls it for what is cached already
         self._reported = ""  # reason of the last Event
 
     @property
