@@ -399,6 +399,14 @@ class TestOwnPods:
             await asyncio.sleep(3)
             assert world.cpu == "3500m"
 
+    async def test_pods_that_are_cached_when_the_loop_is_built_count(self) -> None:
+        world = World()
+        self.bound(world, "1")
+        world.other("500m")
+        world.build()
+        async with world.running():
+            assert world.cpu == "2500m"
+
     async def test_a_member_pod_without_a_parent_pod_counts_whole_until_it_has_ended(self) -> None:
         world = World()
         async with world.running():
