@@ -76,7 +76,11 @@ def test_a_pod_that_the_member_has_given_up_is_replaced_and_goes_when_it_is_gone
     wait_until_gone(parent, name, namespace)
     assert wellknown.EVICTED in event_reasons(parent, name, namespace)
     parent.delete(REPLICA_SETS, "web", namespace)
-    wait_until_gone(parent, second, namespace, 90)
+    eventually(
+        lambda: "deletionTimestamp" in alpha.get(PODS, second, namespace)["metadata"], "the replacement is stopped"
+    )
+    alpha.delete(PODS, second, namespace, grace_seconds=0)
+    wait_until_gone(parent, second, namespace)
 
 
 def test_a_pod_without_a_controller_waits_for_the_member(

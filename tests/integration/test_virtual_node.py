@@ -124,6 +124,7 @@ def test_the_ownership_of_a_resource_survives_a_restart_of_the_provider(
 
 
 def test_the_lease_is_renewed(parent: Cluster, served: None) -> None:
+    eventually(lambda: parent.find(LEASES, "beta", "kube-node-lease"), "the node has a lease")
     first = renew_time(parent)
     eventually(lambda: renew_time(parent) > first, "the lease is renewed")
     (owner,) = parent.get(LEASES, "beta", "kube-node-lease")["metadata"]["ownerReferences"]
