@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 import pytest
@@ -48,8 +49,13 @@ def test_a_pod_that_ends_while_it_is_drained_has_that_end(
 
 
 def disrupt(alpha: Cluster, name: str, namespace: str, reason: str) -> None:
-    """The member's controllers give a pod up, and its kubelet is dead: the test does not end it."""
-    set_status(alpha, name, namespace, conditions=[{"type": "DisruptionTarget", "status": "True", "reason": reason}])
+    """The member's controllers give a pod up, and its kubelet is dead: the test does not end it.
+
+    Without a time, the disruption controller would take the condition for one of an attempt that was given up.
+    """
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": reason}
+    since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    set_status(alpha, name, namespace, conditions=[condition | {"lastTransitionTime": since}])
     alpha.delete(PODS, name, namespace)
 
 
