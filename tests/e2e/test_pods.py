@@ -107,13 +107,15 @@ def test_a_deleted_member_pod_is_recreated_and_counts_as_a_restart(world: World,
     assert pods.uid("back") == uid
 
 
-def test_a_pod_that_never_restarts_fails_when_its_member_pod_is_deleted(world: World, pods: Pods) -> None:
+def test_a_pod_that_never_restarts_has_the_end_that_a_deletion_in_the_member_causes(world: World, pods: Pods) -> None:
     pods.apply(manifest("once", FOREVER, restartPolicy="Never"))
     pods.until_running("once")
     world.delete_in("alpha", "pod", "once", "-n", pods.namespace)
     world.until("the pod has failed", lambda: pods.phase("once") == "Failed")
-    assert pods.get("once")["status"]["reason"] == "MemberPodLost"
-    assert not pods.get("once", "alpha")
+    conditions = {each["type"]: each for each in pods.get("once")["status"]["conditions"]}
+    assert conditions["DisruptionTarget"]["reason"] == "DeletedInMember"
+    world.until("it is deleted in the member", lambda: not pods.get("once", "alpha"))
+    assert pods.phase("once") == "Failed"
 
 
 def test_a_finished_pod_stays_finished_when_its_member_pod_is_deleted(world: World, pods: Pods) -> None:
