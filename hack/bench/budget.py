@@ -54,7 +54,7 @@ class Row:
 
 
 _KIB: Final = 1 / 1024
-_MEMORY: Final = Bound(113, 20 * _KIB)
+_MEMORY: Final = Bound(90, 20 * _KIB)
 _MEMORY_GOAL: Final = Bound(60, 15 * _KIB)
 
 ROWS: Final = (
@@ -66,14 +66,14 @@ ROWS: Final = (
     Row("parent_requests", "requests per pod life, parent", "", Kind.COUNT, Bound(3), Bound(2), digits=1),
     Row("member_requests", "requests per pod life, member", "", Kind.COUNT, Bound(2), Bound(2), digits=1),
     Row(
-        "parent_requests_slow", "the same, one pod after another, parent", "", Kind.COUNT, Bound(3), Bound(2), digits=1
+        "parent_requests_slow", "the same, one pod after another, parent", "", Kind.COUNT, Bound(2), Bound(2), digits=1
     ),
     Row(
         "member_requests_slow", "the same, one pod after another, member", "", Kind.COUNT, Bound(2), Bound(2), digits=1
     ),
     Row("parent_requests_tokens", "the same with tokens and all dependents, parent", "", Kind.COUNT, digits=1),
     Row("member_requests_tokens", "the same with tokens and all dependents, member", "", Kind.COUNT, digits=1),
-    Row("idle_writes", "writes per minute, idle with {pods} pods", "", Kind.COUNT, goal=Bound(8), digits=0),
+    Row("idle_writes", "writes per minute, idle with {pods} pods", "", Kind.COUNT, Bound(8), Bound(8), digits=0),
     Row("restart_writes", "restart with {pods} pods: pods written", "", Kind.COUNT, Bound(0), Bound(0), digits=0),
     Row("memory_before", "memory (RSS) before", "MiB", Kind.MEMORY, _MEMORY, _MEMORY_GOAL, digits=0),
     Row("memory_pods", "memory with {pods} pods", "MiB", Kind.MEMORY, _MEMORY, _MEMORY_GOAL, digits=0),
@@ -87,7 +87,7 @@ ROWS: Final = (
         _MEMORY_GOAL,
         digits=0,
     ),
-    Row("exec_memory", "memory with {pods} idle exec sessions", "MiB", Kind.MEMORY, Bound(135), digits=0),
+    Row("exec_memory", "memory with {pods} idle exec sessions", "MiB", Kind.MEMORY, Bound(113), digits=0),
     Row(
         "exec_opened_cpu_ratio",
         "own CPU of an exec, relative to the member's for a direct one",

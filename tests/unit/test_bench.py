@@ -60,7 +60,7 @@ def test_the_limit_and_the_goal_of_memory_grow_with_the_pods() -> None:
     measurements = Measurements()
     measurements.add("memory_large", 1.0, 5000)
     (measurement,) = measurements.ordered()
-    assert measurement.limit == pytest.approx(113 + 5000 * 20 / 1024)
+    assert measurement.limit == pytest.approx(90 + 5000 * 20 / 1024)
     assert measurement.goal == pytest.approx(60 + 5000 * 15 / 1024)
 
 
@@ -116,7 +116,7 @@ def test_a_measurement_over_its_limit_is_shown_with_value_and_limit() -> None:
     measurements = Measurements()
     measurements.add("memory_pods", 140.2, 200)
     assert [report.over(each) for each in measurements.over] == [
-        "over its limit: memory with 200 pods: 140 MiB (limit: 116.9 MiB)"
+        "over its limit: memory with 200 pods: 140 MiB (limit: 93.91 MiB)"
     ]
 
 
@@ -128,7 +128,7 @@ def test_the_json_has_all_measurements_and_the_requests_of_each_user() -> None:
     content = json.loads(json.dumps(report.document(measurements, {"pods": 1}, {"burst": phase}, {})))
     assert (content["ok"], content["over"]) == (False, ["memory_before"])
     memory, own = content["measurements"]["memory_before"], content["measurements"]["own_cpu"]
-    assert (memory["measured"], memory["limit"], memory["goal"], memory["verdict"]) == (131.0, 113, 60, "over")
+    assert (memory["measured"], memory["limit"], memory["goal"], memory["verdict"]) == (131.0, 90, 60, "over")
     assert (own["measured"], own["limit"], own["verdict"]) == (9.0, None, "shown")
     assert content["phases"]["burst"]["requests"] == {"parent": {ME: {"create pods 201": 2}}}
 
