@@ -16,6 +16,7 @@ import msgspec
 from vk_provider.kube.objects import Condition, Metadata, Node, OwnerReference, Pod, fields, pod_phase
 from vk_provider.translate.references import claims
 from vk_provider.translate.selectors import node_affinity_matches
+from vk_provider.translate.tolerations import tolerates
 
 # Controllers that replace a pod that is deleted, on any node. A DaemonSet replaces it on the same one.
 _REPLACES: Final = frozenset({"ReplicaSet", "ReplicationController", "StatefulSet"})
@@ -90,17 +91,8 @@ def _accepts(node: Node, tolerations: Iterable[Mapping[str, Any]]) -> bool:
     spec, status = _node_spec.decode(node.spec), _node_status.decode(node.status)
     ready = any(c.type == "Ready" and c.status == "True" for c in status.conditions or ())
     repelling = (taint for taint in spec.taints or () if taint.effect in _REPELS)
-    return ready and not spec.unschedulable and all(any(_covers(t, taint) for t in tolerations) for taint in repelling)
-
-
-def _covers(toleration: Mapping[str, Any], taint: _Taint) -> bool:
-    """(https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/)"""
-    if toleration.get("effect") not in (None, "", taint.effect):
-        return False
-    exists = toleration.get("operator") == "Exists"
-    if not toleration.get("key"):
-        return exists
-    return toleration["key"] == taint.key and (exists or (toleration.get("value") or "") == taint.value)
+    tolerated = (any(tolerates(t, taint.key, taint.value, taint.effect) for t in tolerations) for taint in repelling)
+    return ready and not spec.unschedulable and all(tolerated)
 
 
 class Rounds:
