@@ -103,8 +103,8 @@ class Cluster:
             )
         try:
             self._connection.request(method, uri, payload, {"Content-Type": content_type, "User-Agent": "test"})
-            response = self._connection.getresponse()
-            text = response.read()
+            with self._connection.getresponse() as response:  # of a server that is stopping, it owns the socket
+                text = response.read()
         except (OSError, http.client.HTTPException) as error:
             self.close()
             if fresh:

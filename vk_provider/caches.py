@@ -70,8 +70,8 @@ class Caches:
         )
 
     def essential(self) -> list[Informer[Any]]:
-        """The lists that everything needs."""
-        pods = [informer for node in self.virtual_nodes for informer in (node.parent, node.member)]
+        """The lists of the member that everything needs. That of the parent's pods tells nothing about the member."""
+        pods = [node.member for node in self.virtual_nodes]
         return [*pods, self.others, self.earlier, self.nodes, *self.dependents.essential()]
 
     def optional(self) -> list[Informer[Any]]:
@@ -81,7 +81,7 @@ class Caches:
 
     def all(self) -> list[Informer[Any]]:
         """Every list."""
-        return [*self.essential(), *self.optional()]
+        return [*(node.parent for node in self.virtual_nodes), *self.essential(), *self.optional()]
 
     async def synced(self) -> None:
         """Returns when all lists are complete. Raises UnreachableError if they no longer make progress."""

@@ -19,7 +19,7 @@ from typing import Any, Final
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster, decode
 from vk_provider.config import Settings
-from vk_provider.errors import ConfigError, RefusedError, UnreachableError, VkError
+from vk_provider.errors import ConfigError, UnreachableError, VkError
 from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.objects import Object
 from vk_provider.member import Member
@@ -66,9 +66,9 @@ class Supervisor:
             return
         changed = _specified(self._raw) != _specified(raw)
         self._raw = raw
-        await self._report.update(raw)
         if changed and self._cluster is not None:
             self._cluster.set(decode(raw))
+        await self._report.update(raw)
 
     def stop(self) -> None:
         """Must be called before `run` is cancelled.
@@ -94,8 +94,8 @@ class Supervisor:
                 if loop.time() - self._connected_at > _STABLE:
                     self._backoff.succeeded()
                     self._abandonment.served()
-                if isinstance(_cause(error), RefusedError):
-                    started = loop.time()  # it was served until now, and its credential may be renewed
+                if self._connected_at < math.inf:
+                    started = loop.time()  # it answered until now, and may answer again
                 if await self._failed(error, _cause(error), started):
                     return
             await asyncio.sleep(self._backoff.failed())

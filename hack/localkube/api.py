@@ -42,8 +42,8 @@ class Api:
         try:
             payload = None if body is None else json.dumps(body)
             connection.request(method, path, payload, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            text = response.read().decode(errors="replace")
+            with connection.getresponse() as response:  # of a server that is stopping, it owns the socket
+                text = response.read().decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(0, f"{method} {path}: {error}") from error
         if response.status >= 300:

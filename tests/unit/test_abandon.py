@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.api_server import ApiServer
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, FencedPods, MemberCluster, MemberClusterSpec, SecretRef
-from vk_provider.errors import ConfigError
+from vk_provider.errors import ConfigError, RefusedError, UnreachableError, api_error
 from vk_provider.kube.objects import Metadata, encode
 from vk_provider.kube.resources import NAMESPACES, NODES, PODS
-from vk_provider.sync.membership.abandon import abandon
+from vk_provider.sync.membership.abandon import Abandonment, abandon
 
 STATEFUL = {"ownerReferences": [{"kind": "StatefulSet", "name": "db", "controller": True}]}
 
@@ -76,3 +77,35 @@ async def test_one_pod_that_must_run_at_most_once_needs_a_fence(parent: ApiServe
     with pytest.raises(ConfigError, match=r"^1 pod that must run at most once may still run .* shop/db-0"):
         await abandon(parent, west())
     assert parent.find(NODES, "west")
+
+
+def leaving() -> MemberCluster:
+    found = west()
+    return msgspec.structs.replace(
+        found, metadata=msgspec.structs.replace(found.metadata, deletion_timestamp="2026-03-01T10:00:00Z")
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        api_error(503, "ServiceUnavailable", "a server restarts"),
+        api_error(429, "TooManyRequests", "later"),
+        api_error(403, "Forbidden", "a webhook denies the deletion of a pod"),
+        UnreachableError("no answer in time"),
+        RefusedError("401"),
+        KeyError("a defect"),
+    ],
+)
+async def test_a_failure_that_may_pass_does_not_release_a_member_at_once(parent: ApiServer, error: Exception) -> None:
+    bind(parent, "web-1")
+    abandonment = Abandonment(parent)
+    assert not await abandonment.after_failure(leaving(), error, started=100.0, now=101.0)
+    assert not await abandonment.after_failure(leaving(), error, started=120.0, now=129.0)
+    assert parent.find(PODS, "web-1", "shop")
+    assert await abandonment.after_failure(leaving(), error, started=130.0, now=131.0)
+    assert parent.find(PODS, "web-1", "shop") is None
+
+
+async def test_a_member_that_is_declared_wrongly_is_released_at_once(parent: ApiServer) -> None:
+    assert await Abandonment(parent).after_failure(leaving(), ConfigError("no"), started=100.0, now=101.0)

@@ -238,3 +238,20 @@ async def test_a_member_that_lacks_nothing_is_not_asked_for_its_permissions_agai
         asked = world.member.requests.count(review)
         await asyncio.sleep(3600.0)
         assert world.member.requests.count(review) == asked > 0
+
+
+async def test_a_secret_that_the_parent_does_not_show_is_a_refusal_with_the_cause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch)
+    world.parent.refusal = api_error(403, "Forbidden", "secrets is forbidden")
+    world.running = asyncio.create_task(world.connection.run())
+    for ask in (world.probe, lambda: world.connection.connect(asyncio.Semaphore(1))):
+        with pytest.raises(RefusedError, match="does not show secret vk-provider-system/west: secrets is forbidden"):
+            await ask()
+    world.parent.refusal = None
+    await asyncio.sleep(60.0)
+    await world.connection.connect(asyncio.Semaphore(1))
+    await world.probe()
+    world.running.cancel()
+    await asyncio.wait([world.running])

@@ -64,10 +64,13 @@ def test_it_is_looked_at_again_when_it_may_change(hours: float, seconds: float) 
 @pytest.mark.looptime
 async def test_the_warning_comes_in_time_and_a_new_credential_ends_it() -> None:
     loop = asyncio.get_running_loop()
-    start, report, validity = loop.time(), Report(), Observable[Validity | None](HOURS)
+    start, report, validity = loop.time(), Report(), Observable[Validity | None](None)
     running = CredentialLoop(validity, report, lambda: NOON + timedelta(seconds=loop.time() - start), "west")
     task = asyncio.create_task(running.run())
-    await asyncio.sleep(7.9 * 3600)
+    await asyncio.sleep(0.1 * 3600)
+    assert report.reasons == [], "nothing is known of it yet"
+    validity.set(HOURS)
+    await asyncio.sleep(7.8 * 3600)
     assert report.reasons == ["CredentialValid"]
     await asyncio.sleep(0.2 * 3600)
     assert report.reasons[1:] == ["CredentialExpiresSoon"]
@@ -81,9 +84,11 @@ async def test_the_warning_comes_in_time_and_a_new_credential_ends_it() -> None:
 
 @pytest.mark.looptime
 async def test_a_credential_that_never_showed_an_end_has_no_condition() -> None:
-    report = Report()
-    running = CredentialLoop(Observable[Validity | None](None), report, lambda: NOON, "west")
+    report, validity = Report(), Observable[Validity | None](None)
+    running = CredentialLoop(validity, report, lambda: NOON, "west")
     task = asyncio.create_task(running.run())
+    await asyncio.sleep(0)
+    validity.set(None)
     await asyncio.sleep(10_000)
     assert report.found == []
     task.cancel()

@@ -13,7 +13,7 @@ from typing import Final
 
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster
-from vk_provider.errors import ConfigError, RefusedError, UnreachableError, VkError, counted
+from vk_provider.errors import ConfigError, RefusedError, VkError, counted
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import PartialObject
 from vk_provider.kube.resources import NAMESPACES
@@ -94,7 +94,7 @@ class Abandonment:
         """Whether the membership has ended now. `started`: when the attempt that failed began; both in loop time."""
         if self._failing_since is None:
             self._failing_since = started
-        patience = _PATIENCE if isinstance(error, UnreachableError | RefusedError) else 0.0
+        patience = _PATIENCE if _may_pass(error) else 0.0
         if cluster.metadata.deletion_timestamp is None or now - self._failing_since < patience:
             return False
         name = cluster.metadata.name
@@ -108,3 +108,9 @@ class Abandonment:
             return False
         log.warning("member released", extra={"member": name, "left": left.message})
         return True
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the member may be served later without a change of what is declared: any answer of either API server, and
+    any defect of the program, may be over with the next attempt."""
+    return isinstance(error, RefusedError) or not isinstance(error, ConfigError)

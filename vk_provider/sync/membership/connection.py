@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 _LOOK_FOR_RIGHTS: Final = 60.0  # seconds between looks whether a missing permission is granted
 _LOOK_AT_VERSION: Final = 60.0  # seconds between looks at the version of the member
 _LOOK_AGAIN: Final = 10.0  # seconds until a new credential that could not be used is tried again
+_LOOK_FIRST: Final = 1.0  # seconds between looks whether the Secret can be read
 _FIRST_PROBE: Final = 10.0  # seconds: deadline of the probe with a new credential
 
 
@@ -105,7 +106,7 @@ class Connection:
 
         Raises RefusedError if there is no usable credential, and the errors of `examine`.
         """
-        await self._read.wait()
+        await self._first_read()
         if self._client is None:
             raise self.problem or RefusedError("no credential")
         try:
@@ -121,11 +122,22 @@ class Connection:
         """Asks for a sign of life, `deadline` in seconds. Raises as `identify`, and RefusedError if the Secret has no
         usable credential: one that is still in memory is used for as long as this process lives, and no longer.
         """
-        await self._read.wait()
+        await self._first_read()
         if self._client is not None:
             await identify(self._client.urgent, self._cluster_uid, member=self._member, deadline=deadline)
         if problem := self.problem or self._refusal:
             raise problem
+
+    async def _first_read(self) -> None:
+        """Returns once the Secret was looked at. Raises RefusedError if the parent does not let it be read."""
+        while not self._read.is_set():
+            if self._secret.failure is not None:
+                source = f"secret {self._reference.namespace}/{self._reference.name}"
+                cause = f"the parent does not show {source}: {self._secret.failure[1]}"
+                raise RefusedError(cause, reason="SecretNotRead", remedy="let the provider list and watch it")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_FIRST):
+                    await self._read.wait()
 
     async def run(self) -> None:
         """Follows the Secret until cancelled. Raises ReconnectError."""

@@ -58,13 +58,14 @@ class CredentialLoop:
     def __init__(
         self, validity: Observable[Validity | None], report: Report, now: Callable[[], datetime], member: str
     ) -> None:
-        """`validity`: of the credential in use. `now`: the parent's clock."""
+        """`validity`: of the credential in use; it is set whenever one is read. `now`: the parent's clock."""
         self._validity, self._report, self._now, self._member = validity, report, now, member
 
     async def run(self) -> None:
-        """Writes the condition at the start, when the credential is replaced, and when time changes it."""
+        """Writes the condition once there is a credential, when it is replaced, and when time changes it."""
         changed = asyncio.Event()
         self._validity.subscribe(changed.set)
+        await changed.wait()
         while True:
             changed.clear()
             found, now = self._validity.value, self._now()

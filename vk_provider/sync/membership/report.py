@@ -78,12 +78,12 @@ class Report:
         """Writes what the member is: its node, version and identity."""
         self.cluster_uid = cluster_uid
         self._facts = {"nodeName": node_name, "version": version, "clusterUid": cluster_uid}
-        await self._write(self._facts)
+        await self._write_all()
 
     async def set_version(self, version: str) -> None:
         """Writes the version of a member that was upgraded."""
         self._facts["version"] = version
-        await self._write(self._facts)
+        await self._write_all()
 
     def has(self, type: str) -> bool:
         """Whether the condition was ever set."""
@@ -124,11 +124,15 @@ class Report:
             log.warning("annotation not removed", extra={"member": self._metadata.name, "error": str(error)})
 
     async def _write_all(self) -> None:
-        async with self._writing:  # the list is replaced as a whole
-            conditions = [_written(each) for each in self._conditions.values()]
-            self._written = await self._write({**self._facts, "conditions": conditions})
-        if not self._written:
-            self._unwritten.set()
+        done = False
+        try:
+            async with self._writing:  # the list is replaced as a whole
+                conditions = [_written(each) for each in self._conditions.values()]
+                done = await self._write({**self._facts, "conditions": conditions})
+        finally:  # also if it is cancelled
+            self._written = done
+            if not done:
+                self._unwritten.set()
 
     async def _write(self, status: dict[str, Any]) -> bool:
         """Whether it was written. Never raises: the work goes on without its report."""

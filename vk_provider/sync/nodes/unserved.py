@@ -176,7 +176,7 @@ class UnservedNode:
         health, now = self._state.health, self._parent.timestamp()
         found = {wellknown.MEMBER_REACHABLE: health.reachable}
         ready, *why = health.node_ready
-        if not ready:
+        if not ready and not ("Ready" in before and before["Ready"].status == "False"):  # whose reason is kept
             found["Ready"] = "False", why[0], why[1]
         conditions = []
         for type, (status, reason, message) in found.items():
