@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import ApiAccess
-from vk_provider.errors import NameTakenError, NotFoundError, NotMountedError
+from vk_provider.errors import ApiError, NameTakenError, NotMountedError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Metadata, Pod
 from vk_provider.kube.timestamps import rfc3339
@@ -266,7 +266,7 @@ class CopyLoop:
         account, seconds = named.service_account, source.expiration_seconds
         try:
             return await request_token(self._parent, account, pod, audience=source.audience, seconds=seconds)
-        except NotFoundError as error:
+        except ApiError as error:  # of the parent: no answer of the member
             raise NotMountedError(f"failed to fetch a token of the pod's service account: {error.message}") from error
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from vk_provider.errors import NotFoundError, UnreachableError
+from vk_provider.errors import ApiError, NotFoundError, NotMountedError, UnreachableError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Payload as ParentPayload
@@ -159,6 +159,8 @@ class Sources:
             original = original_of(payload)
         except NotFoundError:
             original = None
+        except ApiError as error:  # of the parent: no answer of the member
+            raise NotMountedError(f"{item.kind} {item.namespace}/{item.name}: {error.message}") from error
         misses = 0 if original else (before.misses if before else 0) + 1
         read = self._reads[item] = _Read(original, loop.time(), misses)
         return read
@@ -172,9 +174,12 @@ class Sources:
 
 
 async def first_answer(server: str, informer: Informer[Any], name: str) -> None:
-    """Returns when the first list is complete. Raises UnreachableError, with the `name` of the list, after a while."""
+    """Returns when the first list is complete. After a while, raises NotMountedError if the parent refuses it, else
+    UnreachableError; both name the list."""
     try:
         async with asyncio.timeout(_FIRST_ANSWER):
             await informer.synced.wait()
     except TimeoutError as error:
+        if informer.failure is not None and isinstance(informer.failure[1], ApiError):
+            raise NotMountedError(f"{name}: {informer.failure[1].message}") from error
         raise UnreachableError(f"{server}: {name} could not be read in time") from error

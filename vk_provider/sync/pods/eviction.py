@@ -7,6 +7,7 @@ StatefulSet is never in two places. A pod that must not be evicted is reported i
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 import msgspec
 
@@ -20,6 +21,8 @@ from vk_provider.sync.pods.status import StatusWriter
 from vk_provider.translate.pods.disruption import Disruption, not_evictable
 
 log = logging.getLogger(__name__)
+
+LOOK_AGAIN: Final = 30.0  # seconds until a pod that must not be evicted yet is looked at again
 
 
 class OwnedPod(msgspec.Struct):

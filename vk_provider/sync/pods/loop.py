@@ -23,7 +23,7 @@ from vk_provider.kube.resources import NODES, PODS
 from vk_provider.kube.workqueue import WorkQueue
 from vk_provider.observable import Observable
 from vk_provider.sync.pod_caches import PodCaches
-from vk_provider.sync.pods.eviction import Evictions
+from vk_provider.sync.pods.eviction import LOOK_AGAIN, Evictions
 from vk_provider.sync.pods.member_pods import MemberPods
 from vk_provider.sync.pods.protocols import Brake, Dependents, KnownResources, PodMemory
 from vk_provider.sync.pods.removal import Removals
@@ -210,15 +210,18 @@ class PodLoop:
             left = seconds_left(member, now)
             return left if left and left > 0 else None  # then its deletion is overdue
         if b'"Unschedulable"' in bytes(member.status) and (found := unschedulable_since(member)):
-            since, message = found
-            waited = (now - since).total_seconds()
-            return await self._unschedulable.handle(parent, wellknown.MEMBER_UNSCHEDULABLE, message, waited)
+            if not self._state.may_evict:
+                return LOOK_AGAIN
+            waited = (now - found[0]).total_seconds()
+            return await self._unschedulable.handle(parent, wellknown.MEMBER_UNSCHEDULABLE, found[1], waited)
         return None
 
     async def _evict(self, parent: Pod, member: Pod | None, action: Evict, memory: PodMemory) -> float | None:
         if member:
             await self._statuses.reflect(parent, member)
             parent = self._pods.parent.items.get(parent.metadata.key, parent)
+        if pod_phase(parent).ended or not self._state.may_evict:
+            return LOOK_AGAIN  # it has an end, which is kept; or the cache may not show what is true
         if await self._evictions.evict(parent, action.disruption):
             return None
         memory.not_evicted = _as_evicted(parent)
@@ -248,13 +251,16 @@ class PodLoop:
                 return None
         if memory.refusals and await self._moves(parent, memory):
             return None
-        memory.uid, memory.not_evicted = parent.metadata.uid, ("", "")
-        return await self._member_pods.create(parent, memory, recreate=action.recreate)
+        memory.uid = parent.metadata.uid
+        delay = await self._member_pods.create(parent, memory, recreate=action.recreate)
+        if memory.created_uid == parent.metadata.uid and not memory.refusals:
+            memory.not_evicted = ("", "")
+        return delay
 
     async def _moves(self, parent: Pod, memory: PodMemory) -> bool:
         """Whether a pod that the member has refused for long is evicted."""
         now = asyncio.get_running_loop().time()
-        if now < memory.refused_look:
+        if now < memory.refused_look or not self._state.may_evict:
             return False
         waited = now - memory.refused_since
         delay = await self._unschedulable.handle(parent, wellknown.MEMBER_REFUSED, memory.refusal, waited)
@@ -268,6 +274,7 @@ class PodLoop:
     async def _while_unknown(self, parent: Pod | None, action: Action, memory: PodMemory, cause: str) -> float | None:
         if parent is None:
             return None
+        memory.refusals = 0  # a member that comes back may accept the pod
         created = pod_phase(parent).has(wellknown.CREATED_CONDITION) or memory.created_uid == parent.metadata.uid
         if isinstance(action, Finish) and not memory.create_unknown and not created:
             return await self._removals.finish(parent, memory)  # it never was in the member, which need not be asked

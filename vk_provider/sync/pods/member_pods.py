@@ -21,6 +21,7 @@ from vk_provider.errors import (
     NameTakenError,
     NotFoundError,
     NotMountedError,
+    UnreachableError,
     VkError,
 )
 from vk_provider.kube.client import Client
@@ -96,6 +97,9 @@ class MemberPods:
         except NotMountedError as error:
             self._event(parent, "Warning", error.reason, error.message)
             await self._statuses.wait(parent, "ContainerCreating", error.message)
+            raise
+        except UnreachableError:
+            memory.refusals = 0  # those before it tell nothing about the next answer
             raise
         except ApiError as error:
             if error.reason == _EXISTS and await self.resolve_conflict(parent, memory):
@@ -222,7 +226,7 @@ class MemberPods:
         Refusals for good are reported at once, others, which may pass, when they are repeated. Returns the seconds
         until the next attempt, or raises the error, which the queue answers with a growing pause.
         """
-        if not memory.refusals:
+        if not memory.refusals or memory.refused_since == float("-inf"):
             memory.refused_since = memory.refused_look = asyncio.get_running_loop().time()
         memory.refusals, memory.refusal = memory.refusals + 1, error.message
         account = "serviceaccount" in error.message and "not found" in error.message

@@ -17,6 +17,7 @@ from vk_provider.sync.pods.protocols import Event
 from vk_provider.translate.pods.change import Change, changes, parts
 from vk_provider.translate.pods.pod import Target
 
+_OF_A_PART: Final = (400, 403, 404, 422)  # answers that one field of a patch may have caused
 _FOR_GOOD: Final = (ForbiddenError, InvalidError, NotFoundError)  # an update is not tried again before the pod changes
 
 
@@ -37,7 +38,7 @@ class Updates:
             except ApiError as error:
                 if _is_gone(error, member):
                     raise
-                if error.status < 500 and (smaller := parts(change)):
+                if error.status in _OF_A_PART and (smaller := parts(change)):
                     pending[:0] = smaller  # what is refused must not keep the rest
                     continue
                 failed = failed or (None if isinstance(error, _FOR_GOOD) else error)

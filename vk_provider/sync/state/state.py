@@ -43,6 +43,14 @@ class MemberState:
         return self._lists_current
 
     @property
+    def may_evict(self) -> bool:
+        """Whether the caches follow the member, so that a pod may be moved for what they show of it.
+
+        While a member is suspect or refuses the provider, it may run, and nothing moves.
+        """
+        return self._health.state is State.HEALTHY and not self.unknown_reason
+
+    @property
     def fenced(self) -> bool:
         """Whether an administrator has declared, in the MemberCluster, that the member is down."""
         return self._cluster.value.fenced
