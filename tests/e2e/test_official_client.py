@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 from demo.world import World
@@ -23,9 +24,18 @@ def test_a_program_runs_a_pod_reads_its_log_and_executes_a_command(world: World,
         assert [each["ready"] for each in pod["status"]["container_statuses"]] == [True]
         world.until("it has a log", lambda: core.read_namespaced_pod_log("web", namespace) == "started\n")
         command = ["expr", "20", "+", "22"]
-        output = stream.stream(
-            core.connect_get_namespaced_pod_exec, "web", namespace, command=command, stdout=True, stderr=True
+        session = stream.stream(
+            core.connect_get_namespaced_pod_exec,
+            "web",
+            namespace,
+            command=command,
+            stdout=True,
+            stderr=True,
+            _preload_content=False,
         )
-        assert output == "42\n"
+        with contextlib.closing(session):
+            session.run_forever(timeout=60)
+            assert session.read_all() == "42\n"
         node = core.read_node(pod["spec"]["node_name"]).to_dict()
         assert node["metadata"]["labels"]["vk-provider.io/cluster"] == "alpha"
+        connection.rest_client.pool_manager.clear()  # the client leaves its connections to the garbage collector
