@@ -27,11 +27,11 @@ import msgspec
 
 from vk_provider.errors import GoneError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import HasMetadata, ObjectsByKey, newer, newest_of
+from vk_provider.kube.objects import Event, HasMetadata, ObjectsByKey, decode_event, event_decoder, newer, newest_of
 from vk_provider.kube.paging import PagedList
 from vk_provider.kube.resources import Resource
 from vk_provider.kube.resume import Asked, NoStreamingListError, Restore, ResumePolicy, Start
-from vk_provider.kube.watch import INACTIVITY, LIFETIME, Event, event_decoder, raise_error_event
+from vk_provider.kube.watch import INACTIVITY, LIFETIME
 from vk_provider.kube.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ class Informer(Generic[T]):
             async for line in lines:
                 if not line:
                     continue
-                event = self._decode(line)
+                event = decode_event(self._decoder, line)
                 if listing is None:
                     self._apply(event)
                 elif self._ends(listing, event):
@@ -209,17 +209,6 @@ class Informer(Generic[T]):
         else:
             listing.items[item.metadata.key] = self._keep(item) if self._keep else item
         return False
-
-    def _decode(self, line: bytes) -> Event[Any]:
-        """Raises DecodeError, and for an ERROR event the ApiError that it contains."""
-        try:
-            event = self._decoder.decode(line)
-        except msgspec.ValidationError:
-            raise_error_event(line)
-            raise
-        if event.type == "ERROR":
-            raise_error_event(line)
-        return event
 
     async def _list_pages(self) -> None:
         """Lists page by page, or goes on with the list of the attempt before."""

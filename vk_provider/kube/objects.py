@@ -6,9 +6,11 @@ garbage collector. Structs are decoded once and then shared: they must not be ch
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
+
+from vk_provider.errors import api_error
 
 EMPTY = msgspec.Raw(b"{}")
 TERMINAL: Final = frozenset({"Succeeded", "Failed"})  # phases of a pod that has ended; they never change
@@ -156,6 +158,50 @@ _pod_phase = msgspec.json.Decoder(PodPhase)
 def pod_phase(pod: Pod) -> PodPhase:
     """Decodes phase and conditions only."""
     return _pod_phase.decode(pod.status)
+
+
+class Event(msgspec.Struct, Generic[ObjectT]):
+    """ADDED, MODIFIED, DELETED or BOOKMARK, and the object."""
+
+    type: str
+    object: ObjectT
+
+
+class _EventType(msgspec.Struct):
+    type: str
+
+
+class _ErrorObject(msgspec.Struct):
+    code: int = 500
+    reason: str = ""
+    message: str = ""
+
+
+class _ErrorEvent(msgspec.Struct):
+    object: _ErrorObject
+
+
+def event_decoder(type: type[Any]) -> msgspec.json.Decoder[Event[Any]]:
+    """Decodes the lines of a watch for objects of one type. It raises DecodeError for an ERROR event, or returns it."""
+    return msgspec.json.Decoder(Event[type])  # type: ignore[valid-type]  # a generic made at run time
+
+
+def decode_event(decoder: msgspec.json.Decoder[Event[Any]], line: bytes) -> Event[Any]:
+    """Raises DecodeError, and for an ERROR event the ApiError in it: its Status may not fit the type."""
+    try:
+        event = decoder.decode(line)
+    except msgspec.ValidationError:
+        _raise_error_event(line)
+        raise
+    if event.type == "ERROR":
+        _raise_error_event(line)
+    return event
+
+
+def _raise_error_event(line: bytes) -> None:
+    if msgspec.json.decode(line, type=_EventType).type == "ERROR":
+        problem = msgspec.json.decode(line, type=_ErrorEvent).object
+        raise api_error(problem.code, problem.reason, problem.message)
 
 
 def fields(raw: msgspec.Raw) -> dict[str, Any]:

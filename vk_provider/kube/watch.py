@@ -1,4 +1,4 @@
-"""Events of a watch, and a watch that only forwards: it keeps no object, and begins now.
+"""A watch that only forwards: it keeps no object, and begins now. And how long watches last.
 
 The Follower is for what is looked at once, such as Events. It calls its handler for each object that is created or
 changed from the moment when it runs. After a broken connection it goes on where that ended. After a 410, or a restore
@@ -12,14 +12,14 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from vk_provider.errors import ApiError, GoneError, VkError, api_error
+from vk_provider.errors import ApiError, GoneError, VkError
 from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import HasMetadata, newer
+from vk_provider.kube.objects import HasMetadata, decode_event, event_decoder, newer
 from vk_provider.kube.resources import Resource
 
 log = logging.getLogger(__name__)
@@ -28,39 +28,6 @@ INACTIVITY: Final = 100.0  # seconds without a byte after which a connection is 
 LIFETIME: Final = (300, 600)  # seconds after which the server ends a watch; drawn, so that many do not end together
 
 T = TypeVar("T", bound=HasMetadata)
-
-
-class Event(msgspec.Struct, Generic[T]):
-    """ADDED, MODIFIED, DELETED or BOOKMARK, and the object."""
-
-    type: str
-    object: T
-
-
-class _EventType(msgspec.Struct):
-    type: str
-
-
-class _ErrorObject(msgspec.Struct):
-    code: int = 500
-    reason: str = ""
-    message: str = ""
-
-
-class _ErrorEvent(msgspec.Struct):
-    object: _ErrorObject
-
-
-def event_decoder(type: type[Any]) -> msgspec.json.Decoder[Event[Any]]:
-    """Decodes the lines of a watch for objects of one type. It raises DecodeError for an ERROR event, or returns it."""
-    return msgspec.json.Decoder(Event[type])  # type: ignore[valid-type]  # a generic made at run time
-
-
-def raise_error_event(line: bytes) -> None:
-    """Raises the ApiError that an ERROR event contains: a Status, which may or may not decode as another type."""
-    if msgspec.json.decode(line, type=_EventType).type == "ERROR":
-        problem = msgspec.json.decode(line, type=_ErrorEvent).object
-        raise api_error(problem.code, problem.reason, problem.message)
 
 
 class Follower(Generic[T]):
@@ -129,19 +96,8 @@ class Follower(Generic[T]):
             async for line in lines:
                 if not line:
                     continue
-                event = self._decode(line)
+                event = decode_event(self._decoder, line)
                 self._version = event.object.metadata.resource_version
                 if event.type in ("ADDED", "MODIFIED"):
                     handler(event.object)
         return loop.time() - started >= lifetime - 1
-
-    def _decode(self, line: bytes) -> Event[Any]:
-        """Raises DecodeError, and for an ERROR event the ApiError that it contains."""
-        try:
-            event = self._decoder.decode(line)
-        except msgspec.ValidationError:
-            raise_error_event(line)
-            raise
-        if event.type == "ERROR":
-            raise_error_event(line)
-        return event
