@@ -136,6 +136,15 @@ class Condition(msgspec.Struct, rename="camel", gc=False, omit_defaults=True):
     observed_generation: int = 0
 
 
+class _Conditions(msgspec.Struct, gc=False):
+    conditions: list[Condition] = []
+
+
+def node_conditions(node: Node) -> dict[str, Condition]:
+    """The conditions of a Node, by type."""
+    return {each.type: each for each in msgspec.json.decode(node.status, type=_Conditions).conditions}
+
+
 class PodPhase(msgspec.Struct, gc=False):
     """The part of a pod's status on which most decisions depend."""
 

@@ -7,11 +7,9 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
-
 from vk_provider.api import wellknown
 from vk_provider.kube.client import Client, PatchType
-from vk_provider.kube.objects import Condition, Node, PartialObject
+from vk_provider.kube.objects import Node, PartialObject, node_conditions
 from vk_provider.kube.resources import NODES
 from vk_provider.sync.nodes.refusals import REFUSED, Refusals
 from vk_provider.translate.nodes import status as translate
@@ -34,10 +32,6 @@ class Address:
     ip: str
 
 
-class _Conditions(msgspec.Struct):
-    conditions: list[Condition] = []
-
-
 class StatusWriter:
     """Owns what was written. One call of `write` at a time."""
 
@@ -53,8 +47,8 @@ class StatusWriter:
 
     def adopt(self, node: Node) -> None:
         """The Node is there, with this status."""
-        status = msgspec.json.decode(node.status, type=_Conditions)
-        self._since = {c.type: (c.status, c.last_transition_time or "") for c in status.conditions}
+        found = node_conditions(node)
+        self._since = {type: (each.status, each.last_transition_time or "") for type, each in found.items()}
         self._sent = offer_of(node)
         self.rewrite()
 

@@ -23,7 +23,7 @@ from vk_provider.errors import ConflictError, NotFoundError, VkError
 from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client, PatchType
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Condition, Metadata, Node, PartialObject, Pod
+from vk_provider.kube.objects import Metadata, Node, PartialObject, Pod, node_conditions
 from vk_provider.kube.recorder import Recorder
 from vk_provider.kube.resources import NODES, PODS
 from vk_provider.observable import Observable
@@ -41,10 +41,6 @@ log = logging.getLogger(__name__)
 _LISTED_WITHIN: Final = 5.0  # seconds that a loss waits for the list of the pods that may have to be held
 _RETRY_CAP: Final = 10.0  # seconds between attempts while the parent accepts no writes
 _SUSPECT: Final = (wellknown.SUSPECT_TAINT, "NoSchedule")
-
-
-class _Conditions(msgspec.Struct):
-    conditions: list[Condition] = []
 
 
 async def find_nodes(parent: Client, names: list[str], member: str) -> dict[str, str]:
@@ -172,7 +168,7 @@ class UnservedNode:
         node = await edit_node(self._parent, self._name, self._edit)
         if node.metadata.uid != self.uid:
             return
-        before = {each.type: each for each in msgspec.json.decode(node.status, type=_Conditions).conditions}
+        before = node_conditions(node)
         health, now = self._state.health, self._parent.timestamp()
         found = {wellknown.MEMBER_REACHABLE: health.reachable}
         ready, *why = health.node_ready

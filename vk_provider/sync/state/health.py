@@ -14,13 +14,11 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import msgspec
-
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster
 from vk_provider.errors import ConfigError, NotFoundError, RefusedError, VkError
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Condition, Node
+from vk_provider.kube.objects import Node, node_conditions
 from vk_provider.kube.resources import NODES
 from vk_provider.observable import Observable
 from vk_provider.sync.state.lists import Lists, Watched
@@ -64,10 +62,6 @@ class VirtualNode(Protocol):
     def out_of_sync(self) -> str: ...
 
 
-class _NodeStatus(msgspec.Struct):
-    conditions: list[Condition] = []
-
-
 async def initial_health(parent: Client, cluster: MemberCluster, now: float) -> Health:
     """The health with which a member starts to be served, at loop time `now`.
 
@@ -85,8 +79,8 @@ async def _ready(parent: Client, name: str) -> str:
         node = await parent.get(NODES, name, type=Node)
     except NotFoundError:
         return ""
-    conditions = msgspec.json.decode(node.status, type=_NodeStatus).conditions
-    return next((condition.status for condition in conditions if condition.type == "Ready"), "")
+    ready = node_conditions(node).get("Ready")
+    return ready.status if ready else ""
 
 
 class HealthLoop:

@@ -13,16 +13,12 @@ from typing import Any
 import msgspec
 
 from vk_provider.api import wellknown
-from vk_provider.kube.objects import Condition, Node, Pod, fields
+from vk_provider.kube.objects import Node, Pod, fields, node_conditions
 from vk_provider.translate.tolerations import DEAD_NODE_TAINTS, deciding
 
 
 class _NodeSpec(msgspec.Struct):
     unschedulable: bool = False
-
-
-class _NodeStatus(msgspec.Struct):
-    conditions: list[Condition] = []
 
 
 def asks(pod: Pod) -> bool:
@@ -37,9 +33,8 @@ def is_held(pod: Pod) -> bool:
 
 def takes_pods(node: Node) -> bool:
     """Whether the node is Ready and not cordoned."""
-    conditions = msgspec.json.decode(node.status, type=_NodeStatus).conditions
-    ready = any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
-    return ready and not msgspec.json.decode(node.spec, type=_NodeSpec).unschedulable
+    ready, spec = node_conditions(node).get("Ready"), msgspec.json.decode(node.spec, type=_NodeSpec)
+    return ready is not None and ready.status == "True" and not spec.unschedulable
 
 
 def hold_patch(pod: Pod) -> dict[str, Any]:
