@@ -9,22 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.unit.objects_server import Json, ObjectServer
+from tests.unit.pod_loop_parts import NoResources, ParentLists, Quiet
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
-from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import Metadata, Node, Object, PartialObject, Pod
+from vk_provider.kube.objects import Metadata, Node, Object
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES, NODES, PODS, Resource
+from vk_provider.kube.resources import NODES, PODS, Resource
 from vk_provider.observable import Observable
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.dependents import Dependents
 from vk_provider.sync.dependents.sources import WatchLimit
-from vk_provider.sync.parent.services import ParentServices
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
-from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.names import Names
 from vk_provider.translate.nodes.member_nodes import member_node
 from vk_provider.translate.pods.pod import Target
@@ -44,30 +42,6 @@ class Events(Recorder):
 
     def event(self, resource: Resource, about: Metadata, type: str, reason: str, message: str) -> None:
         self.written.append((reason, message))
-
-
-class ParentLists:
-    """The parent, and its lists, which all members share."""
-
-    def __init__(self, client: Client) -> None:
-        self.client, self.recorder = client, Events()
-        self.namespaces: Informer[PartialObject] = Informer(client, NAMESPACES, PartialObject)
-        self.services = ParentServices(client)
-        self.policies: Informer[NetworkPolicy] = Informer(client, NETWORK_POLICIES, NetworkPolicy)
-        self.object_watches = WatchLimit()
-
-
-class _NoResources:
-    known_resources: frozenset[str] = frozenset()
-
-    def tolerations(self, pod: Pod) -> list[dict[str, str]]:
-        return []
-
-
-class _Quiet:
-    async def set_condition(self, type: str, status: str, reason: str, message: str) -> None: ...
-
-    async def remove_annotation(self, name: str) -> None: ...
 
 
 @dataclass
@@ -103,7 +77,8 @@ async def world(
     cluster = Observable(MemberCluster(Metadata(name="alpha"), spec or MemberClusterSpec(SecretRef("s", "n"))))
     state, pods = MemberState(State.HEALTHY, cluster), PodCaches.of(parent, member, NAMES)
     state.hold_orphans("another", held=held)
-    caches, lists = DependentCaches.of(member, NAMES, [pods]), ParentLists(parent)
+    recorder = Events()
+    caches, lists = DependentCaches.of(member, NAMES, [pods]), ParentLists(parent, recorder)
     try:
         async with asyncio.TaskGroup() as tasks:
             informers: list[Informer[Any]] = [pods.parent, pods.member, *caches.own(), lists.namespaces, lists.policies]
@@ -120,19 +95,17 @@ async def world(
                 member,
                 pods,
                 state=state,
-                resources=_NoResources(),
+                resources=NoResources(),
                 dependents=dependents,
-                brake=OrphanBrake(cluster, parent, pods, state, _Quiet()),
-                recorder=lists.recorder,
+                brake=OrphanBrake(cluster, parent, pods, state, Quiet()),
+                recorder=recorder,
                 workers=4,
                 cluster=cluster,
                 nodes=Informer(member, NODES, Node, keep=member_node),
             )
             tasks.create_task(dependents.run())
             tasks.create_task(loop.run())
-            yield World(
-                parent, member, cluster, state, pods, dependents, loop, lists.recorder.written, lists.object_watches
-            )
+            yield World(parent, member, cluster, state, pods, dependents, loop, recorder.written, lists.object_watches)
             raise _EndError
     except* _EndError:
         pass

@@ -89,7 +89,7 @@ async def test_a_pod_has_a_bounded_number_of_watches_and_the_rest_of_its_objects
 async def test_all_members_together_have_a_bounded_number_of_watches_and_a_free_one_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tests.unit.dependents_world.WatchLimit", lambda: WatchLimit(2))
+    monkeypatch.setattr("tests.unit.pod_loop_parts.WatchLimit", lambda: WatchLimit(2))
     parent, member = servers()
     for name in ("a", "b", "c"):
         parent.put(CONFIG_MAPS, name, "shop", data={"a": "1"})

@@ -20,6 +20,7 @@ import pytest
 
 import vk_provider
 from tests.unit.calls import calls, file_in
+from tests.unit.pod_loop_parts import NoResources, ParentLists, Quiet
 from tests.waiting import eventually_here
 from vk_provider.api import wellknown
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, SecretRef
@@ -27,17 +28,14 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, Node, PartialObject, Pod
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES, NODES, PODS
+from vk_provider.kube.resources import NODES, PODS
 from vk_provider.observable import Observable
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.dependents import Dependents
-from vk_provider.sync.dependents.sources import WatchLimit
-from vk_provider.sync.parent.services import ParentServices
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
-from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.names import Names
 from vk_provider.translate.nodes.member_nodes import member_node
 from vk_provider.translate.pods.pod import Target
@@ -116,34 +114,6 @@ def _layer(file: str) -> int:
     return LAYERS.index(file.split("/")[0]) if file.split("/")[0] in LAYERS else 0
 
 
-class NoResources:
-    """A virtual node without extended resources."""
-
-    known_resources: frozenset[str] = frozenset()
-
-    def tolerations(self, pod: Pod) -> list[dict[str, str]]:
-        return []
-
-
-class Quiet:
-    """The status of the MemberCluster, which this test does not read."""
-
-    async def set_condition(self, type: str, status: str, reason: str, message: str) -> None: ...
-
-    async def remove_annotation(self, name: str) -> None: ...
-
-
-class ParentLists:
-    """The parent, and its lists, which all members share."""
-
-    def __init__(self, client: Client) -> None:
-        self.client, self.recorder = client, Recorder(client)
-        self.namespaces: Informer[PartialObject] = Informer(client, NAMESPACES, PartialObject)
-        self.services = ParentServices(client)
-        self.policies: Informer[NetworkPolicy] = Informer(client, NETWORK_POLICIES, NetworkPolicy)
-        self.object_watches = WatchLimit()
-
-
 @asynccontextmanager
 async def served(above: Server, below: Server, *, leaving: bool = False) -> AsyncIterator[None]:
     """The pods and the dependents of virtual node alpha, between the two servers."""
@@ -151,7 +121,7 @@ async def served(above: Server, below: Server, *, leaving: bool = False) -> Asyn
     cluster = Observable(MemberCluster(metadata, MemberClusterSpec(SecretRef("s", "n"))))
     state = MemberState(State.HEALTHY, cluster)
     pods = PodCaches(NAMES, Informer(above, PODS, Pod), Informer(below, PODS, Pod))
-    lists, parent = DependentCaches.of(below, NAMES, [pods]), ParentLists(above)
+    lists, parent = DependentCaches.of(below, NAMES, [pods]), ParentLists(above, Recorder(above))
     async with asyncio.TaskGroup() as tasks:
         informers: list[Informer[Any]] = [pods.parent, pods.member, *lists.own(), parent.namespaces]
         for informer in informers:
