@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from tests.unit.kubelet_server import ADDRESS, Parent, Server, request_bytes, running
 from tests.waiting import eventually_here
@@ -17,6 +19,7 @@ from vk_provider.kubelet import connections
 from vk_provider.kubelet.auth import _Answer, _Cache
 
 ROOT = Path(__file__).resolve().parents[2]
+SOCK_RCVBUF_LOCK = 2  # of Linux' include/net/sock.h
 
 
 async def refused(served: Server) -> dict[str, int]:
@@ -99,6 +102,27 @@ async def test_a_client_whose_request_was_admitted_is_known() -> None:
         await reader.readuntil(b"ok")
         assert (len(served.bounds.unknown), served.bounds.held) == (0, 0)
         writer.close()
+
+
+async def test_the_kernel_holds_little_for_a_client_until_it_is_known() -> None:
+    def receive_buffer_is_fixed(connection: web.RequestHandler) -> bool:
+        assert connection.transport is not None
+        tcp = connection.transport.get_extra_info("socket")
+        return bool(tcp.getsockopt(socket.SOL_SOCKET, connections._SO_BUF_LOCK) & SOCK_RCVBUF_LOCK)
+
+    async with running(Server(Parent())) as served:
+        reader, writer = await served.connect()
+        await eventually_here(lambda: len(served.bounds.unknown) == 1, "the handshake has ended")
+        (first,) = served.bounds.unknown
+        assert receive_buffer_is_fixed(first)
+        writer.write(request_bytes("GET", "/healthz", "good").replace(b"Connection: close\r\n", b""))
+        await reader.readuntil(b"ok")
+        assert not receive_buffer_is_fixed(first)
+        _, certified = await served.connect(certified=True)
+        await eventually_here(lambda: len(first._server.connections) == 2, "the handshake has ended")
+        assert not any(map(receive_buffer_is_fixed, first._server.connections))
+        writer.close()
+        certified.close()
 
 
 async def test_a_client_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,9 @@
 All virtual nodes of a process share one `Bounds`: of the handshakes under way, of the connections of unknown clients,
 and of the bytes that those have sent. At a bound, the connection that has been there the longest, or that holds the
 most, is closed: a client that needs milliseconds is not kept out by those that fill the server.
+
+The kernel holds little for a client that is not known: the event loop reads all that the kernel has at once, before
+anything here can count it, and one iteration may read from all connections.
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ LINE_BYTES: Final = 1 << 20  # the command line of an exec is part of the reques
 FIELD_BYTES: Final = (16 << 10) + 256  # a token of the longest length that the gate accepts, and its scheme
 _UNKNOWN_BYTES: Final = LINE_BYTES + (128 << 10)  # that one unknown client may send in all
 _UNKNOWN_BYTES_TOGETHER: Final = 4 << 20  # that all unknown clients of the process hold; memory holds a few copies
+_RECEIVE_BUFFER: Final = 8 << 10  # bytes that the kernel holds for an unknown client; it doubles the number (socket(7))
+_KNOWN_RECEIVE_BUFFER: Final = 1 << 20  # the same for a known client; the kernel reduces it to net.core.rmem_max
+_SO_BUF_LOCK: Final = 72  # of asm-generic/socket.h; Linux 5.15
 _UNKNOWN: Final = 256  # connections of unknown clients
 _HANDSHAKES: Final = 256  # handshakes under way
 _CONNECTIONS: Final = 4000  # open connections per node
@@ -89,6 +95,15 @@ def client_certificate(transport: asyncio.BaseTransport) -> dict[str, Any] | Non
     return certificate if certificate and not transport.get_extra_info("ssl_object").session_reused else None
 
 
+def _release_receive_buffer(connection: socket.socket) -> None:
+    """The kernel adapts the buffer to the speed of the connection again, or, before Linux 5.15, has a large one."""
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KNOWN_RECEIVE_BUFFER)
+        connection.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, 0)
+    except OSError:
+        pass  # an older kernel, or the connection has ended
+
+
 def end_handshake(connection: socket.socket) -> None:
     """Makes a handshake fail. (Cancelling it leaves the transport open in Python before 3.12.7.)"""
     try:
@@ -113,11 +128,13 @@ class Connection(web.RequestHandler):
         self._timer = asyncio.get_running_loop().call_later(_FIRST_REQUEST, self.refuse, TIMEOUT)
         if client_certificate(transport) is None:
             self._bounds.add(self)
+        else:
+            _release_receive_buffer(transport.get_extra_info("socket"))
         if len(self._server.connections) > _CONNECTIONS:
             self.refuse(CONNECTIONS)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self.admit()
+        self._forget()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -128,6 +145,11 @@ class Connection(web.RequestHandler):
 
     def admit(self) -> None:
         """The gate has admitted a request: the client is known."""
+        if self in self._bounds.unknown and self.transport is not None:
+            _release_receive_buffer(self.transport.get_extra_info("socket"))
+        self._forget()
+
+    def _forget(self) -> None:
         self._bounds.remove(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -136,7 +158,7 @@ class Connection(web.RequestHandler):
     def refuse(self, reason: str) -> None:
         """Closes the connection at once."""
         self._refused[reason] += 1
-        self.admit()
+        self._forget()
         if self.transport is not None:
             self.transport.abort()
 
@@ -155,6 +177,7 @@ class Listener:
         """Accepts until cancelled. Closes the socket in the end, and the connections whose handshake is under way."""
         loop, backoff = asyncio.get_running_loop(), Backoff(base=0.1, cap=5.0)
         tasks: set[asyncio.Task[None]] = set()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)  # its connections inherit it
         try:
             while True:
                 try:

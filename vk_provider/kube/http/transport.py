@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
+from asyncio import sslproto
 from typing import Any, Final
 
 import aiohttp
@@ -22,6 +23,8 @@ _KEEP_ALIVE: Final = tuple(
     if hasattr(socket, name)  # Linux has all of them, other systems have some
 )
 LEAKY_TLS: Final = sys.version_info < (3, 12, 7)  # asyncio leaves the TLS transport of a cancelled task open
+# asyncio keeps a buffer of this size for each TLS connection, 256 KiB by default. A TLS record has 16 KiB at most.
+sslproto.SSLProtocol.max_size = 64 << 10
 _NOT_SENT: Final = ("Accept-Encoding", "User-Agent", "Accept")  # aiohttp would add them
 
 
