@@ -7,6 +7,9 @@ as soon as it has received everything. Calling `close` is not enough for that:
 
 - A TLS transport that is closing loses what it has not sent yet if it receives more data, as from clients that
   acknowledge what they read. So a side is closed only when the kernel of the other end has acknowledged everything.
+- What that kernel has, its program may not have read yet. If data arrives for a closed socket, the kernel answers with
+  a reset, the next write of that program fails, and many programs stop reading then. So the connection lingers, half
+  closed, until the other end closes it as well.
 - Writing to a connection that the other end has closed fails, and the rest can no longer be read. So nothing is
   written to a side whose end has arrived, even if that end is not read yet.
 - A TLS transport of uvloop loses what it has read ahead while reading is paused, if the connection ends then
@@ -16,8 +19,11 @@ as soon as it has received everything. Calling `close` is not enough for that:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
+import os
 import select
+import socket
 import struct
 import termios
 from collections.abc import Callable
@@ -29,6 +35,8 @@ from aiohttp.abc import AbstractStreamWriter
 _HIGH_WATER: Final = 256 * 1024  # bytes buffered towards one side before reading from the other pauses
 
 _FIRST_POLL, _POLL_CAP = 0.02, 1.0  # seconds between checks whether a side has received everything, doubling
+_LINGER: Final = 30.0  # seconds for the other end to read the rest and to close
+_lingering: set[asyncio.Task[None]] = set()
 
 ConnectionLost = Callable[[BaseException | None], None]
 
@@ -84,6 +92,7 @@ class Splice:
         self.active = True
         self.done = asyncio.Event()
         self._open = 2
+        self._closing: socket.socket | None = None  # the connection of the last side, while its transport closes it
         self._transports = (one, other)
         self._idle = idle_seconds
         self._timer = asyncio.get_running_loop().call_later(idle_seconds, self._check_idle)
@@ -115,6 +124,10 @@ class Splice:
         if self._open == 0:
             self._timer.cancel()
             self.done.set()
+            if self._closing is not None:
+                task = asyncio.get_running_loop().create_task(_linger(self._closing))
+                _lingering.add(task)
+                task.add_done_callback(_lingering.discard)
         else:
             if not peer.is_closing():
                 peer.resume_reading()  # what it sends is dropped; unread, it would hide the end of the connection
@@ -124,10 +137,11 @@ class Splice:
         """Closes the transport once it has received everything; aborts it if its peer ended with an error."""
         if transport.is_closing():
             return
-        if not _received(transport):
+        if not is_received(transport):
             later = min(2 * pause, _POLL_CAP)
             asyncio.get_running_loop().call_later(pause, self._end, transport, error, later)
         elif error is None:
+            self._closing = _duplicate(transport)
             transport.close()
         else:
             transport.abort()
@@ -157,7 +171,7 @@ def _ended(transport: asyncio.Transport) -> bool:
     return bool(poll.poll(0))
 
 
-def _received(transport: asyncio.Transport) -> bool:
+def is_received(transport: asyncio.Transport) -> bool:
     """Whether the kernel of the other end has acknowledged everything that was written.
 
     That is so when the transport has nothing left to write, and the kernel's send queue (SIOCOUTQ, tcp(7)) is empty.
@@ -171,9 +185,26 @@ def _received(transport: asyncio.Transport) -> bool:
     return queued == 0
 
 
+def _duplicate(transport: asyncio.Transport) -> socket.socket | None:
+    """Keeps the connection open when the transport closes its own descriptor."""
+    descriptor = _descriptor(transport)
+    return None if descriptor is None else socket.socket(fileno=os.dup(descriptor))
+
+
+async def _linger(connection: socket.socket) -> None:
+    """Closes the connection once the other end has closed it; what arrives until then is dropped (RFC 9112, 9.6)."""
+    loop = asyncio.get_running_loop()
+    with connection, contextlib.suppress(OSError):  # includes TimeoutError
+        connection.setblocking(False)
+        connection.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(_LINGER):
+            while await loop.sock_recv(connection, 1 << 16):
+                pass
+
+
 def _descriptor(transport: asyncio.Transport) -> int | None:
-    socket = transport.get_extra_info("socket")
-    return None if socket is None or socket.fileno() < 0 else int(socket.fileno())
+    tcp = transport.get_extra_info("socket")
+    return None if tcp is None or tcp.fileno() < 0 else int(tcp.fileno())
 
 
 class Tail:
