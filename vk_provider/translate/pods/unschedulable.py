@@ -13,33 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
-from vk_provider.kube.objects import Condition, Metadata, Node, OwnerReference, Pod, fields, pod_phase
+from vk_provider.kube.objects import Metadata, Node, OwnerReference, Pod, fields, pod_phase
+from vk_provider.translate.fits import obstacle
 from vk_provider.translate.references import claims
-from vk_provider.translate.selectors import node_affinity_matches
-from vk_provider.translate.tolerations import tolerates
 
 # Controllers that replace a pod that is deleted, on any node. A DaemonSet replaces it on the same one.
 _REPLACES: Final = frozenset({"ReplicaSet", "ReplicationController", "StatefulSet"})
-_REPELS: Final = frozenset({"NoSchedule", "NoExecute"})
-
-
-class _Taint(msgspec.Struct):
-    key: str
-    value: str = ""
-    effect: str = ""
-
-
-class _NodeSpec(msgspec.Struct):
-    unschedulable: bool = False
-    taints: list[_Taint] | None = None
-
-
-class _NodeStatus(msgspec.Struct):
-    conditions: list[Condition] | None = None
-
-
-_node_spec = msgspec.json.Decoder(_NodeSpec)
-_node_status = msgspec.json.Decoder(_NodeStatus)
 
 
 class Job(msgspec.Struct):
@@ -80,19 +59,7 @@ def fits_elsewhere(parent: Pod, node: str, nodes: Iterable[Node]) -> bool:
     """Whether a Ready node other than `node` may take the pod: it is not cordoned, matches the pod's nodeSelector and
     required node affinity, and has no taint that keeps the pod away. Free resources are not considered.
     """
-    tolerations = fields(parent.spec).get("tolerations") or []
-    return any(
-        other.metadata.name != node and _accepts(other, tolerations) and node_affinity_matches(parent, [other.metadata])
-        for other in nodes
-    )
-
-
-def _accepts(node: Node, tolerations: Iterable[Mapping[str, Any]]) -> bool:
-    spec, status = _node_spec.decode(node.spec), _node_status.decode(node.status)
-    ready = any(c.type == "Ready" and c.status == "True" for c in status.conditions or ())
-    repelling = (taint for taint in spec.taints or () if taint.effect in _REPELS)
-    tolerated = (any(tolerates(t, taint.key, taint.value, taint.effect) for t in tolerations) for taint in repelling)
-    return ready and not spec.unschedulable and all(tolerated)
+    return any(other.metadata.name != node and not obstacle(parent, other) for other in nodes)
 
 
 class Rounds:
