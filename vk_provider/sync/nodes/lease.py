@@ -30,6 +30,7 @@ from vk_provider.translate.state.freeze import Freeze
 log = logging.getLogger(__name__)
 
 _EVERY: Final = 10.0  # seconds
+_SOON: Final = 0.2  # seconds; the first pause while the Node does not exist yet. Pauses double, as a kubelet's do
 _LIFE: Final = 40  # seconds
 _SLOW: Final = 5.0  # seconds for a renewal from which on the parent counts as slow
 _RIVAL_AFTER: Final = 2  # renewals in a row of another process: the first may be the last one of a process that stops
@@ -66,7 +67,7 @@ class LeaseLoop:
     async def run(self) -> None:
         """Renews until cancelled."""
         loop = asyncio.get_running_loop()
-        backoff = Backoff(base=1.0, cap=_EVERY)
+        backoff, until_node = Backoff(base=1.0, cap=_EVERY), _SOON
         unanswered = 0.0  # loop time of the last renewal without an answer since the last success
         while True:
             started = loop.time()
@@ -88,8 +89,13 @@ class LeaseLoop:
                     self._report(str(error))
             finally:
                 slow.cancel()
+            next_at = max(loop.time() + 1.0, started + _EVERY)
+            if self._node.uid:
+                until_node = _SOON
+            else:  # until then, commands that wait for a Lease would say that no provider serves the node
+                next_at, until_node = loop.time() + until_node, min(2 * until_node, _EVERY)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(max(loop.time() + 1.0, started + _EVERY)):
+                async with asyncio.timeout_at(next_at):
                     await self._hurry.wait()
 
     def _report(self, problem: str) -> None:
