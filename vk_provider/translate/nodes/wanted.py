@@ -61,7 +61,7 @@ class NodeView:
         self._labels = AgreedLabels(before, now)
         self._taints = SharedTaints(known.taints)
         self._readiness = MemberNodesReadiness(known.ready_reason, now)
-        self._smallest = SmallestOffer()
+        self._smallest, self._declared = SmallestOffer(), _declared(spec)
 
     @property
     def due(self) -> float:
@@ -79,6 +79,8 @@ class NodeView:
         agreed = self._labels.update(now, [node.metadata.labels for node in found], spec.label_keys)
         ready = self._readiness.update(now, nodes, spec.capacity_policy, spec.health.lost_after_seconds)
         limits = _limits(spec, problems)
+        if (declared := _declared(spec)) != self._declared:  # by the owner, who wants to see it now
+            self._smallest, self._declared = SmallestOffer(), declared
         offered = offer(nodes, room, use, limits, spec.capacity_policy) if ready.ready else Offer()
         return Wanted(
             labels=_valid_labels(labels(cluster, self._name, agreed), problems),
@@ -98,6 +100,11 @@ def health_taints(*, suspended: bool, leaving: bool) -> list[NodeTaint]:
     if leaving:
         found.append(NodeTaint(wellknown.LEAVING_TAINT, "NoExecute"))
     return found
+
+
+def _declared(spec: MemberClusterSpec) -> tuple[object, ...]:
+    """What the owner of the member says about its offer."""
+    return spec.capacity, spec.capacity_policy, spec.tolerations
 
 
 def _limits(spec: MemberClusterSpec, problems: list[str]) -> dict[str, Fraction]:
