@@ -96,7 +96,7 @@ class VirtualNode:
             parent, member, pods, self._brake, self._pods.queue.failures, partial(self.status.warn, OUT_OF_SYNC)
         )
         backend = Backend(pods.names, member, pods.parent, pods.member, state)
-        metrics = MemberMetrics(member, pods.names, caches.nodes, pods.member)
+        metrics = MemberMetrics(member, pods.names, caches.nodes, pods.parent, pods.member)
         self._kubelet = KubeletServer(
             parent,
             backend,

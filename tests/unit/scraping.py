@@ -62,10 +62,10 @@ def ours(name: str, node: str, parent: str = PARENT) -> Pod:
     )
 
 
-def metrics(api: Api, *pods: Pod) -> MemberMetrics:
+def metrics(api: Api, *pods: Pod, parents: Pods | None = None) -> MemberMetrics:
     """With a pod of ours on each node, so that each is asked; no answer has metrics of these pods."""
     anywhere = [ours(f"on-{node}", node) for node in api.answers]
-    return MemberMetrics(api, NAMES, Nodes(api.answers), Pods(*pods, *anywhere))
+    return MemberMetrics(api, NAMES, Nodes(api.answers), parents or Pods(), Pods(*pods, *anywhere))
 
 
 async def later() -> None:

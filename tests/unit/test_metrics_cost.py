@@ -47,7 +47,7 @@ async def test_a_failed_scrape_is_not_shared_with_later_ones() -> None:
 async def test_only_nodes_with_pods_of_ours_are_asked() -> None:
     api = Api({f"n{i}": kubelet.resource(WEB_1) for i in range(20)})
     another = ours("web-2", "n7", parent="another-parent")
-    member = MemberMetrics(api, NAMES, Nodes(api.answers), Pods(ours("web-1", "n5"), another))
+    member = MemberMetrics(api, NAMES, Nodes(api.answers), Pods(), Pods(ours("web-1", "n5"), another))
     text = await member.resource()
     assert asked(api) == ["n5"]
     assert set(values(text, "pod_cpu_usage_seconds_total")) == {("shop", "web-1")}
@@ -55,14 +55,14 @@ async def test_only_nodes_with_pods_of_ours_are_asked() -> None:
 
 async def test_a_pod_on_a_node_that_is_gone_causes_no_request() -> None:
     api = Api({"n1": GOOD, "n2": GOOD})
-    member = MemberMetrics(api, NAMES, Nodes(api.answers), Pods(ours("web-1", "n2"), ours("web-2", "gone")))
+    member = MemberMetrics(api, NAMES, Nodes(api.answers), Pods(), Pods(ours("web-1", "n2"), ours("web-2", "gone")))
     await member.resource()
     assert asked(api) == ["n2"]
 
 
 async def test_without_pods_one_node_that_answers_stands_for_all() -> None:
     api = Api({"n1": HANGS, "n2": GOOD, "n3": GOOD})
-    member = MemberMetrics(api, NAMES, Nodes(api.answers), Pods())
+    member = MemberMetrics(api, NAMES, Nodes(api.answers), Pods(), Pods())
     with pytest.raises(UnreachableError):
         await member.resource()
     assert value(await member.resource(), "node_memory_working_set_bytes") == 1_000_000

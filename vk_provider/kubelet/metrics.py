@@ -71,10 +71,11 @@ class MemberMetrics:
         member: Api,
         names: Names,
         member_nodes: Nodes,
+        parent_pods: Pods,
         member_pods: Pods,
     ) -> None:
         self._member, self._names = member, names
-        self._member_nodes, self._member_pods = member_nodes, member_pods
+        self._member_nodes, self._parent_pods, self._member_pods = member_nodes, parent_pods, member_pods
         self._scrapes: dict[str, _Shared] = {}
         self._reading = asyncio.Lock()
         self._totals: dict[str, Totals[Series]] = {}  # by path
@@ -133,7 +134,8 @@ class MemberMetrics:
                     answer = await self._member.request(
                         "GET", f"/api/v1/nodes/{quote(node, safe='')}/proxy/{path}", deadline=_NODE_DEADLINE
                     )
-                    read = await self._read(reader(find_ours(self._member_pods.items, self._names, node)), answer)
+                    find = find_ours(self._parent_pods.items, self._member_pods.items, self._names, node)
+                    read = await self._read(reader(find), answer)
                     failing.discard(node)
                     return read
             except (VkError, MalformedError, TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""Names of the parent's objects in a member, and which objects of a member are ours."""
+"""Names of the parent's objects in a member, which objects of a member are ours, and names of containers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
+
 from vk_provider.api import wellknown
-from vk_provider.kube.objects import Metadata
+from vk_provider.kube.objects import Metadata, Pod
 
 CredentialPart = Literal["bundle", "key", "chain"]
 
 ROOT_CA: Final = "kube-root-ca.crt"  # every cluster publishes its own CA under this name, in every namespace
 _LONGEST: Final = 253  # characters of the name of a ConfigMap or Secret
 TRUST_ANCHORS_KEY: Final = "trust-anchors.pem"  # the only key of a ConfigMap that holds trust anchors
+
+
+class _HasName(msgspec.Struct):
+    name: str
+
+
+class _Containers(msgspec.Struct, rename="camel"):
+    containers: list[_HasName] = []
+    init_containers: list[_HasName] | None = None
+    ephemeral_containers: list[_HasName] | None = None
+
+
+_containers: Final = msgspec.json.Decoder(_Containers)
 
 
 @dataclass(frozen=True)
@@ -118,3 +133,11 @@ def with_parent_names(text: str, parent: Metadata, member: Metadata) -> str:
 
 def _digest(text: str, length: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def container_names(pod: Pod) -> frozenset[str]:
+    """The names of all containers of a pod, init and ephemeral containers included."""
+    spec = _containers.decode(pod.spec)
+    return frozenset(
+        c.name for c in (*spec.containers, *(spec.init_containers or ()), *(spec.ephemeral_containers or ()))
+    )

@@ -20,7 +20,7 @@ from vk_provider.api import wellknown
 from vk_provider.kube.objects import Pod
 from vk_provider.translate.kubelet.prometheus import MalformedError, escape, number, parse_sample, written
 from vk_provider.translate.kubelet.totals import Totals
-from vk_provider.translate.names import Names
+from vk_provider.translate.names import Names, container_names
 
 _STEP: Final = 2**16  # characters that are read in one step: under 2 ms
 _TYPES: Final = frozenset({"counter", "gauge", "histogram", "summary", "untyped"})
@@ -28,6 +28,7 @@ _SUFFIXES: Final = frozenset({"", "_bucket", "_sum", "_count"})
 _CUMULATIVE: Final = frozenset({"counter", "histogram"})
 # 1 after an error, else 0. The maximum over the nodes counts, and a node that did not answer is an error, too.
 _FLAG: Final = "scrape_error"  # suffix of such families
+_NO_CONTAINER: Final = frozenset({"", "POD"})  # the series is that of the pod as a whole, or of its sandbox
 # The sum of these families over nodes has no meaning: versions, settings and times of a node and its root cgroup.
 _NOT_SUMMED: Final = frozenset(
     {
@@ -47,12 +48,17 @@ _WRAPS: Final = {"node_cpu_usage_seconds_total": 2.0**63 / 1e9}
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """A pod of ours on a member node. `uid` is that of the parent pod."""
+    """A pod of ours on a member node. `uid` is that of the parent pod, `containers` are the names of its containers."""
 
     namespace: str
     name: str
     uid: str
     member_uid: str
+    containers: frozenset[str] | None  # None: not known, because the parent pod is gone
+
+    def has(self, container: object) -> bool:
+        """False for a container that the member's admission has added: a node has no metrics of it."""
+        return self.containers is None or container in self.containers
 
 
 # From namespace and name in the member. None: the pod is not ours, or does not run on the node.
@@ -68,9 +74,9 @@ def node_of(pod: Pod, names: Names) -> str:
     return msgspec.json.decode(pod.spec, type=_Bound).node_name if names.owns(pod.metadata.labels) else ""
 
 
-def find_ours(pods: Mapping[str, Pod], names: Names, node: str) -> Find:
+def find_ours(parents: Mapping[str, Pod], pods: Mapping[str, Pod], names: Names, node: str) -> Find:
     """Looks up member pods by `namespace/name`. The pod must be bound to the node, so that a pod that was recreated on
-    another node is not reported twice while its first node still has metrics of it.
+    another node is not reported twice while its first node still has metrics of it. `parents`: the parent pods.
     """
     known: dict[tuple[str, str], Ours | None] = {}
 
@@ -83,8 +89,13 @@ def find_ours(pods: Mapping[str, Pod], names: Names, node: str) -> Find:
     def look(pod: Pod | None) -> Ours | None:
         if pod is None or node_of(pod, names) != node:
             return None
-        namespace, _, name = names.parent_key(pod.metadata).partition("/")
-        return Ours(namespace, name, pod.metadata.annotations.get(wellknown.PARENT_UID, ""), pod.metadata.uid)
+        key = names.parent_key(pod.metadata)
+        namespace, _, name = key.partition("/")
+        parent = parents.get(key)
+        containers = container_names(parent) if parent else None
+        return Ours(
+            namespace, name, pod.metadata.annotations.get(wellknown.PARENT_UID, ""), pod.metadata.uid, containers
+        )
 
     return find
 
@@ -164,6 +175,8 @@ class Scrape:
             self.node[series] = _sum(series, self.node[series], point) if series in self.node else point
 
     def _of_pod(self, ours: Ours, family: str, name: str, labels: dict[str, str], rest: str) -> None:
+        if labels.get("container", "") not in _NO_CONTAINER and not ours.has(labels["container"]):
+            return
         if "pod_uid" in labels:
             if labels["pod_uid"] != ours.member_uid:
                 return  # an earlier pod of that name

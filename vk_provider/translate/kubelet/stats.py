@@ -127,7 +127,9 @@ def _is_time(text: str) -> bool:
 
 
 def _renamed(pod: dict[str, Any], ours: Ours) -> bytes:
-    """The entry of a pod with the parent's names; volumes name their claims with the parent's namespace."""
+    """The entry of a pod with the names and containers of the parent pod; claims of volumes are in its namespace."""
+    if containers := pod.get("containers"):
+        pod["containers"] = [container for container in containers if ours.has(container.get("name"))]
     pod["podRef"] |= {"namespace": ours.namespace, "name": ours.name, "uid": ours.uid}
     for volume in pod.get("volume") or ():
         if claim := volume.get("pvcRef"):

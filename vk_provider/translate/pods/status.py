@@ -23,7 +23,7 @@ import msgspec
 
 from vk_provider.api import wellknown
 from vk_provider.kube.objects import TERMINAL, Condition, Metadata, Pod, fields
-from vk_provider.translate.names import with_parent_names
+from vk_provider.translate.names import container_names, with_parent_names
 from vk_provider.translate.pods import container_statuses, disruption
 from vk_provider.translate.pods.readiness_gates import apply_gates, gates
 
@@ -57,18 +57,7 @@ class _Progress(msgspec.Struct, rename="camel"):
     conditions: list[Condition] = []
 
 
-class _Named(msgspec.Struct):
-    name: str
-
-
-class _Containers(msgspec.Struct, rename="camel"):
-    containers: list[_Named] = []
-    init_containers: list[_Named] | None = None
-    ephemeral_containers: list[_Named] | None = None
-
-
 _progress = msgspec.json.Decoder(_Progress)
-_containers = msgspec.json.Decoder(_Containers)
 
 
 def reflected(parent: Pod, member: Pod, *, now: str) -> Status:
@@ -181,8 +170,7 @@ def status_patch(parent: Pod, wanted: Status) -> dict[str, Any] | None:
 
 def _leave_out_added(status: Status, parent: Pod) -> None:
     """Removes the statuses of containers that the parent pod does not have: the member's admission has added them."""
-    spec = _containers.decode(parent.spec)
-    names = {c.name for c in (*spec.containers, *(spec.init_containers or ()), *(spec.ephemeral_containers or ()))}
+    names = container_names(parent)
     if any(c["name"] not in names for kind in container_statuses.ALL_STATUSES for c in status.get(kind) or ()):
         container_statuses.leave_out_added(status, names, parent)
 
