@@ -32,7 +32,7 @@ def test_an_event_in_the_newer_format_has_the_count_of_its_series() -> None:
     found = forwarded(
         eventTime="2026-03-01T10:00:00.654321Z", series=series, reportingComponent="default-scheduler", **nothing
     )
-    assert (found.component, found.count) == ("default-scheduler", 7)
+    assert (found.component, found.count) == ("alpha/default-scheduler", 7), "not the parent's scheduler"
     assert (found.first, found.last) == ("2026-03-01T10:00:00Z", "2026-03-01T10:06:00Z")
 
 

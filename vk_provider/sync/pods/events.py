@@ -64,12 +64,17 @@ class MemberEvent(msgspec.Struct, rename="camel", gc=False):
     reporting_component: str = ""
 
     def for_parent(self, parent: Metadata, node: str) -> ForwardedEvent:
-        """The same Event about a parent pod of virtual node `node`."""
+        """The same Event about a parent pod of virtual node `node`.
+
+        A kubelet of the member is the kubelet of the virtual node. Another component is named with the node: users must
+        not take the member's scheduler for that of the parent.
+        """
         first = self.first_timestamp or self.event_time or self.metadata.creation_timestamp or ""
         last = self.series.last_observed_time if self.series else self.last_timestamp
+        component = self.source.component or self.reporting_component
         return ForwardedEvent(
             name=f"{parent.name[:200].rstrip('.-')}.{hashlib.sha256(self.metadata.uid.encode()).hexdigest()[:16]}",
-            component=self.source.component or self.reporting_component,
+            component=component if component in ("", "kubelet") else f"{node}/{component}",
             host=node,
             field_path=self.involved_object.field_path,
             count=(self.series.count if self.series else self.count) or 1,
