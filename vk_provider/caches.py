@@ -58,15 +58,16 @@ class Caches:
         running = "status.phase!=Succeeded,status.phase!=Failed"
         others: Informer[Usage] = Informer(member, PODS, Pod, labels=not_ours, fields=running, keep=usage)
         leases: Informer[PartialObject] = Informer(member, LEASES, PartialObject, namespace="kube-node-lease")
+        nodes: Informer[MemberNode] = Informer(member, NODES, Node, keep=member_node)
         former = f"{wellknown.PARENT_LABEL}={names.parent},{wellknown.NODE_LABEL} notin ({','.join(node_names)})"
         return cls(
             server=member.server,
             virtual_nodes=virtual_nodes,
             others=others,
             earlier=Informer(member, PODS, Pod, labels=former, fields=running, keep=usage),
-            nodes=Informer(member, NODES, Node, keep=member_node),
+            nodes=nodes,
             leases=leases if rights.has(Feature.LEASES) else None,
-            dependents=DependentCaches.of(member, names, virtual_nodes, rights),
+            dependents=DependentCaches.of(member, names, virtual_nodes, nodes, rights),
         )
 
     def essential(self) -> list[Informer[Any]]:

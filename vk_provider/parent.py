@@ -31,10 +31,11 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Node, PartialObject
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES, NETWORK_POLICIES, NODES
+from vk_provider.kube.resources import ENDPOINT_SLICES, NAMESPACES, NETWORK_POLICIES, NODES, POD_DISRUPTION_BUDGETS
 from vk_provider.kubelet.connections import Bounds
 from vk_provider.sync.dependents.sources import WatchLimit
 from vk_provider.sync.parent.services import ParentServices
+from vk_provider.translate.dependents.budgets import Budget, Shares
 from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.dependents.services import EndpointSlice
 from vk_provider.translate.state.freeze import Freeze
@@ -67,11 +68,13 @@ class Parent:
     virtual_nodes: Informer[Node]
     services: ParentServices
     policies: Informer[NetworkPolicy]
+    budgets: Informer[Budget]
     recorder: Recorder
     freeze: Freeze
     starts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_STARTS))
     kubelet_bounds: Bounds = field(default_factory=Bounds)
     object_watches: WatchLimit = field(default_factory=WatchLimit)
+    budget_shares: Shares = field(default_factory=Shares)
 
     def share(self) -> Parent:
         """The parent for one member: requests and Events of others do not delay or displace those of this view."""
@@ -80,11 +83,12 @@ class Parent:
     async def run(self) -> None:
         """Keeps the shared lists current and writes Events, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for part in (self.namespaces, self.virtual_nodes, self.services, self.policies, self.recorder):
+            lists = (self.namespaces, self.virtual_nodes, self.services, self.policies, self.budgets)
+            for part in (*lists, self.recorder):
                 group.create_task(part.run())
 
     async def synced(self) -> None:
-        """Returns when the shared lists are complete that pods need: not that of NetworkPolicies."""
+        """Returns when the shared lists are complete that pods need: not those of policies and budgets."""
         await self.namespaces.synced.wait()
         await self.virtual_nodes.synced.wait()
         await self.services.synced()
@@ -140,6 +144,7 @@ async def _connect(client: Client, settings: Settings, freeze: Freeze) -> Parent
         virtual_nodes=Informer(client, NODES, Node, labels=wellknown.CLUSTER_LABEL),
         services=ParentServices(client),
         policies=Informer(client, NETWORK_POLICIES, NetworkPolicy),
+        budgets=Informer(client, POD_DISRUPTION_BUDGETS, Budget),
         recorder=Recorder(client),
         freeze=freeze,
     )

@@ -10,11 +10,12 @@ from aiohttp import web
 from tests.gateway import Gateway, bookmark, event, item, stream
 from tests.waiting import eventually_here
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import PartialObject
-from vk_provider.kube.resources import NAMESPACES
+from vk_provider.kube.objects import Node, PartialObject
+from vk_provider.kube.resources import NAMESPACES, NODES
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.namespaces import NamespaceLoop
 from vk_provider.translate.names import Names
+from vk_provider.translate.nodes.member_nodes import MemberNode, member_node
 
 
 async def test_a_loop_that_has_ended_receives_no_events_of_the_shared_cache_of_namespaces() -> None:
@@ -31,7 +32,11 @@ async def test_a_loop_that_has_ended_receives_no_events_of_the_shared_cache_of_n
         watching = group.create_task(namespaces.run())
         await namespaces.synced.wait()
         names = Names("alpha", "it")
-        caches = dataclasses.replace(DependentCaches.of(client, names, []), namespaces=namespaces)
+        nodes: Informer[MemberNode] = Informer(client, NODES, Node, keep=member_node)
+        caches = dataclasses.replace(
+            DependentCaches.of(client, names, [], nodes),
+            namespaces=namespaces,
+        )
         loop = NamespaceLoop(names, client, client, namespaces, caches, lambda _: None)
         serving = group.create_task(loop.run())
         await asyncio.sleep(0)  # it subscribes

@@ -24,7 +24,7 @@ from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.names import Names
-from vk_provider.translate.nodes.member_nodes import member_node
+from vk_provider.translate.nodes.member_nodes import MemberNode, member_node
 from vk_provider.translate.pods.pod import Target
 from vk_provider.translate.state.health import State
 
@@ -78,10 +78,12 @@ async def world(
     state, pods = MemberState(State.HEALTHY, cluster), PodCaches.of(parent, member, NAMES)
     state.hold_orphans("another", held=held)
     recorder = Events()
-    caches, lists = DependentCaches.of(member, NAMES, [pods]), ParentLists(parent, recorder)
+    nodes: Informer[MemberNode] = Informer(member, NODES, Node, keep=member_node)
+    caches, lists = DependentCaches.of(member, NAMES, [pods], nodes), ParentLists(parent, recorder)
     try:
         async with asyncio.TaskGroup() as tasks:
-            informers: list[Informer[Any]] = [pods.parent, pods.member, *caches.own(), lists.namespaces, lists.policies]
+            informers: list[Informer[Any]] = [pods.parent, pods.member, *caches.own(), nodes]
+            informers += [lists.namespaces, lists.policies, lists.budgets]
             for informer in informers:
                 tasks.create_task(informer.run())
             tasks.create_task(lists.services.run())
@@ -101,7 +103,7 @@ async def world(
                 recorder=recorder,
                 workers=4,
                 cluster=cluster,
-                nodes=Informer(member, NODES, Node, keep=member_node),
+                nodes=nodes,
             )
             tasks.create_task(dependents.run())
             tasks.create_task(loop.run())

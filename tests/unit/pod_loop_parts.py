@@ -6,9 +6,10 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import PartialObject, Pod
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES
+from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES, POD_DISRUPTION_BUDGETS
 from vk_provider.sync.dependents.sources import WatchLimit
 from vk_provider.sync.parent.services import ParentServices
+from vk_provider.translate.dependents.budgets import Budget, Shares
 from vk_provider.translate.dependents.network_policies import NetworkPolicy
 
 
@@ -37,4 +38,6 @@ class ParentLists:
         self.namespaces: Informer[PartialObject] = Informer(client, NAMESPACES, PartialObject)
         self.services = ParentServices(client)
         self.policies: Informer[NetworkPolicy] = Informer(client, NETWORK_POLICIES, NetworkPolicy)
+        self.budgets: Informer[Budget] = Informer(client, POD_DISRUPTION_BUDGETS, Budget)
+        self.budget_shares = Shares()
         self.object_watches = WatchLimit()

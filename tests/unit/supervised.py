@@ -19,12 +19,13 @@ from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Node, Object, PartialObject
 from vk_provider.kube.recorder import Recorder
-from vk_provider.kube.resources import LEASES, NAMESPACES, NETWORK_POLICIES, NODES, SECRETS
+from vk_provider.kube.resources import LEASES, NAMESPACES, NETWORK_POLICIES, NODES, POD_DISRUPTION_BUDGETS, SECRETS
 from vk_provider.member import Member
 from vk_provider.parent import Parent
 from vk_provider.supervisor import Supervisor
 from vk_provider.sync.membership.claims import Claims
 from vk_provider.sync.parent.services import ParentServices
+from vk_provider.translate.dependents.budgets import Budget
 from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.state.freeze import Freeze
 
@@ -122,6 +123,7 @@ class World:
             virtual_nodes=virtual_nodes,
             services=ParentServices(client),
             policies=Informer(client, NETWORK_POLICIES, NetworkPolicy),
+            budgets=Informer(client, POD_DISRUPTION_BUDGETS, Budget),
             recorder=Recorder(client),
             freeze=self.freeze,
         )

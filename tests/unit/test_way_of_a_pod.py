@@ -37,7 +37,7 @@ from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
 from vk_provider.translate.names import Names
-from vk_provider.translate.nodes.member_nodes import member_node
+from vk_provider.translate.nodes.member_nodes import MemberNode, member_node
 from vk_provider.translate.pods.pod import Target
 from vk_provider.translate.state.health import State
 
@@ -121,7 +121,11 @@ async def served(above: Server, below: Server, *, leaving: bool = False) -> Asyn
     cluster = Observable(MemberCluster(metadata, MemberClusterSpec(SecretRef("s", "n"))))
     state = MemberState(State.HEALTHY, cluster)
     pods = PodCaches(NAMES, Informer(above, PODS, Pod), Informer(below, PODS, Pod))
-    lists, parent = DependentCaches.of(below, NAMES, [pods]), ParentLists(above, Recorder(above))
+    nodes: Informer[MemberNode] = Informer(below, NODES, Node, keep=member_node)
+    lists, parent = (
+        DependentCaches.of(below, NAMES, [pods], nodes),
+        ParentLists(above, Recorder(above)),
+    )
     async with asyncio.TaskGroup() as tasks:
         informers: list[Informer[Any]] = [pods.parent, pods.member, *lists.own(), parent.namespaces]
         for informer in informers:

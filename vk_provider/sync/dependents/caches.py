@@ -8,12 +8,13 @@ from typing import Any
 
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
-from vk_provider.kube.objects import PartialObject
-from vk_provider.kube.resources import NAMESPACES
+from vk_provider.kube.objects import Object, PartialObject
+from vk_provider.kube.resources import NAMESPACES, POD_DISRUPTION_BUDGETS
 from vk_provider.sync.dependents.copies import Copies
 from vk_provider.sync.dependents.reflections import Reflections
 from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.translate.names import Names
+from vk_provider.translate.nodes.member_nodes import MemberNode
 from vk_provider.translate.state.rights import ALL_RIGHTS, Feature, Rights
 
 
@@ -21,22 +22,31 @@ from vk_provider.translate.state.rights import ALL_RIGHTS, Feature, Rights
 class DependentCaches:
     """Once per member; `nodes` has the pods of each virtual node.
 
-    Without the right to list Services or EndpointSlices, `reflections` stay empty.
+    Without the right to list Services or EndpointSlices, `reflections` stay empty, and so do `budgets` without theirs.
     """
 
     nodes: Sequence[PodCaches]
     namespaces: Informer[PartialObject]
     copies: Copies
     reflections: Reflections
+    budgets: Informer[Object]  # our PodDisruptionBudgets
+    member_nodes: Informer[MemberNode]  # the composition of the member runs it
     rights: Rights
 
     @classmethod
     def of(
-        cls, member: Client, names: Names, nodes: Sequence[PodCaches], rights: Rights = ALL_RIGHTS
+        cls,
+        member: Client,
+        names: Names,
+        nodes: Sequence[PodCaches],
+        member_nodes: Informer[MemberNode],
+        rights: Rights = ALL_RIGHTS,
     ) -> DependentCaches:
         """`names` are those of the objects that all virtual nodes of the member share."""
         namespaces: Informer[PartialObject] = Informer(member, NAMESPACES, PartialObject)
-        return cls(nodes, namespaces, Copies.of(member, names), Reflections.of(member, names), rights)
+        budgets: Informer[Object] = Informer(member, POD_DISRUPTION_BUDGETS, Object, labels=names.selector)
+        copies, reflections = Copies.of(member, names), Reflections.of(member, names)
+        return cls(nodes, namespaces, copies, reflections, budgets, member_nodes, rights)
 
     def own(self) -> list[Informer[Any]]:
         """The lists that only dependents use."""
@@ -47,13 +57,19 @@ class DependentCaches:
         return [self.namespaces, *self.copies.lists.values()]
 
     def optional(self) -> list[Informer[Any]]:
-        """Those of Services, if they are permitted."""
-        return [self.reflections.services, self.reflections.slices] if self.serves_services else []
+        """Those of Services and of PodDisruptionBudgets, if they are permitted."""
+        services: list[Informer[Any]] = [self.reflections.services, self.reflections.slices]
+        return [*(services if self.serves_services else ()), *([self.budgets] if self.serves_budgets else ())]
 
     @property
     def serves_services(self) -> bool:
         """Whether the parent's Services can be kept in the member."""
         return self.rights.has(Feature.SERVICES)
+
+    @property
+    def serves_budgets(self) -> bool:
+        """Whether the parent's PodDisruptionBudgets can be kept in the member."""
+        return self.rights.has(Feature.BUDGETS)
 
     def in_use(self, namespace: str) -> bool:
         """Whether a namespace of the member holds any pods or copies of ours."""
@@ -61,6 +77,6 @@ class DependentCaches:
         return any(informer.holds(namespace) for informer in lists)
 
     def count(self) -> int:
-        """How many pods, copies and reflections of ours are in the member."""
+        """How many pods, copies, reflections and budgets of ours are in the member."""
         pods = sum(len(pods.member.items) for pods in self.nodes)
-        return pods + self.copies.count() + self.reflections.count()
+        return pods + self.copies.count() + self.reflections.count() + len(self.budgets.items)

@@ -15,6 +15,7 @@ from vk_provider.errors import NamespaceExcludedError
 from vk_provider.kube.client import Client
 from vk_provider.kube.objects import Pod
 from vk_provider.observable import Observable
+from vk_provider.sync.dependents.budgets import BudgetLoop
 from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.certificates import CertificateLoop
 from vk_provider.sync.dependents.copy_loop import LINGER, CopyLoop
@@ -57,12 +58,14 @@ class Dependents:
             target, nodes, parent.client, copies, state, parent.object_watches, tasks, linger=linger
         )
         self._policies = NetworkPolicyReports(parent.policies, nodes, recorder)
+        self._budgets = BudgetLoop(names, parent, member, caches, state) if caches.serves_budgets else None
         self._certificates = CertificateLoop(names, nodes, parent.client, copies, state, recorder, tasks)
 
     async def run(self) -> None:
         """Works until cancelled. All informers must be synced and every living pod adopted."""
         async with asyncio.TaskGroup() as group:
-            for loop in (self._namespaces, self._services, self._copies, self._certificates, self._policies):
+            copies = (self._copies, self._certificates)
+            for loop in (self._namespaces, self._services, *copies, self._policies, self._budgets):
                 if loop is not None:
                     group.create_task(loop.run())
 

@@ -11,6 +11,7 @@ from vk_provider.kube.informer import Handler, Informer
 from vk_provider.kube.objects import Object, PartialObject
 from vk_provider.kube.recorder import Recorder
 from vk_provider.sync.dependents.sources import WatchLimit
+from vk_provider.translate.dependents.budgets import Budget, Shares
 from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.dependents.services import ParentSlice
 
@@ -47,6 +48,12 @@ class Parent(Protocol):
 
     @property
     def policies(self) -> Informer[NetworkPolicy]: ...
+
+    @property
+    def budgets(self) -> Informer[Budget]: ...
+
+    @property
+    def budget_shares(self) -> Shares: ...
 
     @property
     def recorder(self) -> Recorder: ...

@@ -30,6 +30,7 @@ class Feature(StrEnum):
     DEBUG = "kubectl debug (ephemeral containers)"
     RESIZE = "resize of running pods"
     SERVICES = "Services in the member"
+    BUDGETS = "PodDisruptionBudgets in the member"
     EVENTS = "Events of the member about pods"
     LEASES = "signs of life while the API server is too busy for probes"
 
@@ -84,6 +85,7 @@ PERMISSIONS: Final = (
     Permission(Feature.RESIZE, "", "pods/resize", ("patch",)),
     Permission(Feature.SERVICES, "", "services", _ALL),
     Permission(Feature.SERVICES, "discovery.k8s.io", "endpointslices", _ALL),
+    Permission(Feature.BUDGETS, "policy", "poddisruptionbudgets", _ALL),
     Permission(Feature.EVENTS, "", "events", ("list", "watch")),
     Permission(Feature.LEASES, "coordination.k8s.io", "leases", ("list", "watch")),
 )
