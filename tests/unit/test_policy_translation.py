@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.pods import Manifest, decoded, read_yaml
@@ -110,9 +110,12 @@ peers: st.SearchStrategy[Manifest] = st.one_of(
     st.just({"futurePeer": {}}),
 )
 specs = st.fixed_dictionaries(
-    {"podSelector": selectors, "policyTypes": st.sampled_from([["Ingress"], ["Ingress", "Egress"]])},
+    {
+        "podSelector": st.just({}) | selectors,
+        "policyTypes": st.sampled_from([["Ingress"], ["Ingress", "Egress"]]),
+        "ingress": st.lists(st.fixed_dictionaries({"from": st.lists(peers, max_size=2)}), max_size=2),
+    },
     optional={
-        "ingress": st.lists(st.fixed_dictionaries({}, optional={"from": st.lists(peers, max_size=2)}), max_size=2),
         "egress": st.lists(st.fixed_dictionaries({}, optional={"to": st.lists(peers, max_size=2)}), max_size=2),
         "future": st.just(1),
     },
@@ -163,18 +166,20 @@ def in_member(pod: dict[str, str]) -> dict[str, str]:
 
 
 places = st.tuples(labels, st.sampled_from(["shop", "other"]), labels, st.sampled_from(["192.0.2.1", "203.0.113.1"]))
-types = st.sampled_from(["Ingress", "Egress"])
+types = st.sampled_from(["Ingress", "Ingress", "Egress"])
 
 
-@given(specs, labels, places, types, st.booleans())
+@settings(max_examples=500)
+@given(specs, labels, places, types, st.sampled_from(["labelled", "not labelled yet", "not ours"]))
 def test_a_policy_isolates_what_the_original_isolates_and_admits_none_of_its_own_pods_that_it_does_not(
-    spec: Manifest, pod: dict[str, str], other: tuple[Any, ...], type: str, labelled: bool
+    spec: Manifest, pod: dict[str, str], other: tuple[Any, ...], type: str, state: str
 ) -> None:
-    """`labelled`: the namespace of the peer has its labels in the member; else the member had it before."""
+    """`state`: that of the peer's namespace in the member."""
     peer_labels, namespace, of_namespace, address = other
     subject, peer = Place(pod, "shop", {}), Place(peer_labels, namespace, of_namespace, address)
     found = translated(spec).manifest["spec"]
-    there = member_labels(of_namespace, namespace_keys(policy(spec))) | MINE if labelled else {}
+    of_ours = member_labels(of_namespace, namespace_keys(policy(spec))) if state == "labelled" else {}
+    there = {} if state == "not ours" else of_ours | MINE
     here, peer_here = (
         Place(in_member(pod), "shop", {}),
         Place(in_member(peer_labels), namespace, there, address),
