@@ -20,6 +20,7 @@ from vk_provider.kube.resources import (
     ENDPOINT_SLICES,
     EVENTS,
     NAMESPACES,
+    NETWORK_POLICIES,
     NODES,
     PODS,
     SECRETS,
@@ -156,7 +157,7 @@ def discard(parent: Cluster, name: str) -> None:
 def remains(member: Cluster, name: str) -> set[str]:
     """The objects of virtual node `name` that still exist in a member. Its namespaces may contain objects of others."""
     found = set()
-    for resource in (PODS, CONFIG_MAPS, SECRETS, SERVICES, ENDPOINT_SLICES):
+    for resource in (PODS, CONFIG_MAPS, SECRETS, SERVICES, ENDPOINT_SLICES, NETWORK_POLICIES):
         items = member.list(resource, labels=f"{wellknown.NODE_LABEL}={name}")
         found |= {f"{resource.plural} {item['metadata']['namespace']}/{item['metadata']['name']}" for item in items}
     return found

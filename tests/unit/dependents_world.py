@@ -23,10 +23,12 @@ from vk_provider.sync.pod_caches import PodCaches
 from vk_provider.sync.pods.loop import PodLoop
 from vk_provider.sync.pods.orphans import OrphanBrake
 from vk_provider.sync.state.state import MemberState
+from vk_provider.translate.dependents.network_policies import NetworkPolicy
 from vk_provider.translate.names import Names
 from vk_provider.translate.nodes.member_nodes import MemberNode, member_node
 from vk_provider.translate.pods.pod import Target
 from vk_provider.translate.state.health import State
+from vk_provider.translate.state.rights import ALL_RIGHTS, Rights
 
 NAMES: Final = Names("alpha", "parent-uid")
 
@@ -57,6 +59,7 @@ class World:
     loop: PodLoop
     events: list[tuple[str, str]]
     watches: WatchLimit
+    policies: Informer[NetworkPolicy]  # of the parent
 
     def reasons(self) -> set[str]:
         return {reason for reason, _ in self.events}
@@ -68,18 +71,24 @@ class _EndError(Exception):
 
 @asynccontextmanager
 async def world(
-    parent: ObjectServer, member: ObjectServer, *, spec: MemberClusterSpec | None = None, held: bool = False
+    parent: ObjectServer,
+    member: ObjectServer,
+    *,
+    spec: MemberClusterSpec | None = None,
+    held: bool = False,
+    names: Names = NAMES,
+    rights: Rights = ALL_RIGHTS,
 ) -> AsyncIterator[World]:
     """Runs within the block. What the servers have at its start was made by earlier processes.
 
     `held`: another virtual node of the member holds orphans.
     """
     cluster = Observable(MemberCluster(Metadata(name="alpha"), spec or MemberClusterSpec(SecretRef("s", "n"))))
-    state, pods = MemberState(State.HEALTHY, cluster), PodCaches.of(parent, member, NAMES)
+    state, pods = MemberState(State.HEALTHY, cluster), PodCaches.of(parent, member, names)
     state.hold_orphans("another", held=held)
     recorder = Events()
     nodes: Informer[MemberNode] = Informer(member, NODES, Node, keep=member_node)
-    caches, lists = DependentCaches.of(member, NAMES, [pods], nodes), ParentLists(parent, recorder)
+    caches, lists = DependentCaches.of(member, names, [pods], nodes, rights), ParentLists(parent, recorder)
     try:
         async with asyncio.TaskGroup() as tasks:
             informers: list[Informer[Any]] = [pods.parent, pods.member, *caches.own(), nodes]
@@ -90,9 +99,9 @@ async def world(
             for informer in informers:
                 await informer.synced.wait()
             await lists.services.synced()
-            dependents = Dependents(Target(NAMES), cluster, lists, member, caches, state, tasks)
+            dependents = Dependents(Target(names), cluster, lists, member, caches, state, tasks)
             loop = PodLoop(
-                Target(NAMES),
+                Target(names),
                 parent,
                 member,
                 pods,
@@ -107,7 +116,8 @@ async def world(
             )
             tasks.create_task(dependents.run())
             tasks.create_task(loop.run())
-            yield World(parent, member, cluster, state, pods, dependents, loop, recorder.written, lists.object_watches)
+            events, watches, policies = recorder.written, lists.object_watches, lists.policies
+            yield World(parent, member, cluster, state, pods, dependents, loop, events, watches, policies)
             raise _EndError
     except* _EndError:
         pass

@@ -1,70 +1,338 @@
-"""NetworkPolicies that select pods of a virtual node: an Event on the policy, because no member enforces them."""
+"""NetworkPolicies of the parent in a member: written before the first pod, followed, and deleted after the last one."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any, Final
 
 import pytest
 
-from tests.unit.dependents_world import bound, world
-from tests.unit.objects_server import ObjectServer
+from tests.unit.dependents_world import NAMES, World, bound, world
+from tests.unit.objects_server import Json, ObjectServer
 from vk_provider.api import wellknown
-from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES
+from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, Network, NetworkPolicies, SecretRef
+from vk_provider.errors import ForbiddenError
+from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES, PODS
+from vk_provider.translate.dependents.namespace_labels import member_label
+from vk_provider.translate.names import Names
+from vk_provider.translate.state.rights import Right, Rights
 
 pytestmark = pytest.mark.looptime
 
-DENY_ALL = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-REPORT = {wellknown.POLICY_NOT_ENFORCED}
+DENY_ALL: Final = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+FROM_TEAM_A: Final = {
+    "podSelector": {},
+    "policyTypes": ["Ingress"],
+    "ingress": [{"from": [{"namespaceSelector": {"matchLabels": {"team": "a"}}}]}],
+}
+IGNORE: Final = MemberClusterSpec(SecretRef("s", "n"), network=Network(policies=NetworkPolicies.IGNORE))
+NOT_ENFORCED: Final = {wellknown.POLICY_NOT_ENFORCED}
+OURS: Final = f"deny-all.{NAMES.parent}"
+TEAM: Final = member_label("team")
 
 
-def servers() -> tuple[ObjectServer, ObjectServer]:
+def servers(**labels: str) -> tuple[ObjectServer, ObjectServer]:
     parent, member = ObjectServer(), ObjectServer()
-    parent.put(NAMESPACES, "shop")
-    member.put(NAMESPACES, "shop")
+    parent.put(NAMESPACES, "shop", metadata={"labels": labels})
     return parent, member
 
 
-async def test_a_policy_that_selects_a_new_pod_gets_an_event_that_names_the_node() -> None:
+def deny(parent: ObjectServer, namespace: str = "shop", **spec: Any) -> None:
+    parent.put(NETWORK_POLICIES, "deny-all", namespace, spec=DENY_ALL | spec)
+
+
+def spec_in(member: ObjectServer, namespace: str = "shop") -> Json:
+    found = member.find(NETWORK_POLICIES, OURS, namespace)
+    assert found is not None
+    spec: Json = found["spec"]
+    return spec
+
+
+def labels_in(member: ObjectServer, namespace: str = "shop") -> Json:
+    found = member.find(NAMESPACES, namespace)
+    assert found is not None
+    return {key: value for key, value in found["metadata"]["labels"].items() if "/namespace." in key}
+
+
+def set_network(running: World, **network: Any) -> None:
+    spec = MemberClusterSpec(SecretRef("s", "n"), network=Network(**network))
+    running.cluster.set(MemberCluster(running.cluster.value.metadata, spec))
+
+
+async def test_the_policies_of_a_namespace_are_in_the_member_before_its_first_pod() -> None:
     parent, member = servers()
-    parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=DENY_ALL)
+    order: list[str] = []
+    member.refuse = lambda verb, type, _name: order.append(type) if verb == "post" else None
+    for name in ("one", "two"):
+        parent.put(NETWORK_POLICIES, name, "shop", spec=DENY_ALL)
     async with world(parent, member) as running:
+        await asyncio.sleep(5)
+        assert member.names(NETWORK_POLICIES) == set(), "no pod of the namespace is there"
+        bound(parent, "web")
+        await asyncio.sleep(5)
+        assert order == ["namespaces", "networkpolicies", "networkpolicies", "pods"]
+        assert running.events == []
+
+
+async def test_a_pod_waits_for_a_policy_that_the_member_does_not_accept_and_for_no_other_namespace() -> None:
+    parent, member = servers()
+    parent.put(NAMESPACES, "other")
+    deny(parent)
+    refusal = ForbiddenError(403, "Forbidden", "denied by the member's webhook")
+    member.refuse = lambda verb, type, _name: refusal if (verb, type) == ("post", "networkpolicies") else None
+    async with world(parent, member) as running:
+        bound(parent, "web")
+        bound(parent, "web", "other")
+        await asyncio.sleep(60)
+        assert member.find(PODS, "web", "other")
+        assert not member.find(PODS, "web", "shop")
+        assert (wellknown.MEMBER_REFUSED, "denied by the member's webhook") in running.events
+        member.refuse = lambda *_: None
+        await asyncio.sleep(60)
+        assert member.find(PODS, "web", "shop")
+
+
+async def test_a_pod_waits_until_the_policies_of_the_parent_are_known() -> None:
+    parent, member = servers()
+    deny(parent)
+    async with world(parent, member) as running:
+        running.policies.synced.clear()
+        bound(parent, "web")
+        await asyncio.sleep(60)
+        assert not member.names(PODS)
+        assert wellknown.POLICIES_NOT_KNOWN in running.reasons()
+        running.policies.synced.set()
+        await asyncio.sleep(60)
+        assert member.names(PODS)
+
+
+async def test_a_pod_waits_for_a_policy_that_came_after_the_first_pod() -> None:
+    parent, member = servers()
+    async with world(parent, member):
+        bound(parent, "web-1")
+        await asyncio.sleep(30)
+        refusal = ForbiddenError(403, "Forbidden", "not now")
+        member.refuse = lambda verb, type, _name: refusal if (verb, type) == ("post", "networkpolicies") else None
+        deny(parent)
+        await asyncio.sleep(1)
+        bound(parent, "web-2")
+        await asyncio.sleep(30)
+        assert member.names(PODS) == {"web-1"}
+
+
+async def test_a_policy_in_the_member_follows_its_original_and_edits_there_are_reverted() -> None:
+    parent, member = servers()
+    deny(parent)
+    bound(parent, "web")
+    async with world(parent, member):
+        await asyncio.sleep(5)
+        deny(parent, policyTypes=["Ingress"])
+        await asyncio.sleep(5)
+        assert spec_in(member)["policyTypes"] == ["Ingress"]
+        found = member.find(NETWORK_POLICIES, OURS, "shop")
+        assert found
+        member.put(NETWORK_POLICIES, OURS, "shop", **{**found, "spec": {"podSelector": {}, "ingress": [{}]}})
+        await asyncio.sleep(5)
+        assert spec_in(member)["policyTypes"] == ["Ingress"]
+        member.remove(NETWORK_POLICIES, OURS, "shop")
+        await asyncio.sleep(5)
+        assert spec_in(member)["policyTypes"] == ["Ingress"]
+        parent.remove(NETWORK_POLICIES, "deny-all", "shop")
+        await asyncio.sleep(5)
+        assert not member.names(NETWORK_POLICIES)
+
+
+async def test_policies_of_the_member_itself_are_not_touched() -> None:
+    parent, member = servers()
+    member.put(NAMESPACES, "shop")
+    member.put(NETWORK_POLICIES, "deny-all", "shop", spec={"podSelector": {}})
+    deny(parent)
+    bound(parent, "web")
+    async with world(parent, member):
+        await asyncio.sleep(5)
+        assert member.names(NETWORK_POLICIES) == {"deny-all", OURS}
+        parent.remove(NETWORK_POLICIES, "deny-all", "shop")
+        await asyncio.sleep(5)
+        assert member.names(NETWORK_POLICIES) == {"deny-all"}
+
+
+async def test_policies_are_deleted_after_the_last_pod_and_come_before_the_next_one() -> None:
+    parent, member = servers()
+    deny(parent)
+    bound(parent, "web")
+    async with world(parent, member) as running:
+        await asyncio.sleep(5)
+        parent.remove(PODS, "web", "shop")
+        await asyncio.sleep(10)
+        assert not member.names(PODS)
+        assert member.names(NETWORK_POLICIES) == {OURS}, "the next pod may be near"
+        await asyncio.sleep(60)
+        assert not member.names(NETWORK_POLICIES)
+        order: list[str] = []
+        member.refuse = lambda verb, type, _name: order.append(type) if verb == "post" else None
+        bound(parent, "web", metadata={"uid": "p-web-2"})
+        await asyncio.sleep(10)
+        assert order == ["networkpolicies", "pods"]
+        assert running.events == []
+
+
+async def test_a_new_process_keeps_the_policies_of_running_pods_and_deletes_those_of_no_pod() -> None:
+    parent, member = servers()
+    parent.put(NAMESPACES, "other")
+    for namespace in ("shop", "other"):
+        deny(parent, namespace)
+        bound(parent, "web", namespace)
+    async with world(parent, member):
+        await asyncio.sleep(5)
+    parent.remove(PODS, "web", "other")
+    member.remove(PODS, "web", "other")
+    before = member.find(NETWORK_POLICIES, OURS, "shop")
+    async with world(parent, member):
+        await asyncio.sleep(30)
+        assert member.find(NETWORK_POLICIES, OURS, "shop") == before
+        assert not member.find(NETWORK_POLICIES, OURS, "other")
+
+
+async def test_only_the_keys_that_policies_in_use_select_are_put_on_our_namespaces_and_they_follow_the_parent() -> None:
+    parent, member = servers(team="a", secret="x")
+    member.put(NAMESPACES, "before-us", metadata={"labels": {"team": "theirs"}})
+    parent.put(NAMESPACES, "before-us", metadata={"labels": {"team": "a"}})
+    parent.put(NAMESPACES, "unused")
+    select_stage = {"matchLabels": {"stage": "x"}}
+    unused = {"podSelector": {}, "ingress": [{"from": [{"namespaceSelector": select_stage}]}]}
+    parent.put(NETWORK_POLICIES, "unused", "unused", spec=unused)
+    parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=FROM_TEAM_A)
+    for namespace in ("shop", "before-us"):
+        bound(parent, "web", namespace)
+    async with world(parent, member):
+        await asyncio.sleep(5)
+        assert labels_in(member) == {TEAM: "a"}
+        assert labels_in(member, "before-us") == {}, "it is not ours"
+        parent.put(NAMESPACES, "shop", metadata={"labels": {"secret": "x"}})
+        await asyncio.sleep(5)
+        assert labels_in(member) == {TEAM: wellknown.NO_LABEL}
+        parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=DENY_ALL)
+        await asyncio.sleep(5)
+        assert labels_in(member) == {}
+
+
+async def test_policies_are_reflected_under_a_namespace_prefix() -> None:
+    parent, member = servers(team="a")
+    parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=FROM_TEAM_A)
+    bound(parent, "web")
+    async with world(parent, member, names=Names("alpha", NAMES.parent, "p-")):
+        await asyncio.sleep(5)
+        assert spec_in(member, "p-shop")["ingress"]
+        assert labels_in(member, "p-shop") == {TEAM: "a"}
+        parent.remove(PODS, "web", "shop")
+        await asyncio.sleep(60)
+        assert not member.names(NETWORK_POLICIES)
+
+
+async def test_a_policy_that_admits_less_in_the_member_gets_one_event() -> None:
+    parent, member = servers()
+    parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=FROM_TEAM_A)
+    bound(parent, "web")
+    async with world(parent, member) as running:
+        await asyncio.sleep(5)
+        bound(parent, "web-2")
+        parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=FROM_TEAM_A, metadata={"labels": {"a": "b"}})
+        await asyncio.sleep(5)
+        assert running.events == [
+            (
+                wellknown.POLICY_NARROWED,
+                "on virtual node alpha the policy does not admit: pods outside of the member",
+            )
+        ]
+
+
+async def test_ignored_policies_are_deleted_and_reported_and_come_back() -> None:
+    parent, member = servers(team="a")
+    parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=FROM_TEAM_A)
+    bound(parent, "web")
+    async with world(parent, member) as running:
+        await asyncio.sleep(5)
+        set_network(running, policies=NetworkPolicies.IGNORE)
+        await asyncio.sleep(5)
+        assert not member.names(NETWORK_POLICIES)
+        assert labels_in(member) == {}
+        assert wellknown.POLICY_NOT_ENFORCED in running.reasons()
+        set_network(running, policies=NetworkPolicies.REFLECT)
+        await asyncio.sleep(5)
+        assert spec_in(member)
+        assert labels_in(member) == {TEAM: "a"}
+
+
+async def test_a_policy_that_selects_a_new_pod_and_is_ignored_gets_an_event_that_names_node_and_cause() -> None:
+    parent, member = servers()
+    deny(parent)
+    async with world(parent, member, spec=IGNORE) as running:
         await asyncio.sleep(5)
         assert running.events == []
         bound(parent, "web")
         await asyncio.sleep(5)
-        assert running.reasons() == REPORT
+        assert running.reasons() == NOT_ENFORCED
         assert "virtual node alpha" in running.events[0][1]
+        assert "spec.network.policies" in running.events[0][1]
+        assert not member.names(NETWORK_POLICIES)
 
 
-async def test_a_new_policy_that_selects_a_running_pod_gets_an_event() -> None:
-    parent, member = servers()
+@pytest.mark.parametrize(
+    "right", [Right("networking.k8s.io", "networkpolicies", "create"), Right("", "namespaces", "patch")], ids=str
+)
+async def test_without_a_permission_pods_run_and_a_policy_that_selects_them_gets_an_event(right: Right) -> None:
+    parent, member = servers(team="a")
     bound(parent, "web")
-    async with world(parent, member) as running:
+    async with world(parent, member, rights=Rights((right,))) as running:
         await asyncio.sleep(5)
-        parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=DENY_ALL)
+        parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=FROM_TEAM_A)
         await asyncio.sleep(5)
-        assert running.reasons() == REPORT
+        assert running.reasons() == NOT_ENFORCED
+        assert "Permissions" in running.events[0][1]
+        assert member.names(PODS) == {"web"}
+        assert member.requests["list", "networkpolicies"] + member.requests["watch", "networkpolicies"] == 0
+        assert labels_in(member) == {}
 
 
 @pytest.mark.parametrize(
     ("namespace", "selector"), [("other", {}), ("shop", {"matchLabels": {"app": "db"}})], ids=["namespace", "labels"]
 )
-async def test_a_policy_that_selects_no_pod_of_the_node_gets_none(namespace: str, selector: dict[str, object]) -> None:
+async def test_an_ignored_policy_that_selects_no_pod_of_the_node_gets_no_event(
+    namespace: str, selector: dict[str, object]
+) -> None:
     parent, member = servers()
     parent.put(NETWORK_POLICIES, "deny", namespace, spec={"podSelector": selector})
     bound(parent, "web", metadata={"labels": {"app": "web"}})
-    async with world(parent, member) as running:
+    async with world(parent, member, spec=IGNORE) as running:
         await asyncio.sleep(5)
         assert running.events == []
 
 
 async def test_a_policy_that_was_deleted_is_not_reported_any_more() -> None:
     parent, member = servers()
-    parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=DENY_ALL)
-    async with world(parent, member) as running:
+    deny(parent)
+    async with world(parent, member, spec=IGNORE) as running:
         await asyncio.sleep(5)
         parent.remove(NETWORK_POLICIES, "deny-all", "shop")
         await asyncio.sleep(5)
         bound(parent, "web")
         await asyncio.sleep(5)
         assert running.events == []
+
+
+async def test_a_namespace_that_was_deleted_in_the_member_gets_its_policies_before_the_next_pod() -> None:
+    parent, member = servers()
+    deny(parent)
+    bound(parent, "web")
+    async with world(parent, member):
+        await asyncio.sleep(5)
+        for resource, name, namespace in (
+            (NETWORK_POLICIES, OURS, "shop"),
+            (PODS, "web", "shop"),
+            (NAMESPACES, "shop", ""),
+        ):
+            member.remove(resource, name, namespace)
+        order: list[str] = []
+        member.refuse = lambda verb, type, _name: order.append(type) if verb == "post" else None
+        await asyncio.sleep(60)
+        assert order.index("networkpolicies") < order.index("pods")

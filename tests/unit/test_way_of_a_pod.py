@@ -131,6 +131,7 @@ async def served(above: Server, below: Server, *, leaving: bool = False) -> Asyn
         for informer in informers:
             tasks.create_task(informer.run())
         tasks.create_task(parent.services.run())
+        tasks.create_task(parent.policies.run())
         for synced in (pods.parent, pods.member, *lists.own()):
             await synced.synced.wait()
         await parent.services.synced()

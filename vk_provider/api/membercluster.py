@@ -38,6 +38,13 @@ class CapacityPolicy(StrEnum):
     PROMISE = "Promise"
 
 
+class NetworkPolicies(StrEnum):
+    """Whether NetworkPolicies of the parent are kept in the member, for the pods there."""
+
+    REFLECT = "Reflect"
+    IGNORE = "Ignore"
+
+
 class AddTo(StrEnum):
     """The member pods that get a toleration: those that request an extended resource of such nodes only, or all."""
 
@@ -93,6 +100,7 @@ class Network(msgspec.Struct, frozen=True):
     """How the member's pods are connected. `flat`: they reach the addresses of pods elsewhere."""
 
     flat: bool = False
+    policies: NetworkPolicies = NetworkPolicies.REFLECT
 
 
 class HealthSpec(msgspec.Struct, rename="camel", frozen=True):

@@ -41,6 +41,9 @@ TRUST_QUERY: Final = f"{DOMAIN}/trust-query"  # on ConfigMaps that hold trust an
 TOKEN_EXPIRES: Final = f"{DOMAIN}/token-expires"  # RFC 3339, on Secrets that hold tokens
 TOKEN_RENEW: Final = f"{DOMAIN}/token-renew"  # RFC 3339: 80 % of the life
 CERTIFICATES_RENEW: Final = f"{DOMAIN}/certificates-renew"  # RFC 3339, on Secrets that hold pod certificates
+# Prefix of labels on namespaces, by which NetworkPolicies select them, and the value if the parent's has no such label.
+NAMESPACE_LABEL: Final = f"{DOMAIN}/namespace."
+NO_LABEL: Final = f"{DOMAIN}.none"
 
 # On parent pods.
 CREATED_CONDITION: Final = f"{DOMAIN}/MemberPodCreated"
@@ -98,6 +101,8 @@ KUBELET_CERTIFICATE_NOT_RENEWED: Final = "KubeletCertificateNotRenewed"
 # Waiting reasons and Event reasons that users meet on pods.
 NAME_CONFLICT: Final = "NameConflict"
 POLICY_NOT_ENFORCED: Final = "NetworkPolicyNotEnforced"  # on a NetworkPolicy
+POLICY_NARROWED: Final = "NetworkPolicyNarrowed"  # on a NetworkPolicy
+POLICIES_NOT_KNOWN: Final = "NetworkPoliciesNotKnown"
 NAMESPACE_EXCLUDED: Final = "NamespaceExcluded"
 MEMBER_UNSCHEDULABLE: Final = "MemberUnschedulable"
 MEMBER_REFUSED: Final = "MemberRefused"

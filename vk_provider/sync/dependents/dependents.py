@@ -1,8 +1,9 @@
 """What the pods of a member need there besides themselves. Once per member, for all of its virtual nodes.
 
-    pod to be created --> namespace --> its Services --> copies, tokens, trust anchors, certificates --> Owner
+    pod to be created --> namespace --> its NetworkPolicies --> its Services
+                      --> copies, tokens, trust anchors, certificates --> Owner
 
-A plain pod in a namespace that is in use costs three look-ups.
+A plain pod in a namespace that is in use costs four look-ups.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from vk_provider.sync.dependents.caches import DependentCaches
 from vk_provider.sync.dependents.certificates import CertificateLoop
 from vk_provider.sync.dependents.copy_loop import LINGER, CopyLoop
 from vk_provider.sync.dependents.namespaces import NamespaceLoop
-from vk_provider.sync.dependents.network_policies import NetworkPolicyReports
+from vk_provider.sync.dependents.policies.loop import NetworkPolicyLoop
 from vk_provider.sync.dependents.protocols import Parent
 from vk_provider.sync.dependents.services import ServiceLoop
 from vk_provider.sync.state.state import MemberState
@@ -57,7 +58,7 @@ class Dependents:
         self._copies = CopyLoop(
             target, nodes, parent.client, copies, state, parent.object_watches, tasks, linger=linger
         )
-        self._policies = NetworkPolicyReports(parent.policies, nodes, recorder)
+        self._policies = NetworkPolicyLoop(names, parent, member, caches, cluster, state)
         self._budgets = BudgetLoop(names, parent, member, caches, state) if caches.serves_budgets else None
         self._certificates = CertificateLoop(names, nodes, parent.client, copies, state, recorder, tasks)
 
@@ -82,7 +83,8 @@ class Dependents:
         """Returns when everything that the pod needs and that exists is in the member: the owner of its member pod.
 
         Raises NamespaceExcludedError if the namespace is not used in the member, NameTakenError if something in the
-        member is in the way, NotMountedError if the service account does not exist, and the errors of the API servers.
+        member is in the way, NotMountedError if the service account does not exist or the parent's NetworkPolicies are
+        not known, and the errors of the API servers.
         """
         namespace = pod.metadata.namespace
         if namespace in self._excluded:
@@ -94,11 +96,11 @@ class Dependents:
         name = self._names.namespace(namespace)
         found = self._member_namespaces.items.get(name)
         owner = Owner(name, found.metadata.uid if found else await self._namespaces.ensure(namespace))
+        if namespace not in self._policies.ready:
+            await self._policies.ensure(pod)
         if self._services is not None and namespace not in self._services.ready:
             await self._services.ensure(namespace)
         await self.ensure(pod)
-        if namespace in self._policies.namespaces:
-            self._policies.check(pod)
         return owner
 
     async def ensure(self, pod: Pod) -> None:
@@ -114,5 +116,6 @@ class Dependents:
 
     def pod_gone(self, namespace: str) -> None:
         """Neither the parent pod nor its member pod exists any more; `namespace` is the parent's."""
+        self._policies.pod_gone(namespace)
         if self._services is not None:
             self._services.pod_gone(namespace)

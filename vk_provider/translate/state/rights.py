@@ -31,6 +31,7 @@ class Feature(StrEnum):
     RESIZE = "resize of running pods"
     SERVICES = "Services in the member"
     BUDGETS = "PodDisruptionBudgets in the member"
+    NETWORK_POLICIES = "NetworkPolicies in the member"
     EVENTS = "Events of the member about pods"
     LEASES = "signs of life while the API server is too busy for probes"
 
@@ -86,6 +87,8 @@ PERMISSIONS: Final = (
     Permission(Feature.SERVICES, "", "services", _ALL),
     Permission(Feature.SERVICES, "discovery.k8s.io", "endpointslices", _ALL),
     Permission(Feature.BUDGETS, "policy", "poddisruptionbudgets", _ALL),
+    Permission(Feature.NETWORK_POLICIES, "networking.k8s.io", "networkpolicies", _ALL),
+    Permission(Feature.NETWORK_POLICIES, "", "namespaces", ("patch",)),
     Permission(Feature.EVENTS, "", "events", ("list", "watch")),
     Permission(Feature.LEASES, "coordination.k8s.io", "leases", ("list", "watch")),
 )
