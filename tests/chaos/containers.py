@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -33,14 +34,15 @@ class Containers:
 
     async def run(self) -> None:
         while True:
-            self._look()
+            self.look()
             await asyncio.sleep(_LOOK_EVERY)
 
     def processes(self, node: str) -> list[int]:
         """The processes of all containers of a node, sandboxes included."""
         return [pid for group in self._groups(node) for pid in _processes(group)]
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Records which containers run now."""
         now = time.monotonic()
         found = {group for node in self._prefixes for group in self._groups(node) if self._is_container(group)}
         for group in found:
@@ -53,8 +55,9 @@ class Containers:
             self._history.put_container(index, replace(self._history.containers[index], ended=last))
 
     def _groups(self, node: str) -> Iterator[Path]:
-        for place in self._hierarchy.glob(f"{self._prefixes[node]}/kubepods*"):
-            yield from (file.parent for file in place.glob("**/pod*/*/cgroup.procs"))
+        for place, _, _ in os.walk(self._hierarchy / self._prefixes[node]):  # it ignores what vanishes meanwhile
+            if _POD.fullmatch(Path(place).parent.name):
+                yield Path(place)
 
     def _is_container(self, group: Path) -> bool:
         if group in self._running:

@@ -8,6 +8,8 @@ import signal
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+import localkube
+
 from tests.chaos.containers import Containers
 from tests.chaos.kubelet import Kubelet
 from tests.chaos.observers import Observers
@@ -66,7 +68,7 @@ class Real:
 
     def come_back(self, node: str) -> None:
         cluster, service = self._find(node)
-        cluster.start(service)
+        localkube.start(cluster.name, service, root=cluster.root)  # also while its API server does not answer
 
     def _find(self, node: str) -> tuple[Cluster, str]:
         member, _, number = node.rpartition("-")

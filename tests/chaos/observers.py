@@ -43,6 +43,12 @@ class Observers:
         self._futures.append(future)
         return future
 
+    @property
+    def failures(self) -> list[str]:
+        """The errors that have ended tasks: what they observe is incomplete since then."""
+        ended = [future for future in self._futures if future.done() and not future.cancelled()]
+        return [repr(error) for future in ended if (error := future.exception()) is not None]
+
     def run(self, what: Coroutine[Any, Any, T]) -> T:
         """Returns the result."""
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(timeout=_DEADLINE)

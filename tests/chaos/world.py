@@ -95,6 +95,9 @@ class World:
         lines = self.provider.log.splitlines()
         found = [f"the provider's log: {line}" for line in lines if "level=error" in line or "Traceback" in line]
         found += [f"a redirect of {name} was followed" for name, link in self.links.items() if link.followed]
+        found += [
+            f"an observer has failed, and other violations may follow from it: {e}" for e in self._observers.failures
+        ]
         if self._peak > _MEMORY:
             found.append(f"the provider used {self._peak:.0f} MiB of memory")
         return found
