@@ -48,7 +48,7 @@ integration: fetch  ## run tests against real API servers (ARGS: --durations=0, 
 e2e: fetch  ## run tests on real clusters with real containers
 	$(PYTEST) tests/e2e $(ARGS)
 
-chaos: fetch  ## run one hour of user actions, foreign changes and faults, and check invariants (ARGS: --seconds N, --seed N, --no-faults)
+chaos: fetch  ## run one hour of user actions, foreign changes and faults, and check invariants (ARGS: --seconds N, --seed N, --no-faults, --real)
 	@$(PYTHON) -m tests.chaos $(ARGS)
 
 bench: system  ## measure the cost and compare it with limits and goals (ARGS: --short, --pods N, --provider-cmd CMD, --json FILE ...)

@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 SERVER_NAME: Final = "kubernetes.default.svc"  # a name in the certificate of every API server
 _RETRY_AFTER: Final = "1"  # seconds
+_ELSEWHERE: Final = "/elsewhere"  # where redirects lead
 
 
 class Link:
@@ -47,6 +48,7 @@ class Link:
         self._stack = AsyncExitStack()
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.status = 0  # of the gateway's answers
+        self.followed = 0  # requests that followed a redirect
         self.active = ""
 
     def __enter__(self) -> Link:
@@ -113,8 +115,11 @@ class Link:
         )
 
     async def _script(self, request: web.Request) -> web.StreamResponse | None:
+        self.followed += request.path.startswith(_ELSEWHERE)
         if not self.status:
             return None
+        if self.status == 302:
+            raise web.HTTPFound(f"{self.server}{_ELSEWHERE}{request.path_qs}")
         reason, headers = _ANSWERS[self.status]
         return failure(self.status, reason, f"a fault of the test: {reason}", **headers)
 
@@ -136,6 +141,8 @@ class Link:
 
 
 _ANSWERS: Final[dict[int, tuple[str, dict[str, str]]]] = {
+    401: ("Unauthorized", {}),
+    403: ("Forbidden", {}),
     410: ("Expired", {}),
     429: ("TooManyRequests", {"Retry_After": _RETRY_AFTER}),
     500: ("InternalError", {}),
@@ -143,11 +150,12 @@ _ANSWERS: Final[dict[int, tuple[str, dict[str, str]]]] = {
 }
 
 Begin = Callable[[Link], Awaitable[None] | None]
-# The faults. The first three only degrade the connection.
+# The faults. Those in SLOW only degrade the connection.
 SLOW: Final[dict[str, Begin]] = {
     "latency": lambda link: link.proxy.delay(0.3),
     "jitter": lambda link: link.proxy.delay(0.02, 0.5),
     "bandwidth": lambda link: link.proxy.limit(64_000),
+    "1 Mbit/s": lambda link: link.proxy.narrow(125_000),
 }
 BROKEN: Final[dict[str, Begin]] = {
     "refused": lambda link: link.proxy.refuse(),
@@ -162,7 +170,13 @@ BROKEN: Final[dict[str, Begin]] = {
     "410": lambda link: link.answer_with(410),
     "expired certificate": lambda link: link.present_expired_certificate(),
 }
-FAULTS: Final[dict[str, Begin]] = SLOW | BROKEN
+# Answers that no working API server gives to a valid credential.
+WRONG: Final[dict[str, Begin]] = {
+    "401": lambda link: link.answer_with(401),
+    "403": lambda link: link.answer_with(403),
+    "redirect": lambda link: link.answer_with(302),
+}
+FAULTS: Final[dict[str, Begin]] = SLOW | BROKEN | WRONG
 
 
 def _issue_expired(pki: Path) -> None:

@@ -34,6 +34,15 @@ class Provider:
         return self._process is not None and self._process.poll() is not None and not self._signalled
 
     @property
+    def resident(self) -> float:
+        """Memory in MiB; 0 if it does not run."""
+        if self._process is None or not self.running:
+            return 0.0
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        found = next((line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")), "0")
+        return int(found) / 1024
+
+    @property
     def log(self) -> str:
         """The complete log, of all starts."""
         return self.log_file.read_text(errors="replace")

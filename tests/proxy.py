@@ -33,14 +33,18 @@ class _Connection:
 
 @dataclass
 class _Conditions:
-    """The conditions of the network. Times are in seconds, `rate` is in bytes per second.
+    """The conditions of the network. Times are in seconds, `rate` and `capacity` are in bytes per second.
 
-    `breaks`: the smallest and the largest number of bytes after which a connection is cut, and whether with RST.
+    `rate` limits each connection, `capacity` all of them together; `free_at` is the loop time at which that line is
+    free again, per direction. `breaks`: the smallest and the largest number of bytes after which a connection is cut,
+    and whether with RST.
     """
 
     latency: float = 0.0
     jitter: float = 0.0
     rate: float = 0.0
+    capacity: float = 0.0
+    free_at: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})
     deaf: bool = False
     mute: bool = False
     breaks: tuple[int, int, bool] | None = None
@@ -49,7 +53,7 @@ class _Conditions:
 class Proxy:
     """Forwards bytes to one address. An async context manager.
 
-    The conditions of `delay`, `limit`, `break_off`, `swallow`, `deafen` and `hold` last until `restore`.
+    The conditions of `delay`, `limit`, `narrow`, `break_off`, `swallow`, `deafen` and `hold` last until `restore`.
     """
 
     def __init__(self, host: str, port: int, *, listen: str = "127.0.0.1", rng: random.Random | None = None) -> None:
@@ -124,6 +128,10 @@ class Proxy:
         """Limits each direction of each connection to `rate` bytes per second."""
         self._conditions.rate = rate
 
+    def narrow(self, capacity: float) -> None:
+        """Limits each direction of all connections together to `capacity` bytes per second, as a slow line does."""
+        self._conditions.capacity = capacity
+
     def break_off(self, least: int, most: int, *, reset: bool) -> None:
         """Closes all connections. New ones are cut, with FIN or RST, after `least` to `most` bytes to the client."""
         self._conditions.breaks = least, most, reset
@@ -175,7 +183,7 @@ class Proxy:
         self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_client: bool
     ) -> None:
         while data := await reader.read(_CHUNK):
-            await self._travel(len(data))
+            await self._travel(len(data), to_client=to_client)
             if connection.deaf if to_client else connection.mute:
                 continue
             if to_client and self._budget is not None:
@@ -197,10 +205,14 @@ class Proxy:
         if not (connection.deaf or connection.mute):
             _close(connection)
 
-    async def _travel(self, size: int) -> None:
+    async def _travel(self, size: int, *, to_client: bool) -> None:
         now = self._conditions
         seconds = now.latency + (self._rng.uniform(0, now.jitter) if now.jitter else 0.0)
         seconds += size / now.rate if now.rate else 0.0
+        if now.capacity:
+            current = asyncio.get_running_loop().time()
+            now.free_at[to_client] = max(current, now.free_at[to_client]) + size / now.capacity
+            seconds += now.free_at[to_client] - current
         if seconds:
             await asyncio.sleep(seconds)
         await self._passing.wait()

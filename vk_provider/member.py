@@ -76,5 +76,5 @@ class Member:
         for loop in (*(node.run() for node in nodes), *member_wide):
             tasks.create_task(loop)
         if current.metadata.deletion_timestamp is not None:
-            await drain(parent.client, current, caches.dependents, state, self.report)
+            await drain(parent.client, current, caches.dependents, state, self.report, dependents.delete_namespaces)
             raise _LeftError

@@ -26,6 +26,7 @@ In reading order:
 from .clusters import (
     ClusterInfo,
     ClusterStatus,
+    control_group,
     cut,
     down,
     fetch,
@@ -50,6 +51,7 @@ __all__ = [
     "Kind",
     "LocalkubeError",
     "Progress",
+    "control_group",
     "cut",
     "down",
     "fetch",

@@ -22,6 +22,7 @@ from .cluster import Cluster, destroy
 from .errors import LocalkubeError
 from .network import choose_network, network_of
 from .progress import Progress, Silent
+from .realnode import cgroup_prefix
 from .services import Services
 from .spec import ClusterSpec, Kind, parse_specs
 from .state import Record, State
@@ -183,6 +184,11 @@ def start(name: str, service: str, *, root: Path | None = None) -> None:
     state = State(root)
     services = Services(state, state.record(name))
     services.start(services.load(service))
+
+
+def control_group(name: str, node: int, *, root: Path | None = None) -> str:
+    """The name of the control group of a real node's pods, in every hierarchy."""
+    return f"{cgroup_prefix(State(root), name)}{node}"
 
 
 def suite(progress: Progress | None = None) -> dict[str, Path]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Any, Final
 
 from vk_provider.api import wellknown
 
 PARENT = "parent"
+_LAG: Final = 1.0  # seconds between two watches that show the same moment
+POD_GC: Final = "DeletionByPodGC"  # reason of DisruptionTarget: a pod without a Node was removed by force
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,12 @@ class Seen:
     deleting: bool = False
     gone: bool = False
     at: float = 0.0  # time of the observation, by the clock of containers
+    disruption: str = ""  # reason of the condition DisruptionTarget
 
     def __str__(self) -> str:
         marks = [mark for mark, holds in (("deleting", self.deleting), ("gone", self.gone)) if holds]
-        shown = [self.cluster, self.key, self.uid, self.phase, f"restarts={self.restarts}", *marks]
-        return f"{self.at:.2f} {' '.join(shown)}"
+        shown = [self.cluster, self.key, self.uid, self.phase, f"restarts={self.restarts}", self.node, *marks]
+        return f"{self.at:.2f} {' '.join(shown)} {self.disruption}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,32 @@ class Container:
     policy: str
     started: float
     ended: float | None = None
+    key: str = ""  # namespace/name of the pod
+
+
+@dataclass(frozen=True)
+class NodeSeen:
+    """A Node of the parent at one moment. `gone`: it no longer exists."""
+
+    name: str
+    ready: str  # status of the condition Ready; empty if there is none
+    reason: str
+    provider_id: str = ""
+    gone: bool = False
+    at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """A fault that was in effect at a place of the plan. `ended` None: it still is."""
+
+    place: str
+    fault: str
+    began: float
+    ended: float | None = None
+
+    def overlaps(self, since: float, until: float) -> bool:
+        return self.began <= until and (self.ended is None or self.ended >= since)
 
 
 @dataclass
@@ -56,11 +86,20 @@ class History:
     containers: list[Container] = field(default_factory=list)
     interfered: set[str] = field(default_factory=set)
     forced: set[str] = field(default_factory=set)
+    nodes: list[NodeSeen] = field(default_factory=list)
+    disturbances: list[Disturbance] = field(default_factory=list)
+    until: float = 0.0  # time of a snapshot
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, seen: Seen) -> None:
         with self._lock:
             self.seen.append(seen)
+            if seen.disruption and seen.parent_uid:
+                self.interfered.add(seen.uid)  # by a controller of the member
+
+    def add_node(self, node: NodeSeen) -> None:
+        with self._lock:
+            self.nodes.append(node)
 
     def put_container(self, index: int | None, container: Container) -> int:
         """Adds a container (index None) or replaces it. Returns the index."""
@@ -71,6 +110,18 @@ class History:
             self.containers[index] = container
             return index
 
+    def disturb(self, place: str, fault: str, at: float) -> None:
+        with self._lock:
+            self.disturbances.append(Disturbance(place, fault, at))
+
+    def calm(self, place: str, at: float) -> None:
+        """Ends the disturbances at a place."""
+        with self._lock:
+            self.disturbances = [
+                replace(each, ended=at) if each.place == place and each.ended is None else each
+                for each in self.disturbances
+            ]
+
     def interfere(self, uid: str) -> None:
         with self._lock:
             self.interfered.add(uid)
@@ -79,10 +130,18 @@ class History:
         with self._lock:
             self.forced.add(uid)
 
-    def copy(self) -> History:
+    def copy(self, until: float = 0.0) -> History:
         """A snapshot, for checks without the lock."""
         with self._lock:
-            return History(list(self.seen), list(self.containers), set(self.interfered), set(self.forced))
+            return History(
+                list(self.seen),
+                list(self.containers),
+                set(self.interfered),
+                set(self.forced),
+                list(self.nodes),
+                list(self.disturbances),
+                until,
+            )
 
     def of(self, *clusters: str) -> Iterator[Seen]:
         return (seen for seen in self.seen if seen.cluster in clusters)
@@ -97,10 +156,43 @@ class History:
     def members(self) -> set[str]:
         return {seen.cluster for seen in self.seen} - {PARENT}
 
+    @property
+    def taken(self) -> dict[str, Seen]:
+        """The parent pods, by UID, that the garbage collection of pods removed by force, because they had no Node.
+
+        A pod whose member pod was removed like that has the same condition, while its Node exists.
+        """
+        missing = list(self._missing_nodes())
+        found: dict[str, Seen] = {}
+        for seen in self.of(PARENT):
+            if seen.disruption != POD_GC or seen.uid in found:
+                continue
+            if any(name == seen.node and since - _LAG <= seen.at <= until + _LAG for name, since, until in missing):
+                found[seen.uid] = seen
+        return found
+
+    def _missing_nodes(self) -> Iterator[tuple[str, float, float]]:
+        """The times in which a Node did not exist: its name, and from when until when."""
+        gone: dict[str, float] = {}
+        for node in self.nodes:
+            if node.gone:
+                gone[node.name] = node.at
+            elif (since := gone.pop(node.name, None)) is not None:
+                yield node.name, since, node.at
+        yield from ((name, since, inf) for name, since in gone.items())
+
+    @property
+    def exempt(self) -> set[str]:
+        """UIDs of pods that may be removed while their containers run: a client deleted them by force, or the garbage
+        collection of pods took them from a Node without a providerID."""
+        known = {node.name: node.provider_id for node in self.nodes}
+        return self.forced | {uid for uid, seen in self.taken.items() if not known.get(seen.node)}
+
 
 def seen(cluster: str, pod: dict[str, Any], *, gone: bool = False, at: float = 0.0) -> Seen:
     """The observation of a pod."""
     metadata, status = pod["metadata"], pod.get("status", {})
+    disruptions = [c for c in status.get("conditions", ()) if c["type"] == "DisruptionTarget" and c["status"] == "True"]
     return Seen(
         cluster=cluster,
         key=f"{metadata['namespace']}/{metadata['name']}",
@@ -111,6 +203,21 @@ def seen(cluster: str, pod: dict[str, Any], *, gone: bool = False, at: float = 0
         policy=pod["spec"].get("restartPolicy", "Always"),
         restarts=sum(one.get("restartCount", 0) for one in status.get("containerStatuses", ())),
         deleting="deletionTimestamp" in metadata,
+        gone=gone,
+        at=at,
+        disruption=disruptions[0].get("reason", "") if disruptions else "",
+    )
+
+
+def node_seen(node: dict[str, Any], *, gone: bool = False, at: float = 0.0) -> NodeSeen:
+    """The observation of a Node of the parent."""
+    conditions = {c["type"]: c for c in node.get("status", {}).get("conditions", ())}
+    ready = conditions.get("Ready", {})
+    return NodeSeen(
+        name=node["metadata"]["name"],
+        ready=ready.get("status", ""),
+        reason=ready.get("reason", ""),
+        provider_id=node.get("spec", {}).get("providerID", ""),
         gone=gone,
         at=at,
     )

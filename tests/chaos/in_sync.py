@@ -32,6 +32,20 @@ def out_of_sync(parent: Contents, members: Mapping[str, Contents]) -> Iterator[s
         yield from _configs(name, parent, contents)
 
 
+def problems_of_node(node: Json, provider_id: str) -> Iterator[str]:
+    """What a virtual node of a member that is served lacks."""
+    name, spec = node["metadata"]["name"], node["spec"]
+    ready = {c["type"]: c["status"] for c in node.get("status", {}).get("conditions", ())}.get("Ready")
+    if ready != "True":
+        yield f"Node {name} is not Ready: {ready}"
+    if taints := [f"{taint['key']}:{taint['effect']}" for taint in spec.get("taints", ())]:
+        yield f"Node {name} has taints: {', '.join(taints)}"
+    if spec.get("providerID", "") != provider_id:
+        yield f"Node {name} has the providerID {spec.get('providerID')}"
+    if node["metadata"].get("labels", {}).get(wellknown.CLUSTER_LABEL) != name:
+        yield f"Node {name} lacks its labels"
+
+
 def _pod(pod: Json, members: Mapping[str, Contents]) -> Iterator[str]:
     node, status = pod["spec"].get("nodeName", ""), pod.get("status", {})
     if "deletionTimestamp" in pod["metadata"]:

@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from math import inf
 from typing import Final
 
-from tests.chaos.history import PARENT, Container, History, Seen
+from tests.chaos.history import PARENT, Container, History, NodeSeen, Seen
 
 TERMINAL: Final = frozenset({"Succeeded", "Failed"})
+# Faults in which a member answers and does not accept the provider. No pod may move because of them.
+REFUSALS: Final = frozenset({"401", "403", "expired certificate", "token expired", "no rights"})
+_UNREACHABLE: Final = ("False", "MemberUnreachable")  # the Ready condition of the node of a lost member
+_RECENT: Final = 15.0  # seconds before a loss in which its cause began: three times `lostAfterSeconds` of the run
+_BACK: Final = 20.0  # seconds without a fault until a deleted Node exists again: ten times what is documented
 
 Rule = Callable[[History], Iterator[str]]
 
@@ -61,9 +67,28 @@ def member_pods_that_must_not_restart_run_once(history: History) -> Iterator[str
             yield f"parent pod {uid} must not restart, but ran as member pods {' and '.join(sorted(pods))}"
 
 
+def pods_of_one_name_never_overlap(history: History) -> Iterator[str]:
+    """A pod of a StatefulSet, or one without a controller, never runs together with its successor. This is what "at
+    most once" means. Pods that were removed by force are exempt."""
+    by_key: dict[str, list[Container]] = defaultdict(list)
+    for container in history.containers:
+        if container.key and container.parent_uid:
+            by_key[container.key].append(container)
+    exempt = history.exempt
+    for key, containers in by_key.items():
+        last: Container | None = None
+        for one in sorted(containers, key=lambda it: it.started):
+            if last is not None and last.parent_uid != one.parent_uid and _end(last) > one.started:
+                pods = f"{last.parent_uid} in {last.cluster} and {one.parent_uid} in {one.cluster}"
+                yield f"{key} ran twice at the same time: {pods}"
+            if not {one.parent_uid, one.pod_uid} & exempt and (last is None or _end(one) > _end(last)):
+                last = one
+
+
 def pods_are_removed_after_their_containers_end(history: History) -> Iterator[str]:
     """Controllers rely on it that wait until a pod no longer exists, such as that of StatefulSets."""
-    gone = {seen.uid: seen for seen in history.of(PARENT) if seen.gone and seen.uid not in history.forced}
+    exempt = history.exempt
+    gone = {seen.uid: seen for seen in history.of(PARENT) if seen.gone and seen.uid not in exempt}
     for container in history.containers:
         pod = gone.get(container.parent_uid)
         if (
@@ -124,14 +149,48 @@ def no_container_runs_without_its_parent_pod(history: History) -> Iterator[str]:
             yield f"a container of {container.parent_uid} runs in {container.cluster}, but its parent pod is gone"
 
 
+def refused_members_stay_ready(history: History) -> Iterator[str]:
+    """A member that only refuses the provider is never declared lost, so none of its pods is evicted."""
+    for name, before, after in _changes_of_nodes(history):
+        if after.gone or (after.ready, after.reason) != _UNREACHABLE or (before.ready, before.reason) == _UNREACHABLE:
+            continue
+        places = (name, f"{name} account")
+        recent = {
+            each.fault
+            for each in history.disturbances
+            if each.place in places and each.overlaps(after.at - _RECENT, after.at)
+        }
+        if recent and recent <= REFUSALS:
+            yield f"member {name} was declared lost at {after.at:.2f}, but only refused: {', '.join(sorted(recent))}"
+
+
+def deleted_nodes_are_back(history: History) -> Iterator[str]:
+    """Otherwise the garbage collection of pods removes the pods of the Node by force, after 40 s."""
+    for name, before, after in [*_changes_of_nodes(history), *_last_of_nodes(history)]:
+        if before.gone and (calm := _longest_calm(history, before.at, after.at)) > _BACK:
+            yield f"Node {name} was deleted at {before.at:.2f} and missing for {calm:.0f} s without a fault"
+
+
+def nodes_with_a_provider_id_lose_no_pod(history: History) -> Iterator[str]:
+    """No cloud controller deletes them, and the provider recreates them in time when another client does."""
+    exempt = history.exempt
+    for uid, seen in history.taken.items():
+        if uid not in exempt:
+            yield f"{seen.key} ({uid}) on {seen.node} was removed by the garbage collection of pods"
+
+
 ALWAYS: Final[tuple[Rule, ...]] = (
     terminal_phases_never_change,
     restart_counts_never_decrease,
     containers_of_one_pod_never_overlap,
     pods_that_must_not_restart_run_once,
     member_pods_that_must_not_restart_run_once,
+    pods_of_one_name_never_overlap,
     pods_are_removed_after_their_containers_end,
     a_parent_pod_is_in_one_member,
+    refused_members_stay_ready,
+    deleted_nodes_are_back,
+    nodes_with_a_provider_id_lose_no_pod,
 )
 WHEN_IN_SYNC: Final[tuple[Rule, ...]] = (
     *ALWAYS,
@@ -152,3 +211,36 @@ def _by_parent(history: History) -> dict[str, list[Container]]:
         if container.parent_uid:
             found[container.parent_uid].append(container)
     return found
+
+
+def _end(container: Container) -> float:
+    return inf if container.ended is None else container.ended
+
+
+def _changes_of_nodes(history: History) -> Iterator[tuple[str, NodeSeen, NodeSeen]]:
+    """Name of a Node, and two consecutive observations."""
+    by_name: dict[str, list[NodeSeen]] = defaultdict(list)
+    for node in history.nodes:
+        by_name[node.name].append(node)
+    for name, found in by_name.items():
+        for before, after in pairwise(found):
+            yield name, before, after
+
+
+def _last_of_nodes(history: History) -> Iterator[tuple[str, NodeSeen, NodeSeen]]:
+    """The same for the last observation and the end of the history."""
+    for name, node in {node.name: node for node in history.nodes}.items():
+        yield name, node, NodeSeen(name, "", "", at=max(history.until, node.at))
+
+
+def _longest_calm(history: History, since: float, until: float) -> float:
+    """The longest time within an interval in which the provider ran and reached the parent."""
+    faults = sorted(
+        (each.began, inf if each.ended is None else each.ended)
+        for each in history.disturbances
+        if each.place in (PARENT, "provider") and each.overlaps(since, until)
+    )
+    longest, begin = 0.0, since
+    for began, ended in [*faults, (until, until)]:
+        longest, begin = max(longest, min(began, until) - begin), max(begin, ended)
+    return longest

@@ -1,9 +1,9 @@
-"""The only node of a member: a kubelet with containers that are entries in the history. It keeps the promises of a
-real kubelet.
+"""A node of a member: a kubelet with containers that are entries in the history. It keeps the promises of a real
+kubelet.
 
 A container starts when the pod is bound, and ends after the time in the annotation LIVES. On deletion, the container
 ends first; only then is the pod removed, by UID. The container of a pod that was deleted by force ends at once.
-Containers run on while the API server does not answer.
+Containers run on while the API server does not answer, and while the node is away (`leave`), unless it has crashed.
 
 kwok cannot do this: it deletes by name, twice, and so may delete the next pod with this name.
 """
@@ -20,7 +20,7 @@ from typing import Any, Final
 import aiohttp
 
 from tests.chaos.history import Container, History
-from tests.chaos.watching import Api
+from tests.chaos.watching import Api, Handler
 from vk_provider.api import wellknown
 
 LIVES: Final = "example.com/lives"  # annotation: seconds until the container ends by itself; none: it runs on
@@ -41,23 +41,44 @@ class _Pod:
     gone: bool = False
     index: int | None = None
     restarts: int = 0
+    crashed: bool = False
+    shown: Json | None = None  # its last status
 
 
 class Kubelet:
-    """`run` simulates the node of `member` until it is cancelled."""
+    """`run` simulates a node of `member` until it is cancelled. `leave` and `come_back` from its event loop."""
 
-    def __init__(self, member: str, api: Api, history: History, seed: int) -> None:
-        self._member, self._api, self._history = member, api, history
-        self._node = f"{member}-node"
-        self._rng = random.Random(f"{seed} {member}")
+    def __init__(self, member: str, node: str, api: Api, history: History, seed: int) -> None:
+        self._member, self._node, self._api, self._history = member, node, api, history
+        self._rng = random.Random(f"{seed} {node}")
         self._pods: dict[str, _Pod] = {}
+        self._here = asyncio.Event()  # it reaches its API server
+        self._here.set()
+        self._missed: list[tuple[str, Json]] = []  # the events of pods while it is away
+        self._handle: Handler = lambda kind, pod: None
+
+    def leave(self, *, crash: bool) -> None:
+        """The node no longer reaches its API server. `crash`: its containers end."""
+        self._here.clear()
+        for it in self._pods.values() if crash else ():
+            it.crashed = self._runs(it)
+            self._end(it)
+            it.changed.set()
+
+    def come_back(self) -> None:
+        self._here.set()
+        missed, self._missed = self._missed, []
+        for kind, pod in missed:
+            self._handle(kind, pod)
 
     async def run(self) -> None:
-        await self._register()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_lease())
 
             def handle(kind: str, pod: Json) -> None:
+                if not self._here.is_set():
+                    self._missed.append((kind, pod))
+                    return
                 uid = pod["metadata"]["uid"]
                 known = self._pods.get(uid)
                 if known is None:
@@ -72,6 +93,7 @@ class Kubelet:
                     self._end(known)  # after a deletion by force, the container may still run
                 known.changed.set()
 
+            self._handle = handle
             await self._api.follow(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{self._node}", handle)
 
     async def _register(self) -> None:
@@ -79,16 +101,20 @@ class Kubelet:
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node, "labels": labels}}
         await self._api.request("POST", "/api/v1/nodes", node)
 
-    async def _report_ready(self) -> None:
+    async def report(self, *, ready: bool) -> None:
         """Repeated, because the node controller sets another status after the Lease has expired, as after a cut."""
         size = {"cpu": "64", "memory": "64Gi", "pods": "500"}
-        conditions = [{"type": "Ready", "status": "True", "reason": "Test", "message": ""}]
+        conditions = [{"type": "Ready", "status": str(ready), "reason": "Test", "message": ""}]
         body = {"status": {"capacity": size, "allocatable": size, "conditions": conditions}}
-        await self._api.request("PATCH", f"/api/v1/nodes/{self._node}/status", body, kind=_STRATEGIC)
+        path = f"/api/v1/nodes/{self._node}/status"
+        if await self._api.request("PATCH", path, body, kind=_STRATEGIC) is None and ready:
+            await self._register()
+            await self._api.request("PATCH", path, body, kind=_STRATEGIC)
 
     async def _keep_lease(self) -> None:
         leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
         while True:
+            await self._here.wait()
             spec = {
                 "holderIdentity": self._node,
                 "leaseDurationSeconds": 40,
@@ -98,7 +124,7 @@ class Kubelet:
             try:
                 if not await self._api.request("PATCH", f"{leases}/{self._node}", body, kind="merge-patch+json"):
                     await self._api.request("POST", leases, body | {"metadata": {"name": self._node}})
-                await self._report_ready()
+                await self.report(ready=True)
             except (aiohttp.ClientError, TimeoutError):
                 pass
             await asyncio.sleep(_LEASE_EVERY)
@@ -109,12 +135,17 @@ class Kubelet:
         annotations = it.pod["metadata"].get("annotations", {})
         lives, code = float(annotations.get(LIVES, 0) or 0), int(annotations.get(EXIT_CODE, 0))
         policy = it.pod["spec"]["restartPolicy"]
-        while not self._ending(it):
+        while True:
+            await self._here.wait()
+            if self._ending(it):
+                break
             self._start(uid, it)
             await self._write_status(it, "Running", {"running": {"startedAt": _now()}}, ready=True)
             if not await self._ends_by_itself(it, lives):
                 break
             self._end(it)
+            await self._here.wait()
+            code, it.crashed = 255 if it.crashed else code, False
             if policy == "Never" or (policy == "OnFailure" and code == 0):
                 phase = "Failed" if code else "Succeeded"
                 await self._write_status(it, phase, _terminated(code))
@@ -128,6 +159,7 @@ class Kubelet:
 
     async def _stop(self, it: _Pod) -> None:
         """Ends the container, and then removes the pod."""
+        await self._here.wait()
         if self._runs(it):
             grace = it.pod["metadata"].get("deletionGracePeriodSeconds") or 0
             try:
@@ -145,6 +177,7 @@ class Kubelet:
         options = {"gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]}}
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         while not it.gone:
+            await self._here.wait()
             try:
                 await self._api.request("DELETE", path, options)
             except (aiohttp.ClientError, TimeoutError):
@@ -155,8 +188,11 @@ class Kubelet:
         deadline = time.monotonic() + lives if lives else None
         while not self._ending(it):
             left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            if it.crashed or (left is not None and left <= 0):
                 return True
+            if it.shown is not None and self._here.is_set() and _differs(it.pod, it.shown):
+                await self._send_status(it, it.shown)
+                left = _AGAIN if left is None else min(left, _AGAIN)
             await self._change(it, left)
         return False
 
@@ -183,7 +219,9 @@ class Kubelet:
     def _start(self, uid: str, it: _Pod) -> None:
         parent = it.pod["metadata"].get("annotations", {}).get(wellknown.PARENT_UID, "")
         policy = it.pod["spec"]["restartPolicy"]
-        it.index = self._history.put_container(None, Container(self._member, uid, parent, policy, time.monotonic()))
+        key = f"{it.pod['metadata']['namespace']}/{it.pod['metadata']['name']}"
+        container = Container(self._member, uid, parent, policy, time.monotonic(), key=key)
+        it.index = self._history.put_container(None, container)
 
     def _end(self, it: _Pod) -> None:
         if it.index is not None and self._runs(it):
@@ -211,15 +249,29 @@ class Kubelet:
                 for one in containers
             ],
         }
+        it.shown = status
+        await self._send_status(it, status)
+
+    async def _send_status(self, it: _Pod, status: Json) -> None:
         metadata = it.pod["metadata"]
         body = {"metadata": {"uid": metadata["uid"]}, "status": status}
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
         while not it.gone:
+            await self._here.wait()
             try:
                 await self._api.request("PATCH", path, body, kind=_STRATEGIC)
                 return  # an error status means that the pod no longer exists
             except (aiohttp.ClientError, TimeoutError):
                 await asyncio.sleep(_AGAIN)
+
+
+def _differs(pod: Json, shown: Json) -> bool:
+    """Whether another client has changed the Ready condition, as the node controller does while a node is away."""
+    ready = [
+        {c["type"]: c["status"] for c in status.get("conditions", ())}.get("Ready")
+        for status in (pod.get("status", {}), shown)
+    ]
+    return ready[0] is not None and ready[0] != ready[1]
 
 
 def _terminated(code: int) -> Json:

@@ -9,11 +9,14 @@ from tests.chaos.plan import Step
 from tests.cluster import Json
 
 _MOVES_AFTER: Final = 2  # seconds that pods of workloads tolerate a lost node
+# The shell does not exit by itself on SIGTERM, because it is the first process of its container.
+_SCRIPT: Final = "trap 'exit 143' TERM; sleep {seconds} & wait $!; exit {code}"
+_IMAGES: Final = ("docker.io/library/busybox:1.36", "docker.io/library/busybox:1.37")  # real nodes have them
 
 
 def pod_spec(policy: str, lives: int, exit_code: int, *, image: int = 0, config: str = "") -> Json:
-    script = f"sleep {lives or 100000}; exit {exit_code}"
-    container: Json = {"name": "main", "image": f"registry.example/web:{image}", "command": ["sh", "-c", script]}
+    script = _SCRIPT.format(seconds=lives or 100000, code=exit_code)
+    container: Json = {"name": "main", "image": _image(image), "command": ["sh", "-c", script]}
     if config:
         container["envFrom"] = [{"configMapRef": {"name": config, "optional": True}}]
     return {
@@ -70,4 +73,8 @@ def replicas(step: Step) -> Json:
 
 
 def image(number: int) -> Json:
-    return {"spec": {"containers": [{"name": "main", "image": f"registry.example/web:{number}"}]}}
+    return {"spec": {"containers": [{"name": "main", "image": _image(number)}]}}
+
+
+def _image(number: int) -> str:
+    return _IMAGES[number % len(_IMAGES)]

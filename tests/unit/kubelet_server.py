@@ -52,6 +52,7 @@ class Parent:
         self.known_tokens = {"good"}
         self.nodes: list[dict[str, Any]] = []
         self.changed = asyncio.Event()
+        self.inactivity = 0.0  # seconds after which a silent watch counts as broken
         self._bodies: dict[str, dict[str, Any]] = {}
 
     def server_time(self) -> datetime:
@@ -110,9 +111,12 @@ class Parent:
     async def stream(self, path: str, query: Mapping[str, str], *, inactivity: float) -> AsyncGenerator[bytes, None]:
         self._note("watch certificatesigningrequests")
         assert query["fieldSelector"] == f"metadata.name={self.requests[-1]}"
+        assert query["allowWatchBookmarks"] == "true"
+        self.inactivity = inactivity
+        yield b'{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "2"}}}'
         await self.changed.wait()
         self.changed.clear()
-        yield b"{}"
+        yield b'{"type": "MODIFIED", "object": {"metadata": {"resourceVersion": "3"}}}'
 
     def forget(self, name: str) -> None:
         """A controller deletes a request."""

@@ -16,6 +16,7 @@ from tests.waiting import eventually_here
 from vk_provider.api import wellknown
 from vk_provider.config import CertificateFiles, KubeletSettings, PortRange
 from vk_provider.errors import ForbiddenError
+from vk_provider.kube.watch import INACTIVITY
 from vk_provider.kubelet import certs, server, tls
 
 
@@ -113,6 +114,16 @@ class TestRequests:
             parent.changed.set()
             await eventually_here(lambda: served.ports, "it is served")
             assert parent.requests == ["csr-0"]
+
+    async def test_a_dead_watch_of_a_request_is_noticed_by_missing_bookmarks(self) -> None:
+        parent = Parent()
+        parent.signs = False
+        async with running(Server(parent), served=False):
+            await eventually_here(lambda: parent.inactivity, "it is watched")
+            assert parent.inactivity <= INACTIVITY
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert parent.asked.count("get certificatesigningrequests") == 1, "a bookmark is no change"
 
     async def test_a_request_that_may_not_be_approved_waits_for_another_approver(self) -> None:
         parent = Parent()

@@ -62,6 +62,7 @@ class World:
         self.cluster = Observable(MemberCluster(metadata, MemberClusterSpec(SecretRef("s", "n"))))
         self.state = MemberState(State.HEALTHY, self.cluster)
         self.parent, self.report, self.objects = ApiServer(), Report(), 0
+        self.last_looks = 0  # at the namespaces of the member
         self.parent.put(MEMBER_CLUSTERS, "west", metadata={"uid": "mc", "finalizers": [wellknown.FINALIZER]})
         self.pods = Cache()
         caches: Any = (self.pods, Cache())
@@ -87,7 +88,13 @@ class World:
         return found
 
     async def drain(self) -> None:
-        await drain(self.parent, self.cluster.value, self, self.state, self.report)  # type: ignore[arg-type]
+        caches: Any = self
+        report: Any = self.report
+        await drain(self.parent, self.cluster.value, caches, self.state, report, self.delete_namespaces)
+
+    async def delete_namespaces(self) -> None:
+        assert self.objects == 0, "something of ours is left in them"
+        self.last_looks += 1
 
     def node(self) -> dict[str, Any]:
         found = self.parent.find(NODES, "west")
@@ -149,9 +156,11 @@ async def test_the_drain_waits_for_what_is_left_in_the_member() -> None:
     task = asyncio.create_task(world.drain())
     await asyncio.sleep(30)
     assert not task.done()
+    assert world.last_looks == 0
     world.objects = 0
     await asyncio.sleep(2)
     assert task.done()
+    assert world.last_looks == 1, "no loop deletes the namespaces any more"
 
 
 async def test_a_member_that_is_lost_meanwhile_ends_the_drain() -> None:

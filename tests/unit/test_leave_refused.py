@@ -63,9 +63,9 @@ async def test_a_member_that_begins_to_refuse_while_it_leaves_is_no_longer_waite
     state = MemberState(State.HEALTHY, cluster)
     state.assess(Assessment(State.REFUSED, RefusedError("expired")))
     caches: Any = Left()
-    report: Any = None
+    nothing: Any = None
     with pytest.raises(RefusedError, match="expired"):
-        await drain(MemoryCluster("parent", "parent-uid").client(), cluster.value, caches, state, report)
+        await drain(MemoryCluster("parent", "parent-uid").client(), cluster.value, caches, state, nothing, nothing)
 
 
 class Left:

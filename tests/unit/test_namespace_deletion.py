@@ -67,3 +67,27 @@ async def test_one_whose_claims_may_not_be_listed_stays_and_an_event_names_the_r
     assert member.names(NAMESPACES) == {"shop"}
     assert reason == wellknown.NAMESPACE_KEPT
     assert "manifests/member/rbac.yaml" in message
+
+
+async def test_one_that_was_in_use_until_now_is_deleted_before_the_member_leaves() -> None:
+    parent, member = servers()
+    deleted = {"deletionTimestamp": "2026-03-01T10:00:00Z", "deletionGracePeriodSeconds": 30}
+    member.put(PODS, "web", "shop", metadata={"labels": NAMES.labels, "annotations": {}, **deleted}, spec={}, status={})
+    async with world(parent, member) as running:
+        await asyncio.sleep(1)
+        await running.dependents.delete_namespaces()
+        assert member.names(NAMESPACES) == {"shop"}, "a pod of ours still runs there"
+        member.remove(PODS, "web", "shop")
+        await asyncio.sleep(0.1)
+        assert member.names(NAMESPACES) == {"shop"}, "its loop looks again later"
+        await running.dependents.delete_namespaces()
+        assert not member.names(NAMESPACES)
+
+
+async def test_one_whose_deletion_is_refused_does_not_keep_a_member_from_leaving() -> None:
+    parent, member = servers()
+    forbidden = api_error(403, "Forbidden", "a policy of the member denies it")
+    member.refuse = lambda verb, type, _: forbidden if (verb, type) == ("delete", "namespaces") else None
+    async with world(parent, member) as running:
+        await running.dependents.delete_namespaces()
+    assert member.names(NAMESPACES) == {"shop"}

@@ -32,8 +32,9 @@ from vk_provider.errors import ConfigError, ForbiddenError, NotFoundError, Unrea
 from vk_provider.kube import keys
 from vk_provider.kube.backoff import Backoff
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Condition, Metadata, PartialObject, Payload
+from vk_provider.kube.objects import Condition, Metadata, PartialObject, Payload, decode_event, event_decoder
 from vk_provider.kube.resources import CONFIG_MAPS, Resource
+from vk_provider.kube.watch import INACTIVITY
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,9 @@ class _CsrStatus(msgspec.Struct):
 class _Csr(msgspec.Struct):
     metadata: Metadata
     status: _CsrStatus = msgspec.field(default_factory=_CsrStatus)
+
+
+_changes = event_decoder(PartialObject)
 
 
 async def client_ca(parent: Client) -> str:
@@ -266,13 +270,16 @@ async def _signed(parent: Client, name: str) -> bytes:
 
 
 async def _changed(parent: Client, csr: Metadata) -> None:
-    """Returns when the request has changed since that version, and at times without a change."""
+    """Returns when the request has changed since that version, and at times without a change. Raises UnreachableError
+    when not even bookmarks arrive."""
     query = {
         "watch": "true",
+        "allowWatchBookmarks": "true",
         "fieldSelector": f"metadata.name={csr.name}",
         "resourceVersion": csr.resource_version,
         "timeoutSeconds": str(_WATCH),
     }
-    async with aclosing(parent.stream(CSRS.path(), query, inactivity=_WATCH + 30.0)) as lines:
-        async for _ in lines:
-            return
+    async with aclosing(parent.stream(CSRS.path(), query, inactivity=INACTIVITY)) as lines:
+        async for line in lines:
+            if line and decode_event(_changes, line).type != "BOOKMARK":
+                return

@@ -109,6 +109,10 @@ class Dependents:
             self._certificates.add(pod)
             await self._copies.ensure(pod)
 
+    async def delete_namespaces(self) -> None:
+        """Before the member leaves, when it holds no other object of ours. See NamespaceLoop."""
+        await self._namespaces.delete_unused()
+
     def release(self, pod_uid: str) -> None:
         """The pod needs nothing any more: what no other pod uses is deleted."""
         self._copies.release(pod_uid)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from vk_provider.api import wellknown
-from vk_provider.errors import ConflictError, ForbiddenError, NotFoundError
+from vk_provider.errors import ApiError, ConflictError, ForbiddenError, NotFoundError
 from vk_provider.kube.client import Client
 from vk_provider.kube.informer import Informer
 from vk_provider.kube.objects import Metadata, PartialObject
@@ -59,15 +59,29 @@ class NamespaceLoop:
 
     async def run(self) -> None:
         """Works until cancelled. Both informers must be synced; that of the parent outlives this loop."""
-        for namespace in self._member_namespaces.items.values():
-            if self._names.owns(namespace.metadata.labels):
-                self.queue.add(_parent_name(namespace.metadata))
+        for name in self._ours():
+            self.queue.add(name)
         with self._parent_namespaces.subscribed(self._parent_changed):
             await self.queue.run()
 
     def _parent_changed(self, before: PartialObject | None, after: PartialObject | None) -> None:
         if before is not None and after is None:
             self.queue.add(before.metadata.name)
+
+    async def delete_unused(self) -> None:
+        """Looks once at every namespace of ours, and deletes those whose parent's is gone and that hold nothing of
+        others. One whose deletion is refused stays. Raises UnreachableError.
+        """
+        for name in self._ours():
+            try:
+                await self._reconcile(name)
+            except ApiError as error:
+                log.warning("namespace stays in member", extra={"namespace": name, "error": str(error)})
+
+    def _ours(self) -> list[str]:
+        """The parent's names of our namespaces in the member."""
+        found = self._member_namespaces.items.values()
+        return [_parent_name(each.metadata) for each in found if self._names.owns(each.metadata.labels)]
 
     async def ensure(self, parent_namespace: str) -> str:
         """The UID of the member's namespace for this one of the parent; creates and labels it if it is missing."""

@@ -1,8 +1,8 @@
 """The end of a membership, when a MemberCluster is deleted.
 
 taint NoExecute and cordon (see nodes/labels_and_taints; pods are evicted as on any node) -> delete what tolerates it
-  -> nothing of ours in the member -> the loops of the member end -> Nodes deleted -> kubeconfig Secret deleted
-  -> finalizer removed
+  -> nothing of ours in the member -> namespaces that the parent no longer has are deleted there, too
+  -> the loops of the member end -> Nodes deleted -> kubeconfig Secret deleted -> finalizer removed
 
 A Node stays, tainted, until the last of its pods is gone: without it, Kubernetes would remove pods by force that still
 run; and a Node without the taint would attract the replacements. It is deleted once, when nothing registers it again.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 import msgspec
@@ -73,10 +73,12 @@ async def drain(
     caches: Caches,
     state: MemberState,
     report: Report,
+    delete_namespaces: Callable[[], Awaitable[None]],
 ) -> None:
     """Moves every pod away; returns when nothing of ours is left in the member. The Nodes must be tainted.
 
-    Raises UnreachableError if the member is lost meanwhile, and RefusedError if it refuses the provider.
+    `delete_namespaces` deletes those in the member that the parent no longer has, once they are empty: their loop ends
+    now. Raises UnreachableError if the member is lost meanwhile, and RefusedError if it refuses the provider.
     """
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -93,6 +95,7 @@ async def drain(
                 if pod.metadata.deletion_timestamp is None:
                     await delete_pod(parent, pod.metadata, grace_seconds=None)
         await asyncio.sleep(_LOOK)
+    await delete_namespaces()
 
 
 def _bound(caches: Caches) -> list[Pod]:
