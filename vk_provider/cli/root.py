@@ -16,7 +16,18 @@ from vk_provider.errors import INTERRUPTED, VkError
 from vk_provider.telemetry import LogFormat
 
 # Each is the name of a module, which is imported when it is needed: `run` must not spend memory on tables.
-_COMMANDS: Final = ("confirm", "explain", "fence", "join", "plan-failover", "render", "run", "status", "unjoin")
+_COMMANDS: Final = (
+    "confirm",
+    "doctor",
+    "explain",
+    "fence",
+    "join",
+    "plan-failover",
+    "render",
+    "run",
+    "status",
+    "unjoin",
+)
 
 
 class _Failure(click.ClickException):
@@ -73,6 +84,7 @@ def cli(ctx: click.Context, kubeconfig: str | None, context: str | None, verbose
     vk-provider join west --kubeconfig west.yaml    make a cluster a member
     vk-provider run                                 serve the members
     vk-provider status                              show the members
+    vk-provider doctor                              find out what is wrong
     vk-provider explain pod/web-1                   show why a pod is where it is
     vk-provider plan-failover west                  show where its pods would go
     vk-provider fence west --confirmed-down         declare that it is down
