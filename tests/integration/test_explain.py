@@ -33,9 +33,10 @@ def test_a_running_pod_waits_for_nothing_and_has_a_history_of_both_clusters(
 ) -> None:
     parent.create(PODS, pod("web", node="", nodeSelector={"vk-provider.io/cluster": "alpha"}), namespace)
     wait_until_running(parent, "web", namespace)
+    eventually(lambda: explanation(parent, "web", namespace)["waitsFor"] == [], "it is Ready")
     found = explanation(parent, "web", namespace)
     assert (found["phase"], found["node"], found["member"]) == ("Running", "alpha", "alpha")
-    assert found["waitsFor"] == found["warnings"] == []
+    assert found["warnings"] == []
     assert "it is bound to node alpha (schedulerName default-scheduler)" in found["why"]
     moments = [(moment["cluster"], moment["what"]) for moment in found["history"]]
     assert ("parent", "Created") in moments
