@@ -165,8 +165,9 @@ class Supervisor:
 
     @property
     def _confirmed(self) -> bool:
-        """Whether an administrator confirms that another cluster takes the place of the member."""
-        return self._raw.metadata.annotations.get(wellknown.CONFIRM) == wellknown.CONFIRM_NEW_CLUSTER
+        """Whether an administrator confirms that another cluster takes the place of the one that was joined."""
+        confirmed = self._raw.metadata.annotations.get(wellknown.CONFIRM)
+        return confirmed == wellknown.CONFIRM_NEW_CLUSTER + self._report.cluster_uid
 
     async def _recognize(self, server: str, uid: str) -> None:
         """A member must be the cluster that was joined: the pods of the parent run in that one, and in no other."""

@@ -86,6 +86,8 @@ def test_another_cluster_with_the_name_of_a_member_is_not_served_until_an_admini
     provider.kill()
     real = parent.get(MEMBER_CLUSTERS, "alpha")["status"]["clusterUid"]
     parent.patch(MEMBER_CLUSTERS, "alpha", {"status": {"clusterUid": "of-another"}}, subresource="status")
+    used_before = {wellknown.CONFIRM: f"{wellknown.CONFIRM_NEW_CLUSTER}an-earlier-one"}
+    parent.patch(MEMBER_CLUSTERS, "alpha", {"metadata": {"annotations": used_before}})
     provider.start()
     message = members.wait_until_refused(parent, "alpha", wellknown.CLUSTER_UID_CHANGED)
     assert "vk-provider confirm alpha --new-cluster" in message

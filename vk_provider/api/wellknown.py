@@ -72,7 +72,7 @@ FENCED: Final = f"{DOMAIN}/fenced"  # annotation, RFC 3339: when an administrato
 FENCED_PODS: Final = f"{DOMAIN}/fenced-pods"  # annotation, JSON: which pods were on its node then, see FencedPods
 CONFIRM: Final = f"{DOMAIN}/confirm"  # annotation: what an administrator confirms, see below
 CONFIRM_ORPHANS: Final = "orphans"
-CONFIRM_NEW_CLUSTER: Final = "new-cluster"
+CONFIRM_NEW_CLUSTER: Final = "new-cluster:"  # and the UID of the cluster that is replaced: it is worth one change
 
 # Reasons of conditions and Events about members.
 FROZEN: Final = "Frozen"

@@ -32,7 +32,8 @@ async def _confirm(parent: Parent, name: str, new_cluster: bool) -> None:
     async with parent.connect() as client:
         cluster = await find_member(client, name)
         check(cluster, new_cluster)
-        value = wellknown.CONFIRM_NEW_CLUSTER if new_cluster else wellknown.CONFIRM_ORPHANS
+        replaced = wellknown.CONFIRM_NEW_CLUSTER + cluster.status.cluster_uid
+        value = replaced if new_cluster else wellknown.CONFIRM_ORPHANS
         body = {"metadata": {"uid": cluster.metadata.uid, "annotations": {wellknown.CONFIRM: value}}}
         await client.patch(MEMBER_CLUSTERS, name, body, type=PartialObject)
 
