@@ -25,10 +25,15 @@ def refused(cluster: Cluster, name: str, namespace: str) -> int:
 
 
 def judged(alpha: Cluster, namespace: str, healthy: int, allowed: int) -> bool:
-    """Whether the member's disruption controller has come to these numbers."""
+    """Whether the member's disruption controller has come to these numbers, and has seen that evicted pods go.
+
+    One that it has not seen counts as evicted for two minutes, and so does another pod with its name (disruptedPods).
+    """
     found = alpha.find(POD_DISRUPTION_BUDGETS, "web", namespace) or {}
     status = found.get("status", {})
-    return (status.get("currentHealthy"), status.get("disruptionsAllowed")) == (healthy, allowed)
+    assert (status.get("currentHealthy"), status.get("disruptionsAllowed")) == (healthy, allowed), found
+    assert not status.get("disruptedPods"), found
+    return True
 
 
 def test_an_eviction_in_the_member_uses_what_the_parent_allows_and_the_next_is_refused(
