@@ -12,7 +12,7 @@ from rich.text import Text
 from vk_provider.cli import options, terminal
 from vk_provider.cli.checks import Finding, Level, parent_findings
 from vk_provider.cli.member_checks import member_findings
-from vk_provider.cli.members import HOW_TO_JOIN, list_members, unknown
+from vk_provider.cli.members import HOW_TO_JOIN, find_members
 from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.terminal import note, progress, say
 from vk_provider.errors import counted
@@ -44,14 +44,8 @@ def doctor(parent: Parent, name: str | None, output: str, everything: bool) -> N
 async def _examine(parent: Parent, name: str | None) -> list[Finding]:
     async with parent.connect() as client:
         with progress("asking the parent and its members"):
-            found = await parent_findings(client)
-            members = await list_members(client) or []
-            if name is not None:
-                chosen = [member for member in members if member.metadata.name == name]
-                if not chosen:
-                    raise unknown(name, members)
-                members = chosen
-            return found + await member_findings(client, members)
+            members = await find_members(client, name)
+            return await parent_findings(client) + await member_findings(client, members)
 
 
 def _show(found: list[Finding], everything: bool) -> None:

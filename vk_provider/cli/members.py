@@ -33,13 +33,21 @@ async def list_members(client: Client) -> list[MemberCluster] | None:
     return [decode(raw) for raw in sorted(found, key=lambda raw: raw.metadata.name)]
 
 
-async def find_member(client: Client, name: str) -> MemberCluster:
-    """The member of that name. Raises VkError, which lists the existing names."""
+async def find_members(client: Client, name: str | None) -> list[MemberCluster]:
+    """The member of that name, or all. Raises VkError, which lists the existing names."""
     members = await list_members(client) or []
-    for member in members:
-        if member.metadata.name == name:
-            return member
-    raise unknown(name, members)
+    if name is None:
+        return members
+    chosen = [member for member in members if member.metadata.name == name]
+    if not chosen:
+        raise unknown(name, members)
+    return chosen
+
+
+async def find_member(client: Client, name: str) -> MemberCluster:
+    """The member of that name. Raises as `find_members`."""
+    (found,) = await find_members(client, name)
+    return found
 
 
 def unknown(name: str, members: list[MemberCluster]) -> VkError:

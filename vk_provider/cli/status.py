@@ -29,7 +29,7 @@ from vk_provider.api.wellknown import (
 )
 from vk_provider.cli import options, terminal
 from vk_provider.cli.clouds import provider_id_warning
-from vk_provider.cli.members import HOW_TO_JOIN, is_fresh, list_members, renew_times, unknown
+from vk_provider.cli.members import HOW_TO_JOIN, find_members, is_fresh, renew_times
 from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.terminal import age, listed, note, say
 from vk_provider.kube.client import Client
@@ -142,12 +142,7 @@ async def _watch(parent: Parent, name: str | None, output: str) -> None:
 
 async def look(client: Client, name: str | None) -> list[Row]:
     """The rows of all members, or of one. Raises VkError if no member has that name."""
-    members = await list_members(client) or []
-    if name is not None:
-        chosen = [member for member in members if member.metadata.name == name]
-        if not chosen:
-            raise unknown(name, members)
-        members = chosen
+    members = await find_members(client, name)
     if not members:
         return []
     nodes, renewed, pods = await asyncio.gather(
