@@ -86,8 +86,6 @@ def test_another_cluster_with_the_name_of_a_member_is_not_served_until_an_admini
     provider.kill()
     real = parent.get(MEMBER_CLUSTERS, "alpha")["status"]["clusterUid"]
     parent.patch(MEMBER_CLUSTERS, "alpha", {"status": {"clusterUid": "of-another"}}, subresource="status")
-    used_before = {wellknown.CONFIRM: f"{wellknown.CONFIRM_NEW_CLUSTER}an-earlier-one"}
-    parent.patch(MEMBER_CLUSTERS, "alpha", {"metadata": {"annotations": used_before}})
     provider.start()
     message = members.wait_until_refused(parent, "alpha", wellknown.CLUSTER_UID_CHANGED)
     assert "vk-provider confirm alpha --new-cluster" in message
@@ -103,6 +101,29 @@ def test_another_cluster_with_the_name_of_a_member_is_not_served_until_an_admini
     again = vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha", "--new-cluster")
     assert again.exit_code == 1
     assert "nothing to confirm" in again.stderr
+
+
+def test_a_confirmation_that_stays_after_its_use_is_not_worth_another_cluster(
+    parent: Cluster, alpha: Cluster, provider: Provider
+) -> None:
+    def becomes(uid: str, **annotations: str) -> None:
+        """The provider starts, and the cluster that was joined seems to have been another one."""
+        provider.kill()
+        parent.patch(MEMBER_CLUSTERS, "alpha", {"metadata": {"annotations": annotations}})
+        parent.patch(MEMBER_CLUSTERS, "alpha", {"status": {"clusterUid": uid}}, subresource="status")
+        provider.start()
+
+    becomes("of-another")
+    members.wait_until_refused(parent, "alpha", wellknown.CLUSTER_UID_CHANGED)
+    provider.kill()
+    assert vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha", "--new-cluster").exit_code == 0
+    confirmation = parent.get(MEMBER_CLUSTERS, "alpha")["metadata"]["annotations"][wellknown.CONFIRM]
+    provider.start()
+    members.wait_until_served(parent, "alpha", PATIENCE)
+    becomes("of-a-third", **{wellknown.CONFIRM: confirmation})
+    members.wait_until_refused(parent, "alpha", wellknown.CLUSTER_UID_CHANGED)
+    assert vk("--kubeconfig", str(parent.kubeconfig), "confirm", "alpha", "--new-cluster").exit_code == 0
+    members.wait_until_served(parent, "alpha", PATIENCE)
 
 
 async def test_a_probe_notices_that_another_cluster_answers(alpha: Cluster) -> None:
