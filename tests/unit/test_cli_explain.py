@@ -10,7 +10,7 @@ from tests.unit.pods import Manifest, as_node, decoded, pod
 from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, MemberClusterStatus, SecretRef
 from vk_provider.cli.explain import text
 from vk_provider.cli.explanation import Explanation, Seen, explained
-from vk_provider.kube.objects import Condition, Metadata, fields
+from vk_provider.kube.objects import Condition, Metadata
 from vk_provider.sync.pods.events import MemberEvent
 from vk_provider.translate.fits import obstacle
 from vk_provider.translate.pods.differences import Difference
@@ -28,7 +28,7 @@ def member(*conditions: Condition) -> MemberCluster:
 
 def explain(status: Manifest, spec: Manifest | None = None, **more: Any) -> Explanation:
     found = pod({"nodeName": "west", **(spec or {})}, status, creationTimestamp="2026-03-01T10:00:00Z")
-    return explained(Seen(found, spec=fields(found.spec), **more))
+    return explained(Seen(found, **more))
 
 
 def event(name: str, reason: str, at: str, uid: str = "") -> MemberEvent:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,15 +12,14 @@ from rich.table import Table
 from vk_provider.api.membercluster import MemberCluster
 from vk_provider.cli import terminal
 from vk_provider.cli.explanation import PARENT, Explanation, Moment, Seen, explained
-from vk_provider.cli.members import list_members
+from vk_provider.cli.members import list_members, read_kubeconfig
 from vk_provider.cli.parent import Parent, execute, pass_parent
 from vk_provider.cli.render import rendered
 from vk_provider.cli.terminal import age, note, progress, say
 from vk_provider.errors import ForbiddenError, NotFoundError, VkError, counted
-from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Node, PartialObject, Payload, Pod, encode, fields
-from vk_provider.kube.resources import EVENTS, NAMESPACES, NODES, PODS, SECRETS
+from vk_provider.kube.objects import Node, PartialObject, Pod, encode, fields
+from vk_provider.kube.resources import EVENTS, NAMESPACES, NODES, PODS
 from vk_provider.sync.pods.events import MemberEvent
 from vk_provider.translate.names import Names
 from vk_provider.translate.pods.differences import Difference
@@ -75,31 +72,27 @@ async def _look(client: Client, name: str, namespace: str) -> Seen:
     node = spec.get("nodeName", "")
     member = next((each for each in await list_members(client) or () if node and node in each.node_names), None)
     if member is None:
-        return Seen(pod, events, nodes, spec=spec)
+        return Seen(pod, events, nodes)
     uid = (await client.get(NAMESPACES, "kube-system", type=PartialObject)).metadata.uid
     names = Names(node, uid, member.spec.namespace_mapping.prefix)
     member_pod, member_events, not_seen = await _look_in_the_member(client, member, pod, names)
     changes = _differences(pod, spec, Target(names, member.spec.api_access))
-    return Seen(pod, events, nodes, member, member_pod, member_events, changes, not_seen, spec)
+    return Seen(pod, events, nodes, member, member_pod, member_events, changes, not_seen)
 
 
 async def _look_in_the_member(
     client: Client, member: MemberCluster, pod: Pod, names: Names
 ) -> tuple[Pod | None, list[MemberEvent], str]:
     """The member pod, its Events, and why they could not be read."""
-    reference = member.spec.kubeconfig_secret_ref
-    source = f"secret {reference.namespace}/{reference.name}"
     try:
-        secret = await client.get(SECRETS, reference.name, reference.namespace, type=Payload)
-        data = base64.b64decode(secret.data.get(reference.key, ""))
-        async with Client(Kubeconfig.from_secret(data, source).credentials()) as there:
+        async with Client((await read_kubeconfig(client, member)).credentials()) as there:
             found = await there.get(PODS, pod.metadata.name, names.namespace(pod.metadata.namespace), type=Pod)
             if not names.owns(found.metadata.labels):
                 return None, [], ""
             return found, await _events(there, found), ""
     except NotFoundError:
         return None, [], ""
-    except (VkError, binascii.Error) as error:
+    except VkError as error:
         return None, [], str(error)
 
 

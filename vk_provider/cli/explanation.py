@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -63,7 +64,11 @@ class Seen:
     member_events: Sequence[MemberEvent] = ()
     differences: Sequence[Difference] = ()
     not_seen: str = ""
-    spec: dict[str, Any] = field(default_factory=dict)  # of the pod
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """Of the pod."""
+        return fields(self.pod.spec)
 
 
 def explained(seen: Seen) -> Explanation:

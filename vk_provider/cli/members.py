@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,10 +13,11 @@ import msgspec
 
 from vk_provider.api.membercluster import MEMBER_CLUSTERS, MemberCluster, decode
 from vk_provider.cli.terminal import listed
-from vk_provider.errors import NotFoundError, VkError
+from vk_provider.errors import ConfigError, NotFoundError, VkError
+from vk_provider.kube.auth.kubeconfig import Kubeconfig
 from vk_provider.kube.client import Client
-from vk_provider.kube.objects import Metadata, Object
-from vk_provider.kube.resources import LEASES
+from vk_provider.kube.objects import Metadata, Object, Payload
+from vk_provider.kube.resources import LEASES, SECRETS
 
 LEASE_NAMESPACE: Final = "kube-node-lease"
 _LEASE_LIFE: Final = timedelta(seconds=40)  # as long as Kubernetes itself waits for a node
@@ -48,6 +51,21 @@ async def find_member(client: Client, name: str) -> MemberCluster:
     """The member of that name. Raises as `find_members`."""
     (found,) = await find_members(client, name)
     return found
+
+
+async def read_kubeconfig(parent: Client, member: MemberCluster) -> Kubeconfig:
+    """The kubeconfig in the member's Secret. Raises ConfigError if there is none, and the errors of the API server."""
+    reference = member.spec.kubeconfig_secret_ref
+    source = f"secret {reference.namespace}/{reference.name}"
+    join = f"vk-provider join {member.metadata.name} --kubeconfig FILE"
+    try:
+        secret = await parent.get(SECRETS, reference.name, reference.namespace, type=Payload)
+        content = base64.b64decode(secret.data[reference.key], validate=True)
+    except NotFoundError as error:
+        raise ConfigError(f"{source} does not exist", remedy=join) from error
+    except (KeyError, binascii.Error) as error:
+        raise ConfigError(f"{source} has no kubeconfig under key {reference.key}", remedy=join) from error
+    return Kubeconfig.from_secret(content, source)
 
 
 def unknown(name: str, members: list[MemberCluster]) -> VkError:
