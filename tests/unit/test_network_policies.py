@@ -3,60 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
 
 import pytest
 
-from tests.unit.dependents_world import NAMES, World, bound, world
-from tests.unit.objects_server import Json, ObjectServer
+from tests.unit.dependents_world import NAMES, bound, world
+from tests.unit.policies_world import (
+    DENY_ALL,
+    FROM_TEAM_A,
+    OURS,
+    TEAM,
+    deny,
+    labels_in,
+    servers,
+    spec_in,
+)
 from vk_provider.api import wellknown
-from vk_provider.api.membercluster import MemberCluster, MemberClusterSpec, Network, NetworkPolicies, SecretRef
 from vk_provider.errors import ForbiddenError
 from vk_provider.kube.resources import NAMESPACES, NETWORK_POLICIES, PODS
-from vk_provider.translate.dependents.namespace_labels import member_label
 from vk_provider.translate.names import Names
-from vk_provider.translate.state.rights import Right, Rights
 
 pytestmark = pytest.mark.looptime
-
-DENY_ALL: Final = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-FROM_TEAM_A: Final = {
-    "podSelector": {},
-    "policyTypes": ["Ingress"],
-    "ingress": [{"from": [{"namespaceSelector": {"matchLabels": {"team": "a"}}}]}],
-}
-IGNORE: Final = MemberClusterSpec(SecretRef("s", "n"), network=Network(policies=NetworkPolicies.IGNORE))
-NOT_ENFORCED: Final = {wellknown.POLICY_NOT_ENFORCED}
-OURS: Final = f"deny-all.{NAMES.parent}"
-TEAM: Final = member_label("team")
-
-
-def servers(**labels: str) -> tuple[ObjectServer, ObjectServer]:
-    parent, member = ObjectServer(), ObjectServer()
-    parent.put(NAMESPACES, "shop", metadata={"labels": labels})
-    return parent, member
-
-
-def deny(parent: ObjectServer, namespace: str = "shop", **spec: Any) -> None:
-    parent.put(NETWORK_POLICIES, "deny-all", namespace, spec=DENY_ALL | spec)
-
-
-def spec_in(member: ObjectServer, namespace: str = "shop") -> Json:
-    found = member.find(NETWORK_POLICIES, OURS, namespace)
-    assert found is not None
-    spec: Json = found["spec"]
-    return spec
-
-
-def labels_in(member: ObjectServer, namespace: str = "shop") -> Json:
-    found = member.find(NAMESPACES, namespace)
-    assert found is not None
-    return {key: value for key, value in found["metadata"]["labels"].items() if "/namespace." in key}
-
-
-def set_network(running: World, **network: Any) -> None:
-    spec = MemberClusterSpec(SecretRef("s", "n"), network=Network(**network))
-    running.cluster.set(MemberCluster(running.cluster.value.metadata, spec))
 
 
 async def test_the_policies_of_a_namespace_are_in_the_member_before_its_first_pod() -> None:
@@ -227,97 +193,6 @@ async def test_policies_are_reflected_under_a_namespace_prefix() -> None:
         parent.remove(PODS, "web", "shop")
         await asyncio.sleep(60)
         assert not member.names(NETWORK_POLICIES)
-
-
-async def test_a_policy_that_admits_less_in_the_member_gets_one_event() -> None:
-    parent, member = servers()
-    parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=FROM_TEAM_A)
-    bound(parent, "web")
-    async with world(parent, member) as running:
-        await asyncio.sleep(5)
-        bound(parent, "web-2")
-        parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=FROM_TEAM_A, metadata={"labels": {"a": "b"}})
-        await asyncio.sleep(5)
-        assert running.events == [
-            (
-                wellknown.POLICY_NARROWED,
-                "on virtual node alpha the policy does not admit: pods outside of the member",
-            )
-        ]
-
-
-async def test_ignored_policies_are_deleted_and_reported_and_come_back() -> None:
-    parent, member = servers(team="a")
-    parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=FROM_TEAM_A)
-    bound(parent, "web")
-    async with world(parent, member) as running:
-        await asyncio.sleep(5)
-        set_network(running, policies=NetworkPolicies.IGNORE)
-        await asyncio.sleep(5)
-        assert not member.names(NETWORK_POLICIES)
-        assert labels_in(member) == {}
-        assert wellknown.POLICY_NOT_ENFORCED in running.reasons()
-        set_network(running, policies=NetworkPolicies.REFLECT)
-        await asyncio.sleep(5)
-        assert spec_in(member)
-        assert labels_in(member) == {TEAM: "a"}
-
-
-async def test_a_policy_that_selects_a_new_pod_and_is_ignored_gets_an_event_that_names_node_and_cause() -> None:
-    parent, member = servers()
-    deny(parent)
-    async with world(parent, member, spec=IGNORE) as running:
-        await asyncio.sleep(5)
-        assert running.events == []
-        bound(parent, "web")
-        await asyncio.sleep(5)
-        assert running.reasons() == NOT_ENFORCED
-        assert "virtual node alpha" in running.events[0][1]
-        assert "spec.network.policies" in running.events[0][1]
-        assert not member.names(NETWORK_POLICIES)
-
-
-@pytest.mark.parametrize(
-    "right", [Right("networking.k8s.io", "networkpolicies", "create"), Right("", "namespaces", "patch")], ids=str
-)
-async def test_without_a_permission_pods_run_and_a_policy_that_selects_them_gets_an_event(right: Right) -> None:
-    parent, member = servers(team="a")
-    bound(parent, "web")
-    async with world(parent, member, rights=Rights((right,))) as running:
-        await asyncio.sleep(5)
-        parent.put(NETWORK_POLICIES, "deny-all", "shop", spec=FROM_TEAM_A)
-        await asyncio.sleep(5)
-        assert running.reasons() == NOT_ENFORCED
-        assert "Permissions" in running.events[0][1]
-        assert member.names(PODS) == {"web"}
-        assert member.requests["list", "networkpolicies"] + member.requests["watch", "networkpolicies"] == 0
-        assert labels_in(member) == {}
-
-
-@pytest.mark.parametrize(
-    ("namespace", "selector"), [("other", {}), ("shop", {"matchLabels": {"app": "db"}})], ids=["namespace", "labels"]
-)
-async def test_an_ignored_policy_that_selects_no_pod_of_the_node_gets_no_event(
-    namespace: str, selector: dict[str, object]
-) -> None:
-    parent, member = servers()
-    parent.put(NETWORK_POLICIES, "deny", namespace, spec={"podSelector": selector})
-    bound(parent, "web", metadata={"labels": {"app": "web"}})
-    async with world(parent, member, spec=IGNORE) as running:
-        await asyncio.sleep(5)
-        assert running.events == []
-
-
-async def test_a_policy_that_was_deleted_is_not_reported_any_more() -> None:
-    parent, member = servers()
-    deny(parent)
-    async with world(parent, member, spec=IGNORE) as running:
-        await asyncio.sleep(5)
-        parent.remove(NETWORK_POLICIES, "deny-all", "shop")
-        await asyncio.sleep(5)
-        bound(parent, "web")
-        await asyncio.sleep(5)
-        assert running.events == []
 
 
 async def test_a_namespace_that_was_deleted_in_the_member_gets_its_policies_before_the_next_pod() -> None:
