@@ -27,6 +27,7 @@ import socket
 import struct
 import termios
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -133,13 +134,19 @@ class Splice:
                 peer.resume_reading()  # what it sends is dropped; unread, it would hide the end of the connection
             self._end(peer, error, _FIRST_POLL)
 
-    def _end(self, transport: asyncio.Transport, error: Exception | None, pause: float) -> None:
-        """Closes the transport once it has received everything; aborts it if its peer ended with an error."""
+    def _end(self, transport: asyncio.Transport, error: Exception | None, pause: float, *, seen: bool = False) -> None:
+        """Closes the transport once it has received everything; aborts it if its peer ended with an error.
+
+        `seen`: it had received everything at the last look. One look is not enough: a TLS transport does not count what
+        it has encrypted, and for a moment that may wait here while the kernel has nothing left to send.
+        """
         if transport.is_closing():
             return
-        if not is_received(transport):
-            later = min(2 * pause, _POLL_CAP)
-            asyncio.get_running_loop().call_later(pause, self._end, transport, error, later)
+        received = is_received(transport)
+        if not (received and seen):
+            wait = _FIRST_POLL if received else pause
+            look = partial(self._end, transport, error, min(2 * wait, _POLL_CAP), seen=received)
+            asyncio.get_running_loop().call_later(wait, look)
         elif error is None:
             self._closing = _duplicate(transport)
             transport.close()
